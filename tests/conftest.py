@@ -1,0 +1,23 @@
+"""Fixtures that every folder of tests may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The parent of the real data sets; tests that need them are skipped, saying so, where it is not set."""
+    value = os.environ.get("HYBATCH_DATA_DIR")
+    if not value:
+        pytest.skip("HYBATCH_DATA_DIR is not set: the real data sets are not at hand")
+    return Path(value)
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep corpus indexes of one test out of the user's cache; within a test session they are shared."""
+    monkeypatch.setenv("HYBATCH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "hybatch-cache"))

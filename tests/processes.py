@@ -1,0 +1,62 @@
+"""Run a function in several real processes that form one gloo process group."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def _worker(
+    function: Callable[..., Any], rank: int, world_size: int, folder: str, args: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
+    try:
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{folder}/rendezvous",
+            rank=rank,
+            world_size=world_size,
+            timeout=datetime.timedelta(seconds=120),
+        )
+        torch.save(function(*args), f"{folder}/result-{rank}.pt")
+        dist.destroy_process_group()
+    except BaseException:
+        Path(folder, f"error-{rank}.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+
+
+def run_processes(function: Callable[..., Any], world_size: int, *args: Any) -> list[Any]:
+    """Call `function(*args)` in `world_size` fresh processes of one gloo group and return each rank's result.
+
+    `function` and `args` must pickle, so `function` stands at the top level of its module. Each process computes
+    with one thread.
+
+    Raises:
+        RuntimeError: a process failed; the message holds the tracebacks of all that did.
+    """
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            context.Process(target=_worker, args=(function, rank, world_size, folder, args))
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        errors = [Path(folder, f"error-{rank}.txt") for rank in range(world_size)]
+        if any(process.exitcode for process in processes):
+            raise RuntimeError(
+                "\n".join(e.read_text(encoding="utf-8") for e in errors if e.exists()) or "died"
+            )
+        return [torch.load(f"{folder}/result-{rank}.pt", weights_only=False) for rank in range(world_size)]
