@@ -15,9 +15,7 @@ import torch
 import torch.distributed as dist
 
 
-def _worker(
-    function: Callable[..., Any], rank: int, world_size: int, folder: str, args: tuple[Any, ...]
-) -> None:
+def _worker(function: Callable[..., Any], rank: int, world_size: int, folder: str, args: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
     try:
@@ -56,7 +54,5 @@ def run_processes(function: Callable[..., Any], world_size: int, *args: Any) -> 
             process.join()
         errors = [Path(folder, f"error-{rank}.txt") for rank in range(world_size)]
         if any(process.exitcode for process in processes):
-            raise RuntimeError(
-                "\n".join(e.read_text(encoding="utf-8") for e in errors if e.exists()) or "died"
-            )
+            raise RuntimeError("\n".join(e.read_text(encoding="utf-8") for e in errors if e.exists()) or "died")
         return [torch.load(f"{folder}/result-{rank}.pt", weights_only=False) for rank in range(world_size)]
