@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybatch.corpus.rows import RowBatch, check_languages, language_files
 from hybatch.errors import UserError
 
 
@@ -175,3 +177,35 @@ class _SquadReader:
 
     def _error(self, where: str, problem: str) -> UserError:
         return UserError(f"{self.path}: {where}: {problem}")
+
+
+class SquadSource:
+    """Rows of a folder of `<lang>.json`; the passage is the sentence that holds the answer, else the paragraph.
+
+    Raises:
+        UserError: the folder has no such file, or lacks that of a language asked for.
+    """
+
+    work_unit = "B"
+
+    def __init__(self, folder: Path, languages: Sequence[str] | None) -> None:
+        self.place = str(folder)
+        self.files = language_files(folder, ".json", languages)
+        self.languages = check_languages(list(self.files), str(folder))
+        self.total_work = sum(path.stat().st_size for path in self.files.values())
+
+    def batches(self, language: str) -> Iterator[RowBatch]:
+        """The questions of one language, in file order, with their passages."""
+        path = self.files[language]
+        file = read_squad_file(path)
+        ids = [question.id for question in file.questions]
+        yield RowBatch(
+            ids=ids,
+            questions=[question.text for question in file.questions],
+            passages=[
+                file.paragraphs[question.paragraph] if question.sentence is None else file.sentences[question.sentence]
+                for question in file.questions
+            ],
+            place=lambda row: f"{path}: question {ids[row]}",
+            work=path.stat().st_size,
+        )
