@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -109,38 +109,47 @@ def _register_fakes() -> None:
     """Tell torch.compile the shapes that the compiled ops return."""
 
     @torch.library.register_fake("hybatch::pair_scores")
-    def _(queries: Tensor, positive_embeddings: Tensor, offsets: Tensor, precision: str) -> Tensor:
-        return queries.new_empty(positive_embeddings.shape[0], dtype=torch.float32)
+    def _(
+        queries: Tensor,
+        positive_embeddings: Tensor,
+        offsets: Tensor,
+        precision: str,
+        positive_rows: Tensor | None = None,
+    ) -> Tensor:
+        positives = positive_embeddings if positive_rows is None else positive_rows
+        return queries.new_empty(positives.shape[0], dtype=torch.float32)
 
     @torch.library.register_fake("hybatch::count_above_")
     def _(*args: Any) -> None:
         return None
 
 
-@dataclass(frozen=True)
-class BackendChoice:
+class BackendChoice(NamedTuple):
     """One line of `hybatch env`."""
 
     op: str
-    device: str
+    """Name of the op and the kind of tensors."""
     backend: str
+    """What will run: torch, cpu, cuda or none."""
     reason: str
+    """Why not a faster one."""
 
 
 def describe() -> list[BackendChoice]:
     """For each op and kind of device: the backend that will be used, and why not a faster one."""
-    return [_describe_ranking("cpu"), _describe_ranking("cuda")]
+    return [_describe("rank_counts", "cpu"), _describe("rank_counts", "cuda")]
 
 
-def _describe_ranking(device: str) -> BackendChoice:
+def _describe(op: str, device: str) -> BackendChoice:
+    label = f"{op}, {device} tensors"
     missing = why_missing(device)
     if device == "cuda" and not torch.cuda.is_available():
-        return BackendChoice("rank_counts", device, "none", missing or "torch finds no CUDA device")
+        return BackendChoice(label, "none", str(missing))
     try:
         backend = choose_backend(torch.device(device))
     except (BackendError, ValueError) as error:
-        return BackendChoice("rank_counts", device, "none", str(error))
+        return BackendChoice(label, "none", str(error))
     if backend == device:
-        return BackendChoice("rank_counts", device, backend, "the fastest there is")
+        return BackendChoice(label, backend, "the fastest there is")
     forced = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    return BackendChoice("rank_counts", device, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")
+    return BackendChoice(label, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")

@@ -61,25 +61,43 @@ def _round_to_grid(values_NH: Tensor, grid_exponent_N1: Tensor) -> Tensor:
     return (values_NH + magic_N1).sub_(magic_N1)
 
 
-def score_matrix(queries: SplitRows, candidates: SplitRows) -> Tensor:
-    """Scores [Q, D], float64, of every query with every candidate."""
-    scores_QD = queries.high @ candidates.high.T
+def coarse_scores(queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q, D] float64: the scores without what the low parts add."""
+    return queries.high @ candidates.high.T
+
+
+def coarse_error(queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q] float64: how far a coarse score of the query is at most from its score; 0 where no row has a low part.
+
+    By Cauchy-Schwarz, |q_high . c_low + q_low . c_high| <= |q_high| |c_low| + |q_low| |c_high|; widened a little to
+    cover the rounding of the bound, of the score, and of a sum or difference of the two.
+    """
+    high_Q, low_Q = _norms(queries)
+    high_D, low_D = _norms(candidates)
+    largest_high, largest_low = high_D.amax(), low_D.amax()
+    if queries.low is None and candidates.low is None:
+        return torch.zeros_like(high_Q)
+    return (high_Q * largest_low + low_Q * largest_high) * (1 + 2.0**-20) + high_Q * largest_high * 2.0**-50
+
+
+def _norms(rows: SplitRows) -> tuple[Tensor, Tensor]:
+    high_N = torch.linalg.vector_norm(rows.high, dim=1)
+    return high_N, torch.zeros_like(high_N) if rows.low is None else torch.linalg.vector_norm(rows.low, dim=1)
+
+
+def refine_scores(coarse_QD: Tensor, queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q, D] float64: the scores, from the coarse ones; two more products where both sides have low parts."""
+    small_QD = torch.zeros_like(coarse_QD)
     if queries.low is not None:
-        small_QD = queries.low @ candidates.high.T
-        if candidates.low is not None:
-            small_QD.addmm_(queries.high, candidates.low.T)
-    elif candidates.low is not None:
-        small_QD = queries.high @ candidates.low.T
-    else:
-        return scores_QD
-    return scores_QD.add_(small_QD)
+        small_QD.addmm_(queries.low, candidates.high.T)
+    if candidates.low is not None:
+        small_QD.addmm_(queries.high, candidates.low.T)
+    return coarse_QD + small_QD
 
 
 def score_pairs(queries: SplitRows, candidates: SplitRows) -> Tensor:
-    """Scores [P], float64, of row p with row p; the same bits as `score_matrix` gives for that pair."""
+    """[P] float64: the scores of row p with row p, for N = P rows; the same bits as `refine_scores` gives."""
     scores_P = torch.linalg.vecdot(queries.high, candidates.high)
-    if queries.low is None and candidates.low is None:
-        return scores_P
     small_P = torch.zeros_like(scores_P)
     if queries.low is not None:
         small_P += torch.linalg.vecdot(queries.low, candidates.high)

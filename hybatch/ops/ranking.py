@@ -26,8 +26,6 @@ from hybatch.ops.backend import choose_backend, ranking_ops
 from hybatch.ops.precision import op_precision, round_rows
 from hybatch.ops.torch_backend import BAD_CANDIDATES, BAD_QUERIES, SELF_HITS, STATUS_SIZE
 
-_CPU_PAIRS_PER_CALL = 4096
-_ACCELERATOR_PAIR_BYTES = 2**31
 _COPY_BYTES = 2**26
 
 
@@ -286,14 +284,11 @@ class RankCounter:
         return list(self._counts.view(3, len(self._positive_index), self._num_groups))
 
     def _score_positives(self, embeddings: Tensor, rows_P: Tensor | None) -> Tensor:
-        """Thresholds, [P]; the embeddings are gathered for some thousand positives at a time."""
+        """Thresholds, [P]."""
+        rounded = round_rows(embeddings, self._precision, self.backend)
+        rows_P = None if rows_P is None else rows_P.long().contiguous()
         pair_scores = ranking_ops(self.backend).pair_scores
-        scores = []
-        for queries, positives, offsets in _windows(self._queries, self._offsets, len(self._positive_index)):
-            window = embeddings[positives] if rows_P is None else embeddings[rows_P[positives].long()]
-            window = round_rows(window, self._precision, self.backend)
-            scores.append(pair_scores(*_same_dtype(self._queries[queries], window), offsets, self._precision))
-        return torch.cat(scores)
+        return pair_scores(*_same_dtype(self._queries, rounded), self._offsets, self._precision, rows_P)
 
     def _count(self, rows_DH: Tensor, groups_D: Tensor, first_index: int) -> None:
         rounded_DH = round_rows(rows_DH, self._precision, self.backend)
@@ -409,23 +404,6 @@ def _check_positives(
         checks.check_range("positive_index", positive_index, checks.INDEX_LIMIT - 1)
         if positive_rows is not None:
             checks.check_range("positive_rows", positive_rows, len(positive_embeddings))
-
-
-def _windows(queries: Tensor, offsets: Tensor, num_positives: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Cut the queries so that a window owns few positives: (queries, their positives, offsets within the window)."""
-    if queries.device.type == "cpu":
-        limit = _CPU_PAIRS_PER_CALL
-    else:
-        limit = max(1, _ACCELERATOR_PAIR_BYTES // max(1, 4 * queries.size(1)))
-    if num_positives <= limit:
-        yield slice(0, len(queries)), slice(0, num_positives), offsets
-        return
-    bounds = offsets.tolist()
-    first = 0
-    while first < len(queries):
-        end = max(first + 1, bisect.bisect_right(bounds, bounds[first] + limit) - 1)
-        yield slice(first, end), slice(bounds[first], bounds[end]), offsets[first : end + 1] - bounds[first]
-        first = end
 
 
 def _same_dtype(queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ Work goes in tiles of queries by candidates; nothing of size Q x D is ever held.
 reach their row's lowest threshold, so on an accelerator these functions synchronise.
 
 Shapes: Q queries, D candidates of the block, P positives, G groups, H embedding width; q, d, p, g the same in one tile;
-S the scores of a tile that reach their query's lowest threshold.
+S the scores of a tile that reach their query's lowest threshold, or those of them that a function is given.
 """
 
 from __future__ import annotations
@@ -18,38 +18,54 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybatch.ops.fixed_point import score_matrix, score_pairs, split_rows
+from hybatch.ops.fixed_point import (
+    SplitRows,
+    coarse_error,
+    coarse_scores,
+    refine_scores,
+    score_pairs,
+    split_rows,
+)
 
 SELF_HITS, BAD_QUERIES, BAD_CANDIDATES, OVERFLOWS = range(4)
 STATUS_SIZE = 4
 
 _OVERFLOW_NORM = 2.0**126
-_PAIRS_PER_CHUNK = 4096
+_PAIRS_PER_CHUNK = 512
+# Above one close score in this many of a tile, computing all of the tile in full is faster.
+_TILE_PER_CLOSE_SCORES = 64
 # (queries, candidates) of a tile: on a CPU the scores and what is picked from them stay near the caches, on an
 # accelerator the tile hides the cost of launching.
 _CPU_TILE = (256, 2048)
 _ACCELERATOR_TILE = (1024, 8192)
 
 
-def pair_scores(queries: Tensor, positive_embeddings: Tensor, offsets: Tensor, precision: str) -> Tensor:
+def pair_scores(
+    queries: Tensor,
+    positive_embeddings: Tensor,
+    offsets: Tensor,
+    precision: str,
+    positive_rows: Tensor | None = None,
+) -> Tensor:
     """Score each positive with the query that owns it: the thresholds of `count_above_`.
 
     Args:
         queries: [Q, H], float32, bfloat16 or float16.
-        positive_embeddings: [P, H], same dtype.
+        positive_embeddings: [P, H], same dtype; with `positive_rows` any number of rows.
         offsets: [Q + 1] int64; query i owns the positives offsets[i] .. offsets[i + 1] - 1.
         precision: not looked at, see above.
+        positive_rows: [P] int64, the row of `positive_embeddings` that each positive is; by default its own.
 
     Returns:
         [P] float64 (the compiled ops: float32). Not finite where the query or the positive is not.
     """
-    owner_P = _owners(offsets, positive_embeddings.size(0))
-    thresholds_P = torch.zeros(positive_embeddings.size(0), dtype=torch.float64, device=queries.device)
-    for start in range(0, len(thresholds_P), _PAIRS_PER_CHUNK):
+    num_positives = len(positive_embeddings if positive_rows is None else positive_rows)
+    owner_P = _owners(offsets, num_positives)
+    thresholds_P = torch.zeros(num_positives, dtype=torch.float64, device=queries.device)
+    for start in range(0, num_positives, _PAIRS_PER_CHUNK):
         chunk = slice(start, start + _PAIRS_PER_CHUNK)
-        owners, index_p = torch.unique_consecutive(owner_P[chunk], return_inverse=True)
-        query_rows = split_rows(queries[owners]).take(index_p)
-        thresholds_P[chunk] = score_pairs(query_rows, split_rows(positive_embeddings[chunk]))
+        positives = positive_embeddings[chunk if positive_rows is None else positive_rows[chunk]]
+        thresholds_P[chunk] = score_pairs(split_rows(queries[owner_P[chunk]]), split_rows(positives))
     return thresholds_P
 
 
@@ -104,8 +120,7 @@ def count_above_(
             end = min(q + tile_q, len(queries))
             if bounds[q] == bounds[end]:
                 continue
-            scores_qd = score_matrix(split_rows(queries[q:end]), candidate_rows)
-            reached = _reached(scores_qd, ladders, q)
+            reached = _reached(split_rows(queries[q:end]), candidate_rows, ladders, q)
             _add_greater(greater, reached, ladders, columns, slice(q, end))
             _add_ties(tied_before, tied_after, status, reached, ladders, columns, positive_index, first_index + d)
 
@@ -140,6 +155,19 @@ class _Ladders:
     length: Tensor  # [Q] int64
     longest: int
 
+    def at(self, places: Tensor) -> Tensor:
+        """Thresholds at places of `values`; anything for a place past the end."""
+        return self.values[places.clamp(max=len(self.values) - 1)]
+
+    def number_below(self, query_S: Tensor, score_S: Tensor) -> Tensor:
+        """Thresholds of each query that are smaller than the score, by binary search."""
+        start_S, length_S = self.start[query_S], self.length[query_S]
+        below_S = torch.zeros_like(query_S)
+        for step in (1 << k for k in reversed(range(self.longest.bit_length()))):
+            probe_S = below_S + step
+            below_S += ((probe_S <= length_S) & (self.at(start_S + probe_S - 1) < score_S)) * step
+        return below_S
+
 
 def _sort_thresholds(thresholds_P: Tensor, offsets: Tensor) -> _Ladders:
     by_value_P = thresholds_P.argsort(stable=True)
@@ -168,26 +196,40 @@ def _group_columns(groups_d: Tensor, num_groups: int) -> _Columns:
 class _Reached:
     """The scores of a tile that reach the lowest threshold of their query; all others count for no positive."""
 
-    score_S: Tensor  # float64
     query_S: Tensor  # int64, row in the whole of `queries`
     candidate_S: Tensor  # int64, row in the tile
     below_S: Tensor  # int64, number of the query's thresholds that are smaller than the score
+    close: Tensor  # int64, those of the S whose score may equal a threshold
+    close_scores: Tensor  # float64, the scores of these
 
 
-def _reached(scores_qd: Tensor, ladders: _Ladders, first_query: int) -> _Reached:
-    window = slice(first_query, first_query + len(scores_qd))
-    start_q, length_q = ladders.start[window], ladders.length[window]
-    lowest_q = ladders.values[start_q.clamp(max=len(ladders.values) - 1)].masked_fill(length_q == 0, torch.inf)
-    flat_S = (scores_qd >= lowest_q[:, None]).flatten().nonzero().squeeze(1)
-    row_S = flat_S // scores_qd.size(1)
-    score_S = scores_qd.flatten()[flat_S]
-    start_S, length_S = start_q[row_S], length_q[row_S]
-    below_S = torch.zeros_like(row_S)
-    for step in (1 << k for k in reversed(range(ladders.longest.bit_length()))):
-        probe_S = below_S + step
-        value_S = ladders.values[(start_S + probe_S - 1).clamp_(max=len(ladders.values) - 1)]
-        below_S += ((probe_S <= length_S) & (value_S < score_S)) * step
-    return _Reached(score_S, row_S + first_query, flat_S - row_S * scores_qd.size(1), below_S)
+def _reached(queries: SplitRows, candidates: SplitRows, ladders: _Ladders, first_query: int) -> _Reached:
+    """One product settles all scores but those within its error of a threshold, which are then computed in full."""
+    coarse_qd = coarse_scores(queries, candidates)
+    error_q = coarse_error(queries, candidates)
+    window = slice(first_query, first_query + len(coarse_qd))
+    lowest_q = ladders.at(ladders.start[window]).masked_fill(ladders.length[window] == 0, torch.inf)
+    flat_S = (coarse_qd >= (lowest_q - error_q)[:, None]).flatten().nonzero().squeeze(1)
+    row_S = flat_S // coarse_qd.size(1)
+    query_S, candidate_S = row_S + first_query, flat_S - row_S * coarse_qd.size(1)
+    coarse_S, error_S = coarse_qd.flatten()[flat_S], error_q[row_S]
+    below_S = ladders.number_below(query_S, coarse_S - error_S)
+    next_S = ladders.at(ladders.start[query_S] + below_S)
+    close = ((below_S < ladders.length[query_S]) & (next_S <= coarse_S + error_S)).nonzero().squeeze(1)
+    if len(close) * _TILE_PER_CLOSE_SCORES > coarse_qd.numel():
+        scores = refine_scores(coarse_qd, queries, candidates).flatten()[flat_S[close]]
+    else:
+        scores = _score_some(queries, candidates, row_S[close], candidate_S[close])
+    below_S[close] = ladders.number_below(query_S[close], scores)
+    return _Reached(query_S, candidate_S, below_S, close, scores)
+
+
+def _score_some(queries: SplitRows, candidates: SplitRows, query_P: Tensor, candidate_P: Tensor) -> Tensor:
+    scores_P = torch.empty(len(query_P), dtype=torch.float64, device=query_P.device)
+    for start in range(0, len(scores_P), _PAIRS_PER_CHUNK):
+        chunk = slice(start, start + _PAIRS_PER_CHUNK)
+        scores_P[chunk] = score_pairs(queries.take(query_P[chunk]), candidates.take(candidate_P[chunk]))
+    return scores_P
 
 
 def _add_greater(greater: Tensor, reached: _Reached, ladders: _Ladders, columns: _Columns, tile: slice) -> None:
@@ -223,11 +265,12 @@ def _add_ties(
     first_index: int,
 ) -> None:
     """Thresholds equal to a score follow the smaller ones on its ladder: walk up until none is left."""
-    end_S = (ladders.start + ladders.length)[reached.query_S]
-    place_S = ladders.start[reached.query_S] + reached.below_S
-    score_S, candidate_S = reached.score_S, reached.candidate_S
+    query_S, candidate_S = reached.query_S[reached.close], reached.candidate_S[reached.close]
+    place_S = ladders.start[query_S] + reached.below_S[reached.close]
+    end_S = ladders.start[query_S] + ladders.length[query_S]
+    score_S = reached.close_scores
     while len(place_S):
-        value_S = ladders.values[place_S.clamp(max=len(ladders.values) - 1)]
+        value_S = ladders.at(place_S)
         tied = ((place_S < end_S) & (value_S == score_S)).nonzero().squeeze(1)
         place_S, end_S, score_S, candidate_S = place_S[tied], end_S[tied], score_S[tied], candidate_S[tied]
         positive_S = ladders.order[place_S]
