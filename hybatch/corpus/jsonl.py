@@ -53,7 +53,7 @@ class JsonlSource:
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{number}: malformed JSON ({error.msg}, column {error.colno}); {_EXPECTED}") from error
     except UnicodeDecodeError as error:

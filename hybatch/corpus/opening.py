@@ -97,7 +97,9 @@ def _resolve_format(config: CorpusConfig, path: str) -> str:
 
 
 def _cache_key(config: CorpusConfig, kind: str, path: str) -> str:
-    settings: dict[str, Any] = asdict(config) | {"name": "", "format": kind, "path": os.path.abspath(path)}
+    # Hub ids must not depend on the working folder, local paths must.
+    where = os.path.abspath(path) if "{language}" in path or os.path.exists(path) else path
+    settings: dict[str, Any] = asdict(config) | {"name": "", "format": kind, "path": where}
     settings["languages"] = sorted(set(config.languages)) if config.languages is not None else None
     content = json.dumps([INDEX_FORMAT, settings, _stamps(kind, path)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -173,4 +175,7 @@ def _cache_errors(directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise UserError(f"{directory.parent}: no room left for the index; {mend}") from error
+        place = Path(error.filename or directory)
+        if not (place.is_relative_to(directory.parent) or directory.is_relative_to(place)):
+            raise UserError(f"{place}: cannot be read ({error.strerror})") from error
         raise UserError(f"{directory.parent}: the index cannot be written ({error}); {mend}") from error

@@ -77,7 +77,8 @@ def _check_texts(batch: RowBatch, name: str, values: Sequence[Any], *, optional:
     """Look at the column as a whole first: nearly every batch is good, and rows are many."""
     types = set(map(type, values))
     good_types = {str, type(None)} if optional else {str}
-    if types <= good_types and all(map(str.strip, filter(None.__ne__, values) if type(None) in types else values)):
+    present = [value for value in values if value is not None] if optional else values
+    if types <= good_types and all(map(str.strip, present)):
         return
     for row, value in enumerate(values):
         if value is None and not optional:

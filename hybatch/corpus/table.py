@@ -118,7 +118,8 @@ def _buffer_positions(path: Path) -> NDArray[np.int64]:
                     # An absent data buffer belongs to a chunk of empty texts, which never read from it.
                     positions.append(0 if buffer is None or buffer.size == 0 else buffer.address - base)
             rows.append(positions)
-    return np.array(rows, dtype=np.int64)
+        width = sum(2 if field.type == pa.large_string() else 1 for field in reader.schema)
+    return np.array(rows, dtype=np.int64).reshape(-1, width)
 
 
 class MappedTable:
