@@ -344,9 +344,7 @@ class RankCounter:
     def _refuse_bad_status(self) -> None:
         hits, _, bad_candidates, overflows = self._status.tolist()
         if self._failed or bad_candidates or overflows:
-            raise ValueError(
-                "a block of candidates held a NaN, an infinity or an overflowing score; nothing is counted"
-            )
+            raise ValueError("candidates: a block held a NaN, an infinity or an overflow; the counts are void")
         num_positives = len(self._positive_index)
         if hits == num_positives:
             return
