@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from hybatch.atomic import atomic_file
 from hybatch.corpus import ParallelCorpus
-
-_BLOCK = 8192
+from hybatch.training.texts import all_texts
 
 
 @dataclass(frozen=True)
@@ -52,20 +49,3 @@ def count_shared_texts(training: ParallelCorpus, validation: ParallelCorpus, *, 
     with atomic_file(kept) as file:
         json.dump(asdict(counts), file)
     return counts
-
-
-def all_texts(corpora: Sequence[ParallelCorpus], languages: Sequence[str] | None = None) -> Iterator[str]:
-    """Every question and passage in the given languages (default: all), language by language, block by block."""
-    for corpus in corpora:
-        for index, language in enumerate(corpus.languages):
-            if languages is not None and language not in languages:
-                continue
-            bit = np.uint64(1 << index)
-            for start in range(0, corpus.num_examples, _BLOCK):
-                block = np.arange(start, min(start + _BLOCK, corpus.num_examples))
-                for mask, read in (
-                    (corpus.question_mask, corpus.questions),
-                    (corpus.passage_mask, corpus.passages),
-                ):
-                    present = block[(mask(block) & bit) != 0]
-                    yield from read(present, np.full(len(present), index))

@@ -39,6 +39,11 @@ class RunFolder:
         self.checkpoints = CheckpointFolder(directory / "checkpoints", keep=keep_checkpoints)
 
     @property
+    def has_results(self) -> bool:
+        """Whether there is more than the configuration of a run that ended before its first step."""
+        return any(path.name != CONFIG and not path.name.startswith(".") for path in self.directory.iterdir())
+
+    @property
     def is_finished(self) -> bool:
         return self.final.exists()
 
@@ -54,9 +59,9 @@ def open_run_folder(config: RunConfig) -> RunFolder:
     folder = RunFolder(directory, keep_checkpoints=config.training.keep_checkpoints)
     if directory.exists() and not directory.is_dir():
         raise UserError(f"output_dir {directory} is a file: name a folder")
-    if folder.config.exists():
+    if folder.config.exists() and folder.has_results:
         _check_same_run(folder, config)
-    elif directory.exists() and any(not path.name.startswith(".") for path in directory.iterdir()):
+    elif directory.exists() and folder.has_results:
         raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
     write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
     if folder.checkpoints.directory.exists():

@@ -38,8 +38,8 @@ class Validation(Protocol):
 class LossValidation:
     """Mean loss over one fixed set of x-x-mono and one of x-y batches of the held-out corpora.
 
-    The batches depend on the corpora and the validation options only. Kinds that the corpora cannot fill (x-y of English
-    data) are left out and listed in `left_out`.
+    The batches depend on the corpora and the validation options only. Kinds that the corpora cannot fill (x-y of
+    English data) are left out and listed in `left_out`.
     """
 
     larger_is_better = False
