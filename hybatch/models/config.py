@@ -106,6 +106,12 @@ def check_config(config: EncoderConfig) -> None:
         raise UserError(f"model.head_size is {config.head_size}: must be positive")
     if config.fresh is not None:
         _check_fresh(config.fresh)
+        longest = max(config.query_max_length, config.passage_max_length)
+        if config.fresh.max_positions is not None and config.fresh.max_positions < longest:
+            raise UserError(
+                f"model.fresh.max_positions is {config.fresh.max_positions}, but a text may have {longest} tokens "
+                "(model.query_max_length, model.passage_max_length): raise it, or leave it out"
+            )
 
 
 def _check_fresh(fresh: FreshBackboneConfig) -> None:
@@ -116,5 +122,7 @@ def _check_fresh(fresh: FreshBackboneConfig) -> None:
         value = getattr(fresh, name)
         if value is not None and value < 1:
             raise UserError(f"model.fresh.{name} is {value}: must be positive")
+    if fresh.heads is not None and fresh.width % fresh.heads and "head_dim" not in fresh.options:
+        raise UserError(f"model.fresh.heads is {fresh.heads}: does not divide model.fresh.width {fresh.width}")
     if not 0 <= fresh.dropout < 1:
         raise UserError(f"model.fresh.dropout is {fresh.dropout}: must be in [0, 1)")

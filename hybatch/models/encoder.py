@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -124,14 +125,32 @@ def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | No
     check_config(config)
     encoder = Encoder(*seeded_parts(config, seed=seed, texts=texts))
     frozen = unused_parameters(encoder.backbone)
+    _check_pooling(encoder)
     for name, parameter in encoder.backbone.named_parameters():
         parameter.requires_grad_(name not in frozen)
     if config.gradient_checkpointing:
         if not encoder.backbone.supports_gradient_checkpointing:
             kind = encoder.backbone.config.model_type
             raise UserError(f"model.gradient_checkpointing: the architecture {kind!r} does not support it")
-        encoder.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers' newer name, then the one before; both take torch.utils.checkpoint's options first.
+        name = "activation_checkpointing_enable"
+        enable = getattr(encoder.backbone, name, None) or encoder.backbone.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return encoder.train()
+
+
+@torch.no_grad()
+def _check_pooling(encoder: Encoder) -> None:
+    """Refuse to pool a token that sees no other: `cls` of a causal backbone, `cls` and `last` of one without layers."""
+    features = encoder.tokenize(["0 1 2", "3 4 5"], "query")
+    with quiet_transformers():
+        first, second = encoder.eval()(features)
+    if torch.equal(first, second) and not torch.equal(*features["input_ids"]):
+        raise UserError(
+            f"model.pooling {encoder.config.pooling!r} gives every text the same vector: "
+            "with this backbone that token sees none of the others; use 'mean'"
+            + (" or 'last'" if encoder.config.pooling == "cls" and encoder.backbone.config.num_hidden_layers else "")
+        )
 
 
 def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
