@@ -16,7 +16,7 @@ import torch
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
-from hybatch.evaluation.processes import launched_group, rank, world_size
+from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.scoring import score
 from hybatch.evaluation.table import results_table, table_console
@@ -47,7 +47,7 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     arguments = _parser().parse_args(argv)
     with launched_group():
         started = time.perf_counter()
-        task = _checked_task(arguments)
+        task = main_first(lambda: _checked_task(arguments))
         embeddings, timings = _embeddings(arguments, task)
         if arguments.save_embeddings and rank() == 0:
             _save(embeddings, task, arguments.save_embeddings)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from hybatch.errors import UserError
+
+T = TypeVar("T")
 
 # A process waits here for the slowest one; a dead one is noticed by the broken connection, not by this.
 PATIENCE = datetime.timedelta(hours=24)
@@ -44,6 +48,27 @@ def launched_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def main_first(function: Callable[[], T]) -> T:
+    """Call `function` on the first process, then on the others: for work that leaves a cache behind.
+
+    Raises:
+        UserError: on every process, when `function` raised it on the first one.
+    """
+    if world_size() == 1:
+        return function()
+    result: list[T] = []
+    problem = None
+    if rank() == 0:
+        try:
+            result.append(function())
+        except UserError as error:
+            problem = str(error)
+    [problem, *_] = gather_objects(problem)
+    if problem is not None:
+        raise UserError(problem)
+    return result[0] if rank() == 0 else function()
 
 
 def gather_objects(local: Any) -> list[Any]:

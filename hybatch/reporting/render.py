@@ -1,6 +1,6 @@
 """A table as Markdown, CSV, LaTeX, and for the terminal.
 
-Among two or more measured rows the best figure of a column is bold and the second best underlined.
+Among two or more measured figures of a column the best is bold; among three or more the second best is underlined.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ def marks(table: ReportTable) -> Marks:
         if len(printed) < 2:
             continue
         for r, value in printed.items():
-            if value in ranking[:2]:
-                marked[r, c] = "best" if value == ranking[0] else "second"
+            if value == ranking[0]:
+                marked[r, c] = "best"
+            elif value == ranking[1] and len(printed) > 2:
+                marked[r, c] = "second"
     return marked
 
 

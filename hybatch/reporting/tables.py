@@ -110,7 +110,7 @@ def _summary_table(name: str, group: Sequence[Measured]) -> ReportTable:
         title=f"{name}: mAP in every kind of setting and rank distance",
         columns=columns,
         rows=(*rows, *published),
-        note=f"Mo., Cr., Mul.: mAP, unweighted means over {sizes} settings and one pool per query language. {note}",
+        note=f"Mo., Cr., Mul.: mAP, means over {sizes} settings and one pool per query language. {note}".strip(),
     )
 
 

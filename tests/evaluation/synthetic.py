@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,6 +53,14 @@ def write_embeddings(directory: Path, queries: dict[str, np.ndarray], candidates
         for language, rows in tables.items():
             np.save(directory / f"{part}.{language}.npy", rows)
     return directory
+
+
+def write_jsonl(directory: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """A corpus folder: language -> rows of its <lang>.jsonl."""
+    directory.mkdir(parents=True)
+    for language, listed in rows.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in listed)
+        (directory / f"{language}.jsonl").write_text(lines, encoding="utf-8")
 
 
 class MemoryEmbeddings:

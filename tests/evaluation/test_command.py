@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +14,8 @@ from hybatch.evaluation.embeddings import StoredEmbeddings
 from hybatch.evaluation.results import dump, read_results
 from hybatch.evaluation.scoring import score
 from hybatch.evaluation.tasks.registry import load_task
-from hybatch.models import EncoderConfig, FreshBackboneConfig, build_encoder
 from tests.evaluation.oracle import largest_difference, oracle_results
 from tests.evaluation.synthetic import random_embeddings, write_embeddings
-from tests.evaluation.tasks.test_parallel import write_jsonl
-
-
-WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A parallel corpus of three languages; each lacks some passages."""
-    folder = tmp_path_factory.mktemp("data") / "corpus"
-    write_jsonl(
-        folder,
-        {
-            language: [
-                {"id": f"{i}", "question": f"{language} {word}?", "passage": f"{word} {language} is {word * 2} {i}"}
-                for i, word in enumerate(
-                    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-                )
-                if (i + shift) % 4
-            ]
-            for shift, language in enumerate(("aa", "bb", "cc"))
-        },
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
-    """A tiny encoder of random weights."""
-    config = EncoderConfig(fresh=FreshBackboneConfig(width=16, layers=1, heads=2, vocabulary_size=320, dropout=0.0))
-    texts = [text for rows in load_task("parallel", data).candidates.values() for text in rows]
-    encoder = build_encoder(config, seed=0, texts=texts)
-    path = tmp_path_factory.mktemp("model") / "encoder"
-    encoder.save(path)
-    return path
 
 
 def _arguments(data: Path, *more: object) -> list[str]:
@@ -96,26 +57,6 @@ def test_similarity_can_be_forced(data: Path, tmp_path: Path) -> None:
     outcome = evaluate(_arguments(data, "--embeddings", folder, "--similarity", "dot"))
     assert outcome.results["similarity"] == "dot"
     assert largest_difference(outcome.results, oracle_results(queries, scaled, task))[0] < 1e-9
-
-
-@pytest.mark.slow
-def test_accelerate_launch_gives_the_same_bytes_for_any_number_of_processes(
-    data: Path, model: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_cpu_threads_per_process", "1"]
-    arguments = _arguments(data, "--model", model, "--batch-size", "4")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for processes in (1, 2):
-        output = tmp_path / str(processes)
-        launch = [*command, "--num_processes", str(processes), "--main_process_port", "0", "-m", "hybatch", "evaluate"]
-        done = subprocess.run(
-            [*launch, *arguments, "--output", output], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("query language") == 1
-        assert f'"processes": {processes}' in (output / "timings.json").read_text()
-    one, two = ((tmp_path / name / "results.json").read_bytes() for name in ("1", "2"))
-    assert one == two
 
 
 @pytest.mark.parametrize(

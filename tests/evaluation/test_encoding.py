@@ -12,7 +12,6 @@ from hybatch.errors import UserError
 from hybatch.evaluation.encoding import EncodedTask, encode_sorted
 from hybatch.evaluation.tasks.task import RetrievalTask
 from tests.evaluation.synthetic import ToyEncoder, synthetic_task
-from tests.processes import run_processes
 
 
 def _task_with_duplicates() -> RetrievalTask:
@@ -74,18 +73,3 @@ def test_an_embedding_that_is_not_finite_is_refused_with_its_text() -> None:
 def test_no_text_at_all_gives_no_rows() -> None:
     encoder: Any = ToyEncoder()
     assert encode_sorted(encoder, [], "query", batch_size=2, progress=False).shape == (0, 8)
-
-
-def _encode(count: int) -> tuple[bytes, int]:
-    encoder: Any = ToyEncoder()
-    texts = [f"text {'x' * (count - i)}" for i in range(count)]
-    rows = encode_sorted(encoder, texts, "passage", batch_size=4, progress=False)
-    return rows.tobytes(), encoder.forwards
-
-
-@pytest.mark.parametrize("count", [2, 17])
-def test_processes_get_the_same_rows_and_run_the_encoder_equally_often(count: int) -> None:
-    [(alone, _)] = run_processes(_encode, 1, count)
-    results = run_processes(_encode, 3, count)
-    assert {rows for rows, _ in results} == {alone}
-    assert len({forwards for _, forwards in results}) == 1

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.evaluation.results import dump
-from hybatch.evaluation.scoring import METRICS, evaluate_encoder, score
+from hybatch.evaluation.scoring import METRICS, score
 from hybatch.evaluation.tasks.task import RetrievalTask
 from tests.evaluation.oracle import largest_difference, oracle_results
-from tests.evaluation.synthetic import MemoryEmbeddings, ToyEncoder, random_embeddings, synthetic_task
-from tests.processes import run_processes
+from tests.evaluation.synthetic import MemoryEmbeddings, random_embeddings, synthetic_task
 
 
 def _score(task: RetrievalTask, width: int, seed: int, *, integers: bool) -> tuple[dict, dict]:
@@ -69,22 +66,3 @@ def test_skipped_queries_are_counted_never_scored_as_zero() -> None:
     found = score(MemoryEmbeddings(queries, queries), task, model="", progress=False)
     figures = found["multilingual"]["aa"]
     assert (figures["map"], figures["num_queries"], figures["num_skipped"]) == (1.0, 1, 1)
-
-
-def _score_dump(seed: int) -> str:
-    task = synthetic_task(seed, ("aa", "bb", "cc", "dd"))
-    queries, candidates = random_embeddings(task, 16, seed)
-    return dump(score(MemoryEmbeddings(queries, candidates), task, model="random", progress=False))
-
-
-def _encode_dump(seed: int) -> str:
-    task = synthetic_task(seed, ("aa", "bb", "cc", "dd"))
-    return dump(evaluate_encoder(ToyEncoder(), task, model="toy", batch_size=3, progress=False))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("function", [_score_dump, _encode_dump])
-def test_the_results_are_the_same_bytes_for_any_number_of_processes(function: object) -> None:
-    alone = run_processes(function, 1, 5)  # type: ignore[arg-type]
-    for world_size in (2, 3):
-        together = run_processes(function, world_size, 5)  # type: ignore[arg-type]
-        assert set(together) == set(alone)

@@ -14,6 +14,7 @@ import numpy as np
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.jsonl import JsonlSource
 from hybatch.errors import UserError
+from hybatch.evaluation.processes import rank
 from hybatch.evaluation.tasks.task import LabelledTexts, RetrievalTask, join_by_label
 
 
@@ -33,7 +34,9 @@ def load_parallel(data_dir: Path, languages: Sequence[str]) -> RetrievalTask:
         UserError: a file is missing or malformed, or no question has a passage.
     """
     folder = _folder(data_dir)
-    corpus = open_corpus(CorpusConfig(path=str(folder), format="jsonl", languages=list(languages)))
+    corpus = open_corpus(
+        CorpusConfig(path=str(folder), format="jsonl", languages=list(languages)), progress=rank() == 0
+    )
     number = {identifier: example for example, identifier in enumerate(corpus.ids(slice(None)))}
     source = JsonlSource(folder, languages)
     order = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.tasks.parallel import load_parallel, parallel_languages, parallel_task
+from tests.evaluation.synthetic import write_jsonl
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "aa": [
@@ -32,13 +32,6 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 def folder(tmp_path: Path) -> Path:
     write_jsonl(tmp_path / "corpus", ROWS)
     return tmp_path / "corpus"
-
-
-def write_jsonl(directory: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
-    directory.mkdir(parents=True)
-    for language, listed in rows.items():
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in listed)
-        (directory / f"{language}.jsonl").write_text(lines, encoding="utf-8")
 
 
 def test_queries_and_distinct_passages_stand_in_file_order(folder: Path) -> None:
