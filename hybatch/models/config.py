@@ -15,8 +15,9 @@ PoolingMode = Literal["cls", "mean", "last"]
 class FreshBackboneConfig:
     """A backbone with random weights, and a tokenizer trained on the corpus."""
 
-    architecture: str = "jina_embeddings_v3"
-    """Any `model_type` of transformers that encodes text. The default is XLM-R's layer with rotary positions."""
+    architecture: str = "xlm-roberta"
+    """Any `model_type` of transformers that encodes text. Without layers, take one that adds no positions to its token
+    embeddings, as `nomic_bert` and `jina_embeddings_v3` (XLM-R's layers with rotary positions) do not."""
     vocabulary_size: int = 32000
     """Tokens of the trained tokenizer at most, 5 special and 256 byte tokens included."""
     width: int = 256
