@@ -11,6 +11,7 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from hybatch.errors import UserError
 from hybatch.training.config import TrainingConfig
+from hybatch.training.memory import keep_freed_memory
 
 
 def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
@@ -19,6 +20,7 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     Raises:
         UserError: the launcher's settings contradict the configuration, or a tracker is not there.
     """
+    _check_all_started()
     _check_accumulation(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     _check_precision(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), config.mixed_precision)
     _check_trackers(config.trackers)
@@ -28,14 +30,28 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     is_gloo = int(os.environ.get("WORLD_SIZE", "1")) > 1 and (on_cpu or not torch.cuda.is_available())
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is entered around the encoder only; the loss stays fp32
-        log_with=config.trackers,
+        log_with=config.trackers or None,
         project_dir=output_dir,
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if is_gloo else [],
     )
     _check_accumulation(str(accelerator.gradient_accumulation_steps))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     return accelerator
+
+
+def _check_all_started() -> None:
+    """Notice a launcher that was asked for several CPU processes and started one: it leaves a port, but no size."""
+    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    is_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    if is_cpu and "MASTER_PORT" in os.environ and not any(name in os.environ for name in sizes):
+        raise UserError(
+            "accelerate was asked for several CPU processes but started one: that is what it does with --cpu or with "
+            "distributed_type MULTI_CPU; use distributed_type MULTI_GPU with use_cpu: true (configs/accelerate/"
+            "cpu-ddp.yaml), or --multi_gpu --num_processes N on a machine without GPU"
+        )
 
 
 def _check_accumulation(steps: str) -> None:
