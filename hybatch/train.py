@@ -29,11 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from hybatch.training.config import load_run_config
         from hybatch.training.launch import build_accelerator
         from hybatch.training.loop import train
+        from hybatch.training.processes import leave_group
         from hybatch.training.run_folder import expand
 
         config = load_run_config(argv)
         accelerator = build_accelerator(config.training, expand(config.output_dir, "output_dir"))
-        return train(config, accelerator)
+        exit_code = train(config, accelerator)
+        leave_group()
+        return exit_code
     except UserError as error:
         return _fail(str(error))
     except OSError as error:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError as ParseError
@@ -182,8 +183,16 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
     """
     try:
         namespace = parser.parse_args(list(argv))
-        initialised = parser.instantiate_classes(namespace)
+        # jsonargparse 4.49 renamed it.
+        initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
     except ParseError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{error}{_files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
+
+
+def _files_named(argv: Sequence[str]) -> str:
+    """The files of `--config`, which the parser's message on their syntax leaves out."""
+    files = [following for option, following in pairwise(argv) if option == "--config"]
+    files += [option.removeprefix("--config=") for option in argv if option.startswith("--config=")]
+    return f" (read from the command line and {', '.join(files)})" if files else ""

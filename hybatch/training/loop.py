@@ -77,7 +77,8 @@ class TrainingLoop:
                 decide(lambda: self._save_final())
         finally:
             self._reporter.close()
-            self._accelerator.end_training()
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
         return exit_code
 
     def _steps(self, first_step: int, stop: StopRequest) -> int:
