@@ -18,6 +18,7 @@ from hybatch.models.config import check_config
 from hybatch.models.tokenization import tokenize
 from hybatch.sampling import BatchSampler
 from hybatch.training.batches import BatchLoader, Features, Tokenize
+from hybatch.training.checkpoint import save_encoder
 from hybatch.training.config import RunConfig
 from hybatch.training.engine import StepEngine
 from hybatch.training.optimizer import build_adamw
@@ -182,15 +183,14 @@ def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora
         return encoder
     encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
     if config.training.save_initial and not folder.initial.exists():
-        decide(lambda: encoder.save(folder.initial))
+        decide(lambda: save_encoder(encoder, folder.initial))
     return encoder
 
 
 def _save_fresh(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> None:
     if not folder.initial.exists():
-        build_encoder(config.model, seed=config.seed, texts=tokenizer_texts(config.model, corpora, languages)).save(
-            folder.initial
-        )
+        texts = tokenizer_texts(config.model, corpora, languages)
+        save_encoder(build_encoder(config.model, seed=config.seed, texts=texts), folder.initial)
 
 
 def tokenizer_texts(model: EncoderConfig, corpora: OpenCorpora, languages: Sequence[str]) -> Sequence[str]:

@@ -18,10 +18,12 @@ import numpy
 import tokenizers
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from hybatch.atomic import atomic_directory, atomic_file
 from hybatch.errors import UserError
 from hybatch.losses.gather import world_size
+from hybatch.models import Encoder
 from hybatch.version import __version__
 
 MANIFEST = "manifest.json"
@@ -172,6 +174,33 @@ def _measure(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def save_tensors(path: Path, state: dict[str, Any]) -> None:
+    """Write a state dict.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; torch's own writer hides that behind another error.
+    """
+    try:
+        with open(path, "wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def save_encoder(encoder: Encoder, directory: Path) -> None:
+    """Write an encoder's folder, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        encoder.save(directory)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {directory}: {error}; finished checkpoints are intact") from error
 
 
 def write_text(path: Path, text: str) -> None:

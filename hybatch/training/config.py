@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError as ParseError
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
@@ -159,6 +159,8 @@ class RunConfig:
 
 def run_parser(prog: str, description: str) -> ArgumentParser:
     """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file."""
+    # The docstrings below the fields become the help of the options.
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True)

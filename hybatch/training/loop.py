@@ -13,7 +13,7 @@ from hybatch.errors import UserError
 from hybatch.losses.gather import rank, world_size
 from hybatch.training.assembly import RunParts, assemble, check_config_for_processes
 from hybatch.training.batches import LocalBatch, describe
-from hybatch.training.checkpoint import Checkpoint, surroundings
+from hybatch.training.checkpoint import Checkpoint, save_encoder, surroundings
 from hybatch.training.config import RunConfig
 from hybatch.training.engine import StepResult
 from hybatch.training.metrics import Reporter
@@ -74,7 +74,7 @@ class TrainingLoop:
             with StopRequest() as stop:
                 exit_code = self._steps(first_step, stop)
             if exit_code == 0:
-                decide(lambda: self._save_final())
+                decide(lambda: save_encoder(self._parts.encoder, self._folder.final))
         finally:
             self._reporter.close()
             for tracker in self._accelerator.trackers:
@@ -139,7 +139,7 @@ class TrainingLoop:
         figures = self._parts.validation.measure()
         self._reporter.validation(step, figures)
         if self._best.update(figures["selection"], step):
-            decide(lambda: self._parts.encoder.save(self._folder.best))
+            decide(lambda: save_encoder(self._parts.encoder, self._folder.best))
         elif self._best.exhausted:
             self._reporter.say(
                 f"stopping early at step {step}: no validation since step {self._best.step} was better than its "
@@ -185,6 +185,3 @@ class TrainingLoop:
         name = signal.Signals(number).name
         self._reporter.say(f"stopped by {name} after step {step}; the same command goes on from its checkpoint")
         return 128 + number
-
-    def _save_final(self) -> None:
-        self._parts.encoder.save(self._folder.final)

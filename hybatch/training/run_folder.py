@@ -121,7 +121,7 @@ def differing_fields(before: Any, now: Any) -> list[str]:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict, "a.b.0" -> leaf; an empty dict or list is a leaf."""
+    """Nested dicts and lists as one dict, "a.b.0" -> leaf; an empty dict or list inside is a leaf."""
     if isinstance(value, dict | list) and value:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {

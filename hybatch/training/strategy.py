@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hybatch.errors import UserError
 from hybatch.losses.gather import world_size
 from hybatch.training.batches import Features, TextChunk
+from hybatch.training.checkpoint import save_tensors
 
 
 class Strategy(Protocol):
@@ -113,9 +114,7 @@ class ReplicatedStrategy:
 
     def save(self, directory: Path) -> None:
         for name, state in (("model", self.encoder.state_dict()), ("optimizer", self.optimizer.state_dict())):
-            # Through a file object, so that a full disk is an OSError and not an error of torch's own writer.
-            with open(directory / f"{name}.pt", "wb") as file:
-                torch.save(state, file)
+            save_tensors(directory / f"{name}.pt", state)
 
     def load(self, directory: Path) -> None:
         parts: Iterable[tuple[str, Any]] = (("model", self.encoder), ("optimizer", self.optimizer))

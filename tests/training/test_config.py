@@ -1,0 +1,63 @@
+"""The configuration: defaults, files, command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hybatch.errors import UserError
+from hybatch.sampling import AlphaSchedule
+from hybatch.training.config import TrainingConfig, load_run_config
+from tests.training.small_run import write_config
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    config = load_run_config(
+        [
+            "--config",
+            str(write_config(tmp_path)),
+            "--training.steps",
+            "7",
+            "--sampling.alpha",
+            '{"start":0.9,"end":0.1}',
+        ]
+    )
+    assert config.training.steps == 7
+    assert config.sampling.alpha == AlphaSchedule(start=0.9, end=0.1)
+    assert config.model.fresh is not None
+    assert config.model.fresh.width == 32
+
+
+def test_the_resolved_configuration_gives_the_same_run_again(tmp_path: Path) -> None:
+    config = load_run_config(["--config", str(write_config(tmp_path)), "--training.betas", "[0.8, 0.9]"])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False), encoding="utf-8")
+    again = load_run_config(["--config", str(resolved)])
+    assert again == config
+    assert again.as_dict() == config.as_dict()
+
+
+def test_warm_up_is_given_in_steps_or_as_a_share() -> None:
+    assert TrainingConfig(steps=200).warmup() == 20
+    assert TrainingConfig(steps=200, warmup_share=0.5).warmup() == 100
+    assert TrainingConfig(steps=200, warmup_steps=3).warmup() == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"chunk_size": 0}, {"betas": (0.9, 1.0)}, {"warmup_steps": 2000}, {"warmup_share": 1.5}, {"keep_checkpoints": 0}],
+)
+def test_values_out_of_range_are_named(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=f"training.{next(iter(options))}"):
+        TrainingConfig(**options)  # type: ignore[arg-type]
+
+
+def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        load_run_config(["--help"])
+    assert end.value.code == 0
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert "--training.chunk_size CHUNK_SIZE Texts that a process encodes at once" in help_text
+    assert "--sampling.kind" in help_text

@@ -1,0 +1,35 @@
+"""`hybatch batches`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hybatch.errors import UserError
+from hybatch.training.preview import main
+from tests.training.small_run import write_config
+
+
+def test_it_shows_plan_texts_languages_and_truncation_without_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybatch.training.assembly.build_encoder", None)
+    config = write_config(tmp_path, model={"fresh": {"vocabulary_size": 400}, "passage_max_length": 12})
+    assert main(["--config", str(config), "--steps", "4", "--samples", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "40 steps of 16 examples" in out
+    assert "step 1: " in out
+    assert "Masked negatives" in out
+    assert "60 of the 360 distinct texts" in out
+    cut = next(line for line in out.splitlines() if "passage" in line and line.rstrip(" │").endswith("%"))
+    assert not cut.rstrip(" │").endswith(" 0.00%")
+    assert not (tmp_path / "run").exists()
+
+
+def test_impossible_options_are_named(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with pytest.raises(UserError, match="--steps"):
+        main(["--config", str(config), "--steps", "0"])
+    with pytest.raises(UserError, match="batch_size"):
+        main(["--config", str(config), "--sampling.batch_size", "500"])

@@ -1,0 +1,45 @@
+"""Signals, and stopping for lack of progress."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from hybatch.training.stopping import BestSoFar, StopRequest
+
+
+def test_a_signal_is_noted_and_the_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert stop.signal == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_interrupt_acts_at_once() -> None:
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_patience_counts_measurements_without_a_new_best() -> None:
+    best = BestSoFar(larger_is_better=False, patience=2)
+    assert [best.update(value, step) for step, value in enumerate([3.0, 2.0, 2.0, 1.5, 1.6])] == [1, 1, 0, 1, 0]
+    assert not best.exhausted
+    restored = BestSoFar(larger_is_better=False, patience=2)
+    restored.restore(best.state())
+    assert not restored.update(1.7, 5)
+    assert restored.exhausted
+    assert (restored.value, restored.step) == (1.5, 3)
+
+
+def test_a_larger_map_is_better() -> None:
+    best = BestSoFar(larger_is_better=True)
+    assert best.update(0.2, 1)
+    assert best.update(0.3, 2)
+    assert not best.update(0.1, 3)
+    assert not best.exhausted
