@@ -17,7 +17,7 @@ from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
 from hybatch.models.tokenization import tokenize
 from hybatch.sampling import BatchSampler
-from hybatch.training.batches import BatchLoader, Features, Tokenize
+from hybatch.training.batches import BatchLoader, Features, Tokenize, cost_of_a_chunk
 from hybatch.training.checkpoint import save_encoder
 from hybatch.training.config import RunConfig
 from hybatch.training.engine import StepEngine
@@ -141,6 +141,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         rank=rank(),
         world_size=world_size(),
         chunk_size=config.training.chunk_size,
+        chunk_cost=cost_of_a_chunk(encoder),
         hard_negatives=config.loss.hard_negatives,
         seed=config.seed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from hybatch.errors import UserError
+from hybatch.paths import expand_path
 from hybatch.training.checkpoint import Checkpoint, CheckpointFolder, write_text
 from hybatch.training.config import RunConfig
 
@@ -55,7 +55,7 @@ def open_run_folder(config: RunConfig) -> RunFolder:
         UserError: the folder holds something else or another run (the fields that differ are named), or cannot be
             written.
     """
-    directory = Path(expand(config.output_dir, "output_dir"))
+    directory = Path(expand_path(config.output_dir, "output_dir"))
     folder = RunFolder(directory, keep_checkpoints=config.training.keep_checkpoints)
     if directory.exists() and not directory.is_dir():
         raise UserError(f"output_dir {directory} is a file: name a folder")
@@ -128,15 +128,3 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
             k: v for name, part in items for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
         }
     return {prefix: value}
-
-
-def expand(path: str, option: str) -> str:
-    """Expand `~` and `$VARIABLES`.
-
-    Raises:
-        UserError: a variable is not set.
-    """
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    if unset := re.search(r"\$(\w+|\{\w+\})", expanded):
-        raise UserError(f"{option} {path}: the variable {unset.group()} is not set")
-    return expanded

@@ -15,7 +15,7 @@ from hybatch.losses import ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder
 from hybatch.sampling import BatchSampler, SamplingConfig
-from hybatch.training.batches import BatchLoader, LocalBatch, Tokenize
+from hybatch.training.batches import BatchLoader, LocalBatch, Tokenize, cost_of_a_chunk
 from hybatch.training.caching import loss_of_embeddings
 from hybatch.training.config import RunConfig
 from hybatch.training.processes import sum_over_processes
@@ -70,6 +70,7 @@ class LossValidation:
                 rank=rank(),
                 world_size=world_size(),
                 chunk_size=config.training.chunk_size,
+                chunk_cost=cost_of_a_chunk(strategy.encoder),
             )
             self._batches += [loader.load(step) for step in range(config.validation.batches)]
         if not self._batches:

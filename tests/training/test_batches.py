@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.losses import EMPTY_SLOT
-from hybatch.training.batches import BatchLoader, cut_into_chunks
+from hybatch.training.batches import BatchLoader, cost_of_a_chunk, cut_into_chunks
 from tests.training.tiny import TinySampler, tokenize
 
 
@@ -51,6 +51,28 @@ def test_sorting_by_length_cuts_the_padding_of_uneven_texts() -> None:
     chunks = cut_into_chunks(features, range(128), None)
     padded = sum(part["attention_mask"].numel() for part, _ in chunks)
     assert padded < 0.6 * features["attention_mask"].numel()
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80), cost=st.floats(0, 500))
+def test_no_other_number_of_chunks_would_cost_less(lengths: list[int], cost: float) -> None:
+    def total(chunks: list[Any]) -> float:
+        return sum(part["attention_mask"].numel() for part, _ in chunks) + cost * len(chunks)
+
+    features = _features(lengths, False)
+    chosen = total(cut_into_chunks(features, range(len(lengths)), None, chunk_cost=cost))
+    for count in (1, 2, 4, 8):
+        size = -(-len(lengths) // count)
+        assert chosen <= total(cut_into_chunks(features, range(len(lengths)), size)) + 1e-6
+
+
+def test_a_large_bag_of_words_is_not_cut_and_a_deep_encoder_is() -> None:
+    features = _features([1, 100] * 64, False)
+    table = torch.nn.Embedding(64000, 16)
+    bag, deep = torch.nn.Sequential(table), torch.nn.Sequential(table, torch.nn.Linear(1000, 1000))
+    sizes = [len(cut_into_chunks(features, range(128), None, chunk_cost=cost_of_a_chunk(m))) for m in (bag, deep)]
+    assert sizes[0] == 1
+    assert sizes[1] > 1
 
 
 def _loader(rank: int, world_size: int, negatives: int, **options: Any) -> BatchLoader:

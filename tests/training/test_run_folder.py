@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from hybatch.errors import UserError
-from hybatch.training.run_folder import differing_fields, expand, flatten
+from hybatch.training.run_folder import differing_fields, flatten
 
 
 def test_nested_values_become_leaves() -> None:
@@ -31,10 +28,3 @@ def test_only_fields_that_change_what_is_computed_count() -> None:
 
 def test_a_field_that_one_of_them_lacks_is_named() -> None:
     assert differing_fields({"seed": 1, "a": 2}, {"a": 2}) == ["seed: was 1, now 'nothing'"]
-
-
-def test_variables_are_expanded_and_unset_ones_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCRATCH", "/scratch")
-    assert expand("$SCRATCH/run", "output_dir") == "/scratch/run"
-    with pytest.raises(UserError, match="NOT_THERE"):
-        expand("${NOT_THERE}/run", "output_dir")
