@@ -69,7 +69,9 @@ def extensions() -> list[Extension]:
     if on("HYBATCH_NO_EXTENSION"):
         return []
     if find_cxx() is None:
-        print("hybatch: no C++ compiler found (CXX, g++, c++, clang++): installing without compiled ops", file=sys.stderr)
+        print(
+            "hybatch: no C++ compiler found (CXX, g++, c++, clang++): installing without compiled ops", file=sys.stderr
+        )
         return []
     libraries = [
         Extension("hybatch._cpu", cpu_sources()),

@@ -18,9 +18,14 @@
 // kept. Neither tiling, nor threads, nor the instruction set, nor the number of queries or candidates changes a bit,
 // and a threshold that PairScores returns is bit-equal to the score that the count meets. +0 equals -0.
 //
+// Self-hits. Thresholds must come from PairScores with the same inputs; then, over all blocks that hold the positives,
+// status[kSelfHits] sums to P. If it does not, a positive may have been counted above its own threshold: the counts of
+// that run mean nothing.
+//
 // Values. status[kQueriesNotFinite] and status[kCandidatesNotFinite] become positive if and only if that matrix holds a
 // NaN or an infinity; status[kScoresOverflowed] counts pairs of a finite query and a finite candidate whose score is
-// not finite. While these three are zero all counts are exact. A query that is not finite disturbs no other query.
+// not finite. While these three are zero and all positives have hit themselves, all counts are exact. A query that is
+// not finite disturbs no other query.
 
 #pragma once
 
