@@ -1,7 +1,7 @@
 """Builds the compiled ops; everything declarative stands in pyproject.toml.
 
-Three libraries come to lie in the package: `_cpu.so` (schemas and CPU kernels), `_cuda.so` (CUDA kernels, where nvcc is)
-and `_build_info` (a Python module that says how the others were built). The first two use torch's stable ABI and no
+Three libraries come to lie in the package: `_cpu.so` (schemas and CPU kernels), `_cuda.so` (CUDA kernels, where nvcc
+is) and `_build_info` (a Python module that says how the others were built). The first two use torch's stable ABI and no
 Python, so that one build serves every Python and every torch from 2.11 on.
 
 Environment: CXX, CXXFLAGS and LDFLAGS as usual; CUDA_HOME, CUDACXX name the CUDA compiler; FORCE_CUDA=1 fails without
@@ -157,10 +157,11 @@ class BuildWithNinja(build_ext):
         folders = [f"-L{library}" for library in libraries]
         torch = [*folders, "-ltorch_cpu", "-lc10"]
         link = [*(find_cxx() or []), "-shared", *os.environ.get("LDFLAGS", "").split()]
+        compile_one = "-MD -MF $out.d -c $in -o $out\n  description = compile $in\n  depfile = $out.d\n  deps = gcc"
         lines = [
             "ninja_required_version = 1.8",
-            f"rule cxx\n  command = {quoted(cxx)} $flags -MD -MF $out.d -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
-            f"rule nvcc\n  command = {quoted(nvcc)} -MD -MF $out.d -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
+            f"rule cxx\n  command = {quoted(cxx)} $flags {compile_one}",
+            f"rule nvcc\n  command = {quoted(nvcc)} {compile_one}",
             f"rule link_cpu\n  command = {quoted(link)} -o $out $in {quoted(torch)} -Wl,-z,defs",
             f"rule link_cuda\n  command = {quoted(nvcc[:1])} -shared -cudart static -o $out $in {quoted(torch)}",
             f"rule link_build_info\n  command = {quoted(link)} -o $out $in",

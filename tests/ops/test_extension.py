@@ -5,6 +5,7 @@ Shapes: Q queries, D candidates, P positives, G groups, H embedding width.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -87,7 +88,7 @@ def count(problem: Problem, *, cuts: tuple[int, ...] = (), thresholds: Tensor | 
     counts = Counts(*(torch.zeros(shape, dtype=torch.int32) for _ in range(3)), torch.zeros(4, dtype=torch.int64))
     thresholds = pair_scores(problem) if thresholds is None else thresholds
     bounds = [0, *cuts, len(problem.candidates)]
-    for first, end in reversed(list(zip(bounds[:-1], bounds[1:], strict=True))):
+    for first, end in reversed(list(itertools.pairwise(bounds))):
         torch.ops.hybatch.count_above_(
             *counts.tables(), counts.status, problem.queries, thresholds, problem.positives, problem.offsets,
             problem.candidates[first:end], problem.groups[first:end], first, "fp32",
