@@ -1,0 +1,47 @@
+# make demo   train the embedded default with hybrid batches, evaluate it before and after, print the table
+# make test   the tests that take seconds;  make test-all  all of them
+# make lint   style, types, import contract
+# All of them first make .venv from constraints.txt, with nothing but Python >= 3.11 and a C++ compiler at hand.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO   ?= demo
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: install demo test test-all lint clean
+
+install: $(STAMP)
+
+# torch and the build tools come first: the package builds against the torch that it will run with.
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "hybatch needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt torch numpy "setuptools>=77" wheel
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)
+	rm -rf $(DEMO)
+	$(BIN)/accelerate launch --config_file configs/accelerate/cpu.yaml hybatch/train.py \
+		--config configs/demo.yaml --output_dir $(DEMO)/run
+	$(BIN)/hybatch evaluate --model $(DEMO)/run/initial --task embedded --output $(DEMO)/before
+	$(BIN)/hybatch evaluate --model $(DEMO)/run/final --task embedded --output $(DEMO)/after
+	$(BIN)/hybatch report $(DEMO)/before $(DEMO)/after --output $(DEMO)/report
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,0 +1,56 @@
+"""The `hybatch` command: finds the subcommand and turns mistakes in the input into exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from hybatch.errors import UserError
+from hybatch.version import __version__
+
+# Each module has `main(argv) -> int`; they are imported on demand, because torch alone takes seconds.
+COMMANDS = {
+    "batches": ("hybatch.training.preview", "show what would be trained, without loading a model"),
+    "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
+    "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
+    "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),
+}
+
+USAGE = "usage: hybatch [--version] COMMAND [OPTIONS]   (hybatch COMMAND --help lists a command's options)\n\n" + "".join(
+    f"  {name:<10}{summary}\n" for name, (_, summary) in COMMANDS.items()
+)
+EPILOGUE = "\nTraining is started with: accelerate launch -m hybatch.train --config FILE\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code: 0 done, 2 bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE + EPILOGUE, end="")
+        return 0
+    if argv[0] == "--version":
+        print(f"hybatch {__version__}")
+        return 0
+    name, arguments = argv[0], argv[1:]
+    if name not in COMMANDS:
+        print(f"error: there is no command {name!r}\n\n{USAGE}", end="", file=sys.stderr)
+        return 2
+    try:
+        exit_code = importlib.import_module(COMMANDS[name][0]).main(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe (`hybatch env | head`) went away: not a mistake. Closing stdout at exit must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return int(exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""A parallel corpus: example x language -> question, passage, hard negatives, read from a memory-mapped index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybatch.corpus.index import CorpusStatistics, Index, NegativePlace, TextPlace
+
+Indices = NDArray[np.int64] | Sequence[int] | slice
+_T = TypeVar("_T")
+
+
+class ParallelCorpus:
+    """Examples that name the same content in every language that has them.
+
+    Opening costs milliseconds and memory that does not grow with the rows; every method costs O(rows asked for).
+    Example numbers run from 0 to num_examples - 1, in order of first appearance over the languages in alphabetical
+    order. An object pickles as its folder's path.
+
+    Attributes:
+        name: what logs and tables call the corpus.
+        languages: language codes in alphabetical order; language indices refer to it.
+        fingerprint: hexadecimal digest of the content, the same on every machine and under every path.
+        directory: the index folder; results derived from the corpus may be kept below it.
+        num_examples, num_groups: examples, and passage groups among them.
+        has_hard_negatives: whether any language has them.
+        statistics: counts worth printing before a run.
+    """
+
+    def __init__(self, directory: Path, *, name: str) -> None:
+        self._index = Index(directory)
+        self.name = name
+        self.directory = directory
+        self.languages: tuple[str, ...] = self._index.languages
+        self.fingerprint: str = self._index.fingerprint
+        self.num_examples: int = self._index.num_examples
+        self.num_groups: int = self._index.num_groups
+        self.has_hard_negatives: bool = self._index.has_hard_negatives
+        self.statistics: CorpusStatistics = self._index.statistics
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.directory, self.name)
+
+    def __repr__(self) -> str:
+        return f"ParallelCorpus({self.name!r}, {self.num_examples} examples, {' '.join(self.languages)})"
+
+    def ids(self, indices: Indices) -> list[str]:
+        """Ids of the examples `indices` [n]."""
+        return self._index.table("ids").texts("id", self._numbers(indices))
+
+    def passage_groups(self, indices: Indices) -> NDArray[np.int64]:
+        """Passage groups [n] int64, dense in [0, num_groups).
+
+        Two examples are of one group if they carry the same `passage_id`; in a corpus without that column, if they
+        have an identical passage text in any languages; and whenever a third example joins them so.
+        """
+        return self._examples("passage_group", indices)
+
+    def question_mask(self, indices: Indices) -> NDArray[np.uint64]:
+        """[n] uint64; bit k says that the example has a question in languages[k]."""
+        return self._examples("question_mask", indices)
+
+    def passage_mask(self, indices: Indices) -> NDArray[np.uint64]:
+        """[n] uint64; bit k says that the example has a passage in languages[k]."""
+        return self._examples("passage_mask", indices)
+
+    def questions(self, indices: Indices, language_indices: Indices) -> list[str]:
+        """The question of example indices[i] in languages[language_indices[i]], for every i.
+
+        Raises:
+            ValueError: an example has no question in that language; the masks say which have.
+        """
+        return self._texts("question", indices, language_indices)
+
+    def passages(self, indices: Indices, language_indices: Indices) -> list[str]:
+        """The passage of example indices[i] in languages[language_indices[i]], for every i.
+
+        Raises:
+            ValueError: an example has no passage in that language; the masks say which have.
+        """
+        return self._texts("passage", indices, language_indices)
+
+    def hard_negatives(self, indices: Indices, language_indices: Indices) -> list[list[str]]:
+        """The hard negatives of example indices[i] in languages[language_indices[i]]; [] where it has none."""
+
+        def read(place: NegativePlace, rows: NDArray[np.int64]) -> list[str]:
+            return self._index.table(place.table).texts(place.column, rows)
+
+        return self._negatives(read, indices, language_indices)
+
+    def hard_negative_groups(self, indices: Indices, language_indices: Indices) -> list[list[int]]:
+        """Parallel to `hard_negatives`: the passage group whose passage the text is, -1 where it is no example's."""
+
+        def read(place: NegativePlace, rows: NDArray[np.int64]) -> list[int]:
+            return self._index.table(place.group_table).numbers("group", rows).tolist()
+
+        return self._negatives(read, indices, language_indices)
+
+    def _examples(self, column: str, indices: Indices) -> NDArray[Any]:
+        rows = indices if isinstance(indices, slice) else np.asarray(indices, dtype=np.int64)
+        return self._index.table("examples").numbers(column, rows)
+
+    def _numbers(self, indices: Indices) -> NDArray[np.int64]:
+        if isinstance(indices, slice):
+            return np.arange(*indices.indices(self.num_examples), dtype=np.int64)
+        return np.asarray(indices, dtype=np.int64)
+
+    def _texts(self, role: str, indices: Indices, language_indices: Indices) -> list[str]:
+        def read(language: int, examples: NDArray[np.int64]) -> list[str]:
+            place: TextPlace = getattr(self._index.cells[language], role)
+            table = self._index.table(place.table)
+            rows = examples if place.row_column is None else self._examples(place.row_column, examples)
+            present = (rows >= 0) & (rows < table.num_rows)
+            texts = table.texts(place.column, rows) if present.all() else [""]
+            if "" in texts:
+                code = self.languages[language]
+                raise ValueError(f"corpus {self.name}: an example of {examples.tolist()[:8]} has no {role} in {code}")
+            return texts
+
+        return self._per_language(read, indices, language_indices)
+
+    def _negatives(
+        self,
+        read: Callable[[NegativePlace, NDArray[np.int64]], list[_T]],
+        indices: Indices,
+        language_indices: Indices,
+    ) -> list[list[_T]]:
+        def read_language(language: int, examples: NDArray[np.int64]) -> list[list[_T]]:
+            place = self._index.cells[language].negatives
+            if place is None:
+                return [[] for _ in examples]
+            first = self._examples(place.first_column, examples)
+            count = self._examples(place.count_column, examples)
+            ends = np.cumsum(count)
+            rows = np.repeat(first - (ends - count), count) + np.arange(count.sum())
+            flat = read(place, rows)
+            return [flat[end - length : end] for end, length in zip(ends.tolist(), count.tolist(), strict=True)]
+
+        return self._per_language(read_language, indices, language_indices)
+
+    def _per_language(
+        self, read: Callable[[int, NDArray[np.int64]], list[_T]], indices: Indices, language_indices: Indices
+    ) -> list[_T]:
+        """Call `read` once a language present and put its results in the order of `indices`."""
+        examples = self._numbers(indices)
+        languages = np.asarray(language_indices, dtype=np.int64)
+        if examples.shape != languages.shape:
+            raise ValueError(f"{len(examples)} examples but {len(languages)} language indices")
+        if examples.size == 0:
+            return []
+        if examples.min() < 0 or examples.max() >= self.num_examples:
+            raise IndexError(f"examples {examples.min()} to {examples.max()} asked of {self.num_examples}")
+        if languages.min() < 0 or languages.max() >= len(self.languages):
+            raise IndexError(f"language indices {languages.min()} to {languages.max()} asked of {len(self.languages)}")
+        counts = np.bincount(languages, minlength=len(self.languages))
+        present = np.flatnonzero(counts).tolist()
+        if len(present) == 1:
+            return read(present[0], examples)
+        order = np.argsort(languages, kind="stable")
+        in_order: list[_T] = []
+        for group, language in zip(np.split(examples[order], np.cumsum(counts[present])[:-1]), present, strict=True):
+            in_order.extend(read(language, group))
+        result: list[_T] = [in_order[0]] * len(in_order)
+        for position, item in zip(order.tolist(), in_order, strict=True):
+            result[position] = item
+        return result
+
+
+def _reopen(directory: Path, name: str) -> ParallelCorpus:
+    return ParallelCorpus(directory, name=name)

@@ -1,0 +1,124 @@
+"""What most readers give: for every language a stream of rows that each hold an id and their own texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hybatch.errors import UserError
+
+MAX_LANGUAGES = 64
+ROWS_PER_BATCH = 8192
+
+
+@dataclass(kw_only=True)
+class RowBatch:
+    """Some consecutive rows of one language, column by column.
+
+    `questions` and `passages` hold None where the row lacks one. `passage_ids` and `negatives`, where the source has
+    them, are parallel to `ids`. `joins` are further keys: examples with an equal one are of one passage group (the
+    several positives of a query). `place` turns a row number of the batch into what an error message calls it, and
+    `work` is what the progress bar advances by, in the source's unit.
+    """
+
+    ids: list[Any]
+    questions: list[Any]
+    passages: list[Any]
+    passage_ids: list[Any] | None = None
+    negatives: list[Any] | None = None
+    joins: list[str] | None = None
+    place: Callable[[int], str]
+    work: int
+
+
+class RowSource(Protocol):
+    """A corpus to be indexed, streamed language by language; `batches` may be called again, from the beginning.
+
+    `place` is what error messages call the whole of it.
+    """
+
+    place: str
+    languages: tuple[str, ...]
+    work_unit: str
+
+    @property
+    def total_work(self) -> int | None: ...
+
+    def batches(self, language: str) -> Iterator[RowBatch]: ...
+
+
+def check_batch(batch: RowBatch) -> None:
+    """Refuse rows without an id, without any text, or with a text that is empty or no text.
+
+    Raises:
+        UserError: names the first such row's place.
+    """
+    _check_texts(batch, "id", batch.ids, optional=False)
+    _check_texts(batch, "question", batch.questions, optional=True)
+    _check_texts(batch, "passage", batch.passages, optional=True)
+    for row, (question, passage) in enumerate(zip(batch.questions, batch.passages, strict=True)):
+        if question is None and passage is None:
+            raise UserError(f"{batch.place(row)}: neither a question nor a passage; give one or take the row out")
+    if batch.passage_ids is not None:
+        for row, (passage, passage_id) in enumerate(zip(batch.passages, batch.passage_ids, strict=True)):
+            if passage is not None and not (isinstance(passage_id, str) and passage_id):
+                raise UserError(
+                    f"{batch.place(row)}: passage_id is {passage_id!r}; give a text to every row of the corpus that "
+                    "has a passage, or to none"
+                )
+    for row, negatives in enumerate(batch.negatives or ()):
+        if not isinstance(negatives, list) or not all(isinstance(text, str) and text.strip() for text in negatives):
+            raise UserError(f"{batch.place(row)}: negatives must be a list of texts, none of them empty")
+
+
+def _check_texts(batch: RowBatch, name: str, values: Sequence[Any], *, optional: bool) -> None:
+    """Look at the column as a whole first: nearly every batch is good, and rows are many."""
+    types = set(map(type, values))
+    good_types = {str, type(None)} if optional else {str}
+    present = [value for value in values if value is not None] if optional else values
+    if types <= good_types and all(map(str.strip, present)):
+        return
+    for row, value in enumerate(values):
+        if value is None and not optional:
+            raise UserError(f"{batch.place(row)}: {name!r} is missing; every row needs one")
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{batch.place(row)}: {name!r} is {value!r}, not a text; put it in quotes")
+        if value is not None and not value.strip():
+            raise UserError(f"{batch.place(row)}: {name!r} is empty; give a text or leave the field out")
+
+
+def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
+    """The languages in alphabetical order.
+
+    Raises:
+        UserError: there are none, or more than the bits of a mask.
+    """
+    if not languages:
+        raise UserError(f"{place}: no language found")
+    if len(languages) > MAX_LANGUAGES:
+        raise UserError(
+            f"{place}: {len(languages)} languages, at most {MAX_LANGUAGES} fit; name those to read in `languages`"
+        )
+    return tuple(sorted(languages))
+
+
+def language_files(folder: Path, suffix: str, languages: Sequence[str] | None) -> dict[str, Path]:
+    """language -> its file `<lang><suffix>` of `folder`, in alphabetical order; all there are, or those asked for.
+
+    Raises:
+        UserError: there is none, or one asked for is missing.
+    """
+    found = {path.name.removesuffix(suffix): path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()}
+    if not found:
+        raise UserError(f"{folder}: no <lang>{suffix} file in this folder")
+    if languages is None:
+        return found
+    for language in languages:
+        if language not in found:
+            raise UserError(
+                f"{folder / (language + suffix)}: no such file; `languages` asks for {language}, "
+                f"the folder has {', '.join(found)}"
+            )
+    return {language: found[language] for language in sorted(set(languages))}

@@ -1,0 +1,155 @@
+"""Which implementation of an op runs: `torch` (pure PyTorch), `cpu` (C++) or `cuda`, and why not a faster one.
+
+The compiled libraries are optional. They are looked for beside the package, loaded once on first use, and what is
+wrong with them is kept, word for word, for the error that names a missing backend and for `hybatch env`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hybatch.ops import torch_backend
+
+BACKENDS = ("torch", "cpu", "cuda")
+ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_RANKING_OPS = ("pair_scores", "count_above_")
+
+
+class BackendError(RuntimeError):
+    """The backend that was asked for is not there; the message says why."""
+
+
+@dataclass(frozen=True)
+class RankingOps:
+    """The two ranking ops of one backend; signatures and meaning as in `torch_backend`."""
+
+    pair_scores: Callable[..., Tensor]
+    count_above_: Callable[..., None]
+
+
+def choose_backend(device: torch.device, requested: str = "auto") -> str:
+    """Name the backend that serves tensors on `device`.
+
+    `requested` wins over HYBATCH_BACKEND, which wins over the fastest that is there.
+
+    Raises:
+        ValueError: no backend of that name, or one that cannot serve the device.
+        BackendError: the backend is missing; the message says why.
+    """
+    source = f"backend={requested!r}"
+    if requested == "auto":
+        requested = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+        source = f"{ENVIRONMENT_VARIABLE}={requested}"
+    if requested == "auto":
+        compiled = device.type if device.type in BACKENDS else None
+        return compiled if compiled and why_missing(compiled) is None else "torch"
+    if requested not in BACKENDS:
+        raise ValueError(f"{source}: no such backend; choose from auto, {', '.join(BACKENDS)}")
+    reason = why_missing(requested)
+    if reason is not None:
+        raise BackendError(f"{source}: this backend is missing: {reason}")
+    if requested not in ("torch", device.type):
+        raise ValueError(f"{source}: this backend needs tensors on {requested}; queries are on {device}")
+    return requested
+
+
+def ranking_ops(backend: str) -> RankingOps:
+    """The ranking ops of a backend that `choose_backend` returned."""
+    if backend == "torch":
+        return RankingOps(torch_backend.pair_scores, torch_backend.count_above_)
+    return RankingOps(torch.ops.hybatch.pair_scores, torch.ops.hybatch.count_above_)
+
+
+def why_missing(backend: str) -> str | None:
+    """None if the backend can be used here, else the reason why not."""
+    return None if backend == "torch" else _load(backend)
+
+
+@functools.cache
+def _load(backend: str) -> str | None:
+    """Load the library of a compiled backend, once; None, or what is wrong."""
+    if backend == "cuda":
+        if torch.version.cuda is None:
+            return f"torch {torch.__version__} is built without CUDA"
+        if not torch.cuda.is_available():
+            return "torch finds no CUDA device"
+        schemas_missing = _load("cpu")  # that library defines the schemas of both
+        if schemas_missing is not None:
+            return schemas_missing
+    library = _PACKAGE / f"_{backend}.so"
+    if not library.exists():
+        return f"{library} is not there: the extension was not compiled for {backend} when hybatch was installed"
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        return f"{library} failed to load: {error}"
+    absent = [op for op in _RANKING_OPS if not _has_kernel(op, backend)]
+    if absent:
+        return f"{library} holds no {backend} kernel for {', '.join(absent)}: it was built from another version"
+    _register_fakes()
+    return None
+
+
+def _has_kernel(op: str, backend: str) -> bool:
+    name = f"hybatch::{op}"
+    return hasattr(torch.ops.hybatch, op) and torch._C._dispatch_has_kernel_for_dispatch_key(name, backend.upper())
+
+
+@functools.cache
+def _register_fakes() -> None:
+    """Tell torch.compile the shapes that the compiled ops return."""
+
+    @torch.library.register_fake("hybatch::pair_scores")
+    def _(
+        queries: Tensor,
+        positive_embeddings: Tensor,
+        offsets: Tensor,
+        precision: str,
+        positive_rows: Tensor | None = None,
+    ) -> Tensor:
+        positives = positive_embeddings if positive_rows is None else positive_rows
+        return queries.new_empty(positives.shape[0], dtype=torch.float32)
+
+    @torch.library.register_fake("hybatch::count_above_")
+    def _(*args: Any) -> None:
+        return None
+
+
+class BackendChoice(NamedTuple):
+    """One line of `hybatch env`."""
+
+    op: str
+    """Name of the op and the kind of tensors."""
+    backend: str
+    """What will run: torch, cpu, cuda or none."""
+    reason: str
+    """Why not a faster one."""
+
+
+def describe() -> list[BackendChoice]:
+    """For each op and kind of device: the backend that will be used, and why not a faster one."""
+    return [_describe("rank_counts", "cpu"), _describe("rank_counts", "cuda")]
+
+
+def _describe(op: str, device: str) -> BackendChoice:
+    label = f"{op}, {device} tensors"
+    missing = why_missing(device)
+    if device == "cuda" and not torch.cuda.is_available():
+        return BackendChoice(label, "none", str(missing))
+    try:
+        backend = choose_backend(torch.device(device))
+    except (BackendError, ValueError) as error:
+        return BackendChoice(label, "none", str(error))
+    if backend == device:
+        return BackendChoice(label, backend, "the fastest there is")
+    forced = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    return BackendChoice(label, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")

@@ -1,0 +1,106 @@
+"""Scores whose bits depend on nothing but the two embeddings.
+
+A matrix product adds the terms of a score in an order that changes with the shape of the block, the number of threads,
+the place of a row in the block and the library, in float64 as in float32; a candidate recomputed elsewhere then differs
+in its last bit, and ties and self-comparisons break. Here every addition is exact, so its order cannot matter.
+
+Each row is cut into two parts on a grid of powers of two that its largest magnitude fixes: `high` keeps the leading
+b bits and `low` the next b, where 2 b + ceil(log2 H) <= 53. Then q_high . c_high is a sum of H integers below 2^(2b)
+times one power of two, which float64 holds without rounding, and so is q_high . c_low + q_low . c_high. The score is
+the sum of these two, rounded once. What is left out (the bits below `low`, and q_low . c_low) is at most
+H 2^(2 - 2b) max|q| max|c|: for H = 768, where b = 21, less than 2^-15 of the bound within which a float32 chain of
+fused multiply-adds may stray, 2 H 2^-24 |q| max|c|.
+
+Shapes: N rows, Q queries, D candidates, P pairs, H embedding width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_FLOAT64_BITS = 53
+_EXPONENT_BIAS = 1023
+_ONE_AND_A_HALF = 1 << 51  # as the fraction of a float64: adding 1.5 * 2^52 * grid rounds to a multiple of grid
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """Rows [N, H] as `high + low`, both float64; `low` is None where every row fits into `high`."""
+
+    high: Tensor
+    low: Tensor | None
+
+    def take(self, index: Tensor) -> SplitRows:
+        """The rows at `index` [P], in that order."""
+        return SplitRows(self.high[index], None if self.low is None else self.low[index])
+
+
+def split_rows(values_NH: Tensor) -> SplitRows:
+    """Cut each row into its leading b and its next b bits, b = (53 - ceil(log2 H)) // 2.
+
+    A row that holds a NaN or infinity comes out not finite; the others are not disturbed by it.
+    """
+    rows_NH = values_NH.to(torch.float64)
+    width = rows_NH.size(1)
+    if rows_NH.numel() == 0:
+        return SplitRows(rows_NH, None)
+    bits = (_FLOAT64_BITS - (width - 1).bit_length()) // 2
+    # The clamp keeps rows of zeros and of infinities within the exponents of float64; no finite float32 reaches it.
+    exponent_N1 = (rows_NH.abs().amax(1, keepdim=True).view(torch.int64) >> 52).clamp(800, 1200)
+    grid_exponent_N1 = exponent_N1 + 1 - bits
+    high_NH = _round_to_grid(rows_NH, grid_exponent_N1)
+    low_NH = _round_to_grid(rows_NH - high_NH, grid_exponent_N1 - bits)
+    return SplitRows(high_NH, low_NH if bool(low_NH.any()) else None)
+
+
+def _round_to_grid(values_NH: Tensor, grid_exponent_N1: Tensor) -> Tensor:
+    magic_N1 = (((grid_exponent_N1 + 52) << 52) | _ONE_AND_A_HALF).view(torch.float64)
+    return (values_NH + magic_N1).sub_(magic_N1)
+
+
+def coarse_scores(queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q, D] float64: the scores without what the low parts add."""
+    return queries.high @ candidates.high.T
+
+
+def coarse_error(queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q] float64: how far a coarse score of the query is at most from its score; 0 where no row has a low part.
+
+    By Cauchy-Schwarz, |q_high . c_low + q_low . c_high| <= |q_high| |c_low| + |q_low| |c_high|; widened a little to
+    cover the rounding of the bound, of the score, and of a sum or difference of the two.
+    """
+    high_Q, low_Q = _norms(queries)
+    high_D, low_D = _norms(candidates)
+    largest_high, largest_low = high_D.amax(), low_D.amax()
+    if queries.low is None and candidates.low is None:
+        return torch.zeros_like(high_Q)
+    return (high_Q * largest_low + low_Q * largest_high) * (1 + 2.0**-20) + high_Q * largest_high * 2.0**-50
+
+
+def _norms(rows: SplitRows) -> tuple[Tensor, Tensor]:
+    high_N = torch.linalg.vector_norm(rows.high, dim=1)
+    return high_N, torch.zeros_like(high_N) if rows.low is None else torch.linalg.vector_norm(rows.low, dim=1)
+
+
+def refine_scores(coarse_QD: Tensor, queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q, D] float64: the scores, from the coarse ones; two more products where both sides have low parts."""
+    small_QD = torch.zeros_like(coarse_QD)
+    if queries.low is not None:
+        small_QD.addmm_(queries.low, candidates.high.T)
+    if candidates.low is not None:
+        small_QD.addmm_(queries.high, candidates.low.T)
+    return coarse_QD + small_QD
+
+
+def score_pairs(queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[P] float64: the scores of row p with row p, for N = P rows; the same bits as `refine_scores` gives."""
+    scores_P = torch.linalg.vecdot(queries.high, candidates.high)
+    small_P = torch.zeros_like(scores_P)
+    if queries.low is not None:
+        small_P += torch.linalg.vecdot(queries.low, candidates.high)
+    if candidates.low is not None:
+        small_P += torch.linalg.vecdot(queries.high, candidates.low)
+    return scores_P.add_(small_P)

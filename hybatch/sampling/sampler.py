@@ -1,0 +1,201 @@
+"""Which global batch comes at step s: a pure function of the options, the corpora's content, the seed and s."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from hybatch.corpus import ParallelCorpus
+from hybatch.errors import UserError
+from hybatch.sampling.cells import Cell, ExcludedCell, find_cells
+from hybatch.sampling.config import BatchKind, SamplingConfig, training_languages
+from hybatch.sampling.keyed import Int64Array, KeyedPermutation, derive_key, draws, subkey
+from hybatch.sampling.languages import draw_language, draw_language_pair
+from hybatch.sampling.plan import Plan, draw_plan, planned_kinds
+
+_STREAM = 1
+"""Goes up with any change after which the same options give other batches."""
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalBatch:
+    """The examples of one optimiser step over all processes, without their texts.
+
+    No example and no passage group stands in it twice.
+
+    Attributes:
+        step: the step it belongs to.
+        kind: what it is made of; a hybrid or sequential run draws x-x-mono and x-y batches.
+        dataset: index into the sampler's corpora.
+        language: of x-x-mono and en-en, an index into corpora[dataset].languages; else None.
+        examples: [B] int64 example indices of the corpus.
+        question_languages, passage_languages: [B] int64 indices into corpora[dataset].languages.
+        passage_groups: [B] int64, all different.
+        displaced: examples that gave way because their passage group was already there.
+        spilled: examples read beyond the batch's own window of the epoch, displaced ones included.
+    """
+
+    step: int
+    kind: BatchKind
+    dataset: int
+    language: int | None
+    examples: Int64Array
+    question_languages: Int64Array
+    passage_languages: Int64Array
+    passage_groups: Int64Array
+    displaced: int
+    spilled: int
+
+
+@dataclass(frozen=True)
+class BatchTexts:
+    """Texts of some rows of a batch, parallel to them.
+
+    Hard negatives are in the passage's language, [] where an example has none; `hard_negative_groups` holds for each
+    the passage group that its text belongs to, -1 where it is no example's passage.
+    """
+
+    questions: list[str]
+    passages: list[str]
+    hard_negatives: list[list[str]]
+    hard_negative_groups: list[list[int]]
+
+
+class BatchSampler:
+    """Say which batch comes at each step of a run.
+
+    `batch(step)` does not depend on earlier calls, on the number of processes or on the machine: each process asks
+    for the batch and takes its own rows. A batch comes from one cell (kind, data set and, for x-x-mono, language),
+    which the plan drew. The batch at position k of a cell whose epoch has S windows (`windows`) belongs to epoch k // S
+    and window k % S: it reads the examples of that window in the order of the epoch's keyed permutation and takes the
+    first batch_size of which none has the passage group of an earlier one. Examples that give way are counted as
+    displaced; they, the rest of the window and the tail of the epoch are left over until a later epoch's shuffle.
+
+    Args:
+        corpora: the data sets, in the order of the configuration.
+        config: what to draw.
+        seed: chooses the draws; not negative.
+        total_steps: steps of the whole run. With alpha scheduled, and in sequential runs, every batch depends on it.
+        progress: show bars while the usable examples of a large corpus are found for the first time.
+
+    Attributes:
+        cells: what batches come from.
+        excluded: cells too small for one batch.
+        languages: codes trained on.
+        plan: the cell and the position of every step.
+        identity: hexadecimal digest of all that the batches depend on; equal identities mean equal batches.
+
+    Raises:
+        UserError: an option does not fit the corpora, or no data set can fill a batch of a kind that is asked for.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[ParallelCorpus],
+        config: SamplingConfig,
+        *,
+        seed: int,
+        total_steps: int,
+        progress: bool = True,
+    ) -> None:
+        if not corpora:
+            raise UserError("corpora is empty; name at least one corpus to train on")
+        if total_steps < 1:
+            raise UserError(f"the run has {total_steps} steps; at least one is needed to plan batches")
+        if seed < 0:
+            raise UserError(f"seed is {seed}; give a whole number of at least 0")
+        self.corpora = list(corpora)
+        self.config = config
+        self.seed = seed
+        self.total_steps = total_steps
+        self.languages = training_languages(config, (code for corpus in corpora for code in corpus.languages))
+        kinds = planned_kinds(config, total_steps)
+        table = find_cells(corpora, config, kinds=kinds, languages=self.languages, seed=seed, progress=progress)
+        self.cells: list[Cell] = table.cells
+        self.excluded: list[ExcludedCell] = table.excluded
+        self.plan: Plan = draw_plan(config, table, seed=seed, total_steps=total_steps)
+        self.identity: str = self._identity()
+        self._language_key = derive_key("languages", seed)
+
+    def batch(self, step: int) -> GlobalBatch:
+        """The batch of `step`, in [0, total_steps): O(batch_size) wherever in the run, whatever the corpus's size.
+
+        Raises:
+            IndexError: the run has no such step.
+        """
+        if not 0 <= step < self.total_steps:
+            raise IndexError(f"step {step} of a run of {self.total_steps} steps")
+        cell = self.cells[self.plan.cells[step]]
+        epoch, window = divmod(int(self.plan.positions[step]), cell.windows.count)
+        examples, groups, num_read = self._examples_of(cell, epoch, window)
+        questions, passages = self._languages_of(cell, step, examples)
+        return GlobalBatch(
+            step=step,
+            kind=cell.kind,
+            dataset=cell.dataset,
+            language=cell.language,
+            examples=examples,
+            question_languages=questions,
+            passage_languages=passages,
+            passage_groups=groups,
+            displaced=num_read - len(examples),
+            spilled=max(0, num_read - cell.windows.width),
+        )
+
+    def texts(self, batch: GlobalBatch, rows: slice | None = None) -> BatchTexts:
+        """The texts of a batch, or of its `rows` only."""
+        rows = slice(None) if rows is None else rows
+        corpus = self.corpora[batch.dataset]
+        examples, passage_languages = batch.examples[rows], batch.passage_languages[rows]
+        negatives: list[list[str]] = [[] for _ in examples]
+        negative_groups: list[list[int]] = [[] for _ in examples]
+        if corpus.has_hard_negatives:
+            negatives = corpus.hard_negatives(examples, passage_languages)
+            negative_groups = corpus.hard_negative_groups(examples, passage_languages)
+        return BatchTexts(
+            questions=corpus.questions(examples, batch.question_languages[rows]),
+            passages=corpus.passages(examples, passage_languages),
+            hard_negatives=negatives,
+            hard_negative_groups=negative_groups,
+        )
+
+    def _examples_of(self, cell: Cell, epoch: int, window: int) -> tuple[Int64Array, Int64Array, int]:
+        """Examples [B], their passage groups [B], and how many examples were read to find them."""
+        size = self.config.batch_size
+        permutation = KeyedPermutation(len(cell.usable), subkey(cell.key, epoch))
+        corpus = self.corpora[cell.dataset]
+        examples = groups = np.empty(0, dtype=np.int64)
+        num_read, to_read = 0, min(cell.windows.needed, 2 * size)
+        # Ends because a cell has at least batch_size groups and the places of an epoch hold all of its examples.
+        while True:
+            places = cell.windows.places(window, num_read, to_read)
+            more = cell.usable.rows(permutation(places))
+            examples = np.concatenate([examples, more])
+            groups = np.concatenate([groups, corpus.passage_groups(more)])
+            first_of_group = np.sort(np.unique(groups, return_index=True)[1])
+            if len(first_of_group) >= size:
+                taken = first_of_group[:size]
+                return examples[taken], groups[taken], int(taken[-1]) + 1
+            num_read, to_read = to_read, 2 * to_read
+
+    def _languages_of(self, cell: Cell, step: int, examples: Int64Array) -> tuple[Int64Array, Int64Array]:
+        if cell.language is not None:
+            alike = np.full(len(examples), cell.language, dtype=np.int64)
+            return alike, alike.copy()
+        corpus = self.corpora[cell.dataset]
+        allowed = np.uint64(cell.language_mask)
+        question_masks = corpus.question_mask(examples) & allowed
+        passage_masks = corpus.passage_mask(examples) & allowed
+        numbers = draws(subkey(self._language_key, step), np.arange(len(examples)))
+        if cell.kind == "x-y":
+            return draw_language_pair(numbers, question_masks, passage_masks, len(corpus.languages))
+        alike = draw_language(numbers, question_masks & passage_masks, len(corpus.languages))
+        return alike, alike.copy()
+
+    def _identity(self) -> str:
+        fingerprints = [corpus.fingerprint for corpus in self.corpora]
+        content = json.dumps([_STREAM, asdict(self.config), fingerprints, self.seed, self.total_steps], sort_keys=True)
+        return f"{derive_key('identity', content):016x}"

@@ -1,0 +1,70 @@
+"""What a bad line of a `<lang>.jsonl` file gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hybatch.errors import UserError
+from tests.corpus.layouts import opened, write_jsonl
+
+GOOD = '{"id": "a", "question": "?", "passage": "A"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "b", "question": ', r"malformed JSON .*; expected one object a line"),
+        ('["b", "?", "B"]', "expected one object a line"),
+        ('{"question": "?", "passage": "B"}', "'id' is missing"),
+        ('{"id": "", "question": "?", "passage": "B"}', "'id' is empty"),
+        ('{"id": 7, "question": "?", "passage": "B"}', "'id' is 7, not a text; put it in quotes"),
+        ('{"id": "b", "question": " ", "passage": "B"}', "'question' is empty"),
+        ('{"id": "b", "question": "?", "passage": ""}', "'passage' is empty"),
+        ('{"id": "b", "question": "?", "passage": ["B"]}', r"'passage' is \['B'\], not a text"),
+        ('{"id": "b"}', "neither a question nor a passage"),
+        ('{"id": "b", "question": null, "passage": null}', "neither a question nor a passage"),
+        ('{"id": "b", "question": "?", "passage": "B", "negatives": "C"}', "negatives must be a list of texts"),
+        ('{"id": "b", "question": "?", "passage": "B", "negatives": ["C", ""]}', "none of them empty"),
+        ('{"id": "b", "question": "?", "passage": "B", "passage_id": "x"}', "passage_id"),
+        ('{"id": "b", "question": "?", "passage": "\\ud800"}', "half a surrogate pair"),
+        ('{"id": "a", "question": "?", "passage": "B"}', r"stands already at .*en\.jsonl:1;"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "en.jsonl").write_text(f"{GOOD}\n\n{line}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=message) as caught:
+        opened(folder, tmp_path)
+    place = 1 if "passage_id" in line else 3
+    assert f"{folder / 'en.jsonl'}:{place}:" in str(caught.value)
+
+
+def test_bytes_that_are_not_utf_8_are_named_with_file_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "en.jsonl").write_bytes(GOOD.encode() + b'\n{"id": "\xff"}\n')
+    with pytest.raises(UserError, match=r"en\.jsonl:2: not UTF-8"):
+        opened(folder, tmp_path)
+
+
+def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
+    folder = write_jsonl(tmp_path / "corpus", {"en": [], "de": [{"id": "a", "passage": "A"}]})
+    with pytest.raises(UserError, match="corpus: no row in language en"):
+        opened(folder, tmp_path)
+
+
+def test_a_passage_id_in_some_languages_only_is_refused(tmp_path: Path) -> None:
+    row = {"id": "a", "passage": "A"}
+    folder = write_jsonl(tmp_path / "corpus", {"de": [row], "en": [row | {"passage_id": "x"}]})
+    with pytest.raises(UserError, match=r"en\.jsonl:1: passage_id stands in some rows"):
+        opened(folder, tmp_path)
+
+
+def test_blank_lines_and_a_missing_last_line_end_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "en.jsonl").write_text(f"\n{GOOD}\n \n{GOOD.replace('a', 'b')}", encoding="utf-8")
+    assert opened(folder, tmp_path).num_examples == 2

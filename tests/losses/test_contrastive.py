@@ -1,0 +1,165 @@
+"""InfoNCE against an independent oracle, and its equality over numbers of processes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybatch.errors import UserError
+from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveLoss, LossConfig
+from tests.processes import run_processes
+
+BATCH = 8
+WIDTH = 6
+
+
+def _rows(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+def _problem(seed: int, num_slots: int, num_groups: int, batch: int = BATCH) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "queries": _rows(generator, batch, WIDTH),
+        "passages": _rows(generator, batch, WIDTH),
+        "negatives": _rows(generator, batch, num_slots, WIDTH),
+        "groups": torch.randint(0, num_groups, (batch,), generator=generator),
+        "negative_groups": torch.randint(EMPTY_SLOT, num_groups, (batch, num_slots), generator=generator),
+    }
+
+
+def _oracle(problem: dict[str, torch.Tensor], temperature: float, symmetric: bool) -> float:
+    """Numpy float64, one query after the other, straight from the definition."""
+    queries, passages, negatives, groups, negative_groups = (
+        problem[key].numpy() for key in ("queries", "passages", "negatives", "groups", "negative_groups")
+    )
+    flat_negatives, flat_groups = negatives.reshape(-1, WIDTH), negative_groups.reshape(-1)
+
+    def row(anchor: np.ndarray, own: int, others: np.ndarray, extra: bool) -> float:
+        logits = [anchor @ others[own] / temperature]
+        logits += [anchor @ others[j] / temperature for j in range(len(others)) if groups[j] != groups[own]]
+        if extra:
+            wanted = (flat_groups != EMPTY_SLOT) & (flat_groups != groups[own])
+            logits += list(flat_negatives[wanted] @ anchor / temperature)
+        peak = max(logits)
+        return peak + math.log(sum(math.exp(x - peak) for x in logits)) - logits[0]
+
+    forward = np.mean([row(queries[i], i, passages, True) for i in range(len(queries))])
+    if not symmetric:
+        return float(forward)
+    return float((forward + np.mean([row(passages[i], i, queries, False) for i in range(len(queries))])) / 2)
+
+
+def _loss(problem: dict[str, torch.Tensor], rows: slice, loss: ContrastiveLoss) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of the given rows and the gradient of the concatenated embeddings of those rows."""
+    embeddings = [problem[key][rows].float().requires_grad_() for key in ("queries", "passages", "negatives")]
+    queries, passages, negatives = embeddings
+    value = loss(
+        queries,
+        passages,
+        negatives if negatives.shape[1] else None,
+        groups_Q=problem["groups"][rows],
+        negative_groups_QN=problem["negative_groups"][rows] if negatives.shape[1] else None,
+    )
+    value.backward()
+    gradients = [torch.zeros_like(e) if e.grad is None else e.grad for e in embeddings]
+    return value.detach(), torch.cat([g.reshape(len(queries), -1) for g in gradients], dim=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    num_slots=st.integers(0, 3),
+    num_groups=st.integers(1, 10),
+    temperature=st.sampled_from([0.01, 0.05, 1.0]),
+    symmetric=st.booleans(),
+)
+def test_the_loss_equals_the_definition(
+    seed: int, num_slots: int, num_groups: int, temperature: float, symmetric: bool
+) -> None:
+    problem = _problem(seed, num_slots, num_groups)
+    value, _ = _loss(problem, slice(None), ContrastiveLoss(temperature=temperature, symmetric=symmetric))
+    assert value.item() == pytest.approx(_oracle(problem, temperature, symmetric), rel=1e-4, abs=2e-5)
+
+
+def test_a_batch_of_one_passage_group_has_no_negatives_and_no_loss() -> None:
+    problem = _problem(0, 2, 1)
+    problem["negative_groups"].fill_(EMPTY_SLOT)
+    value, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.05, symmetric=True))
+    assert value.item() == 0.0
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_a_hard_negative_of_unknown_group_always_counts_and_an_empty_slot_never() -> None:
+    problem = _problem(1, 1, 1)
+    problem["negative_groups"].fill_(UNKNOWN_GROUP)
+    _, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.05))
+    assert (gradient[:, 2 * WIDTH :].abs().sum(1) > 0).all()
+    problem["negative_groups"].fill_(EMPTY_SLOT)
+    _, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.05))
+    assert not gradient[:, 2 * WIDTH :].any()
+
+
+def test_opposite_vectors_at_temperature_001_give_finite_loss_and_gradients() -> None:
+    problem = _problem(2, 0, 100)
+    problem["groups"] = torch.arange(BATCH)
+    problem["passages"] = -problem["queries"]
+    value, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.01, symmetric=True))
+    assert torch.isfinite(value)
+    assert value > 50
+    assert torch.isfinite(gradient).all()
+
+
+def test_sixteen_bit_embeddings_are_scored_in_float32() -> None:
+    problem = _problem(3, 2, 100)
+    rounded = {k: v.bfloat16().double() if v.is_floating_point() else v for k, v in problem.items()}
+    loss = ContrastiveLoss(temperature=0.01)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(
+            *(rounded[key].bfloat16() for key in ("queries", "passages", "negatives")),
+            groups_Q=problem["groups"],
+            negative_groups_QN=problem["negative_groups"],
+        )
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(_oracle(rounded, 0.01, False), rel=1e-4)
+
+
+def _loss_of_own_rows(seed: int, num_slots: int, num_groups: int, symmetric: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    problem = _problem(seed, num_slots, num_groups)
+    share = BATCH // dist.get_world_size()
+    rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
+    return _loss(problem, rows, ContrastiveLoss(temperature=0.02, symmetric=symmetric))
+
+
+def _all_cases() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [_loss_of_own_rows(7, slots, groups, sym) for slots in (0, 2) for groups in (3, 50) for sym in (False, True)]
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
+    per_process = run_processes(_all_cases, world_size)
+    cases = [(slots, groups, sym) for slots in (0, 2) for groups in (3, 50) for sym in (False, True)]
+    for index, (slots, groups, symmetric) in enumerate(cases):
+        whole_loss, whole_gradient = _loss(
+            _problem(7, slots, groups), slice(None), ContrastiveLoss(temperature=0.02, symmetric=symmetric)
+        )
+        losses = torch.stack([results[index][0] for results in per_process])
+        # The gradients sum over processes and strategies average them, hence the division.
+        gradient = torch.cat([results[index][1] for results in per_process]) / world_size
+        assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
+        assert (gradient - whole_gradient).norm() <= 1e-5 * whole_gradient.norm()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"temperature": 0.0}, "temperature"), ({"hard_negatives": -1}, "hard_negatives")]
+)
+def test_impossible_options_are_named(options: dict[str, float], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        LossConfig(**options)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Every test of the ranking ops runs on every backend that is there; `torch` also on CUDA tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from hybatch.ops.backend import why_missing
+
+
+@dataclass(frozen=True)
+class Place:
+    """A backend and the device its tensors live on."""
+
+    backend: str
+    device: str
+
+    @property
+    def is_exact(self) -> bool:
+        """Scores have more bits than float32."""
+        return self.backend == "torch"
+
+
+def _available(place: Place) -> bool:
+    return why_missing(place.backend) is None and (place.device == "cpu" or torch.cuda.is_available())
+
+
+PLACES = [Place("torch", "cpu"), Place("cpu", "cpu"), Place("torch", "cuda"), Place("cuda", "cuda")]
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: f"{place.backend}-on-{place.device}")
+def place(request: pytest.FixtureRequest) -> Place:
+    place: Place = request.param
+    if not _available(place):
+        pytest.skip(why_missing(place.backend) or "torch finds no CUDA device")
+    return place

@@ -1,0 +1,136 @@
+"""The plan draws kinds, data sets and languages in the proportions asked for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybatch.sampling import AlphaSchedule, BatchSampler
+from hybatch.sampling.plan import alpha_at, mono_steps
+from tests.sampling.chi_square import chance_of_counts
+from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, sampler_of
+
+
+def kinds_of(sampler: BatchSampler) -> np.ndarray:
+    """[T] kind of every planned step."""
+    return np.array([cell.kind for cell in sampler.cells])[sampler.plan.cells]
+
+
+def nested_languages(sizes: dict[str, int], name: str = "fake") -> FakeCorpus:
+    """The first sizes[l] examples are there in language l."""
+    masks = [
+        sum(1 << bit for bit, size in enumerate(sizes.values()) if row < size) for row in range(max(sizes.values()))
+    ]
+    return FakeCorpus(fresh_folder(), languages=list(sizes), question_mask=masks, passage_mask=masks, name=name)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.8])
+def test_hybrid_draws_monolingual_batches_with_probability_alpha(alpha: float) -> None:
+    sampler = sampler_of(full_corpus(100, ("de", "en")), alpha=alpha, batch_size=5, total_steps=20_000)
+    mono = int(np.count_nonzero(kinds_of(sampler) == "x-x-mono"))
+    assert chance_of_counts([mono, 20_000 - mono], [alpha, 1 - alpha]) > 1e-4
+
+
+def test_kinds_of_successive_steps_are_independent() -> None:
+    sampler = sampler_of(full_corpus(100, ("de", "en")), alpha=0.5, batch_size=5, total_steps=40_000)
+    mono = (kinds_of(sampler) == "x-x-mono").astype(int)
+    assert chance_of_counts(np.bincount(mono[::2] * 2 + mono[1::2], minlength=4)) > 1e-4
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.9, 0.2)])
+def test_a_schedule_goes_from_start_to_end_in_its_shape(shape: str, start: float, end: float) -> None:
+    steps = 1001
+    alpha = alpha_at(AlphaSchedule(start=start, end=end, shape=shape), steps)
+    x = np.arange(steps) / (steps - 1)
+    weight = x if shape == "linear" else (1 - np.cos(np.pi * x)) / 2
+    assert np.allclose(alpha, start + (end - start) * weight, rtol=0, atol=1e-14)
+    assert (alpha[0], alpha[-1]) == (start, end)
+    assert np.all(np.diff(alpha) * (end - start) >= 0)
+
+
+def test_a_schedule_of_one_step_is_at_its_start() -> None:
+    assert alpha_at(AlphaSchedule(start=0.3, end=0.9), 1).tolist() == [0.3]
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_scheduled_alpha_gives_the_scheduled_proportions_in_every_tenth_of_the_run(shape: str) -> None:
+    schedule = AlphaSchedule(start=0.9, end=0.1, shape=shape)
+    sampler = sampler_of(full_corpus(100, ("de", "en")), alpha=schedule, batch_size=5, total_steps=20_000)
+    mono = (kinds_of(sampler) == "x-x-mono").reshape(10, -1)
+    expected = alpha_at(schedule, 20_000).reshape(10, -1)
+    for tenth in range(10):
+        deviation = math.sqrt((expected[tenth] * (1 - expected[tenth])).sum())
+        assert abs(mono[tenth].sum() - expected[tenth].sum()) < 4 * deviation
+
+
+@given(st.floats(0, 1), st.integers(1, 100))
+def test_sequential_switches_once_at_the_right_step(share: float, total_steps: int) -> None:
+    sampler = sampler_of(
+        full_corpus(30, ("de", "en")), kind="sequential", share=share, batch_size=5, total_steps=total_steps
+    )
+    switch = math.floor(share * total_steps + 0.5)
+    assert kinds_of(sampler).tolist() == ["x-x-mono"] * switch + ["x-y"] * (total_steps - switch)
+
+
+def test_shares_that_binary_fractions_miss_still_switch_at_the_whole_step() -> None:
+    assert mono_steps(0.1, 30) == 3
+    assert mono_steps(0.7, 10) == 7
+    assert mono_steps(0.5, 5) == 3
+
+
+@pytest.mark.parametrize("kind", ["x-x-mono", "x-x", "x-y", "en-en"])
+def test_a_run_of_one_kind_draws_nothing_else(kind: str) -> None:
+    sampler = sampler_of(full_corpus(100, ("de", "en")), kind=kind, batch_size=5, total_steps=300)
+    assert set(kinds_of(sampler)) == {kind}
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("kind", ["x-x-mono", "x-y"])
+def test_data_sets_are_drawn_by_their_usable_ids_to_the_exponent(kind: str, exponent: float) -> None:
+    corpora = [
+        full_corpus(100, ("de", "en")),
+        nested_languages({"de": 300, "en": 200}),
+        full_corpus(150, ("de", "en")),
+    ]
+    sampler = sampler_of(*corpora, kind=kind, dataset_exponent=exponent, batch_size=5, total_steps=20_000)
+    usable = [100, 300 if kind == "x-x-mono" else 200, 150]
+    drawn = np.bincount(np.array([cell.dataset for cell in sampler.cells])[sampler.plan.cells])
+    assert chance_of_counts(drawn, np.array(usable) ** exponent) > 1e-4
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_languages_of_monolingual_batches_are_drawn_by_their_ids_to_the_exponent(exponent: float) -> None:
+    sizes = {"de": 50, "en": 400, "th": 10}
+    sampler = sampler_of(
+        nested_languages(sizes), kind="x-x-mono", language_exponent=exponent, batch_size=5, total_steps=20_000
+    )
+    drawn = np.bincount(np.array([cell.language for cell in sampler.cells])[sampler.plan.cells])
+    assert chance_of_counts(drawn, np.array(list(sizes.values())) ** exponent) > 1e-4
+
+
+def test_language_and_kind_are_independent_of_the_data_set_s_position_in_the_list() -> None:
+    corpora = [full_corpus(100, ("de", "en"), name="a"), full_corpus(100, ("de", "en"), name="b")]
+    sampler = sampler_of(*corpora, kind="hybrid", batch_size=5, total_steps=20_000)
+    drawn = np.bincount(sampler.plan.cells, minlength=len(sampler.cells))
+    expected = [0.125 if cell.kind == "x-x-mono" else 0.25 for cell in sampler.cells]
+    assert chance_of_counts(drawn, expected) > 1e-4
+
+
+def test_positions_count_the_earlier_steps_of_the_same_cell() -> None:
+    sampler = sampler_of(full_corpus(100, ("de", "en", "th")), kind="hybrid", batch_size=5, total_steps=500)
+    seen: dict[int, int] = {}
+    for cell, position in zip(sampler.plan.cells.tolist(), sampler.plan.positions.tolist(), strict=True):
+        assert position == seen.get(cell, 0)
+        seen[cell] = position + 1
+
+
+def test_the_plan_of_a_fixed_alpha_does_not_change_when_the_run_is_made_longer() -> None:
+    corpus = full_corpus(100, ("de", "en"))
+    short, long = (sampler_of(corpus, batch_size=5, total_steps=steps) for steps in (100, 1000))
+    assert np.array_equal(short.plan.cells, long.plan.cells[:100])
+    assert np.array_equal(short.plan.positions, long.plan.positions[:100])
