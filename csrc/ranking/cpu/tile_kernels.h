@@ -63,17 +63,6 @@ const TileKernels& Avx2Kernels();
 const TileKernels& Avx512Kernels();
 #endif
 
-inline const TileKernels& KernelsFor(InstructionSet instruction_set) {
-  switch (instruction_set) {
-#if defined(__x86_64__)
-    case InstructionSet::kAvx512:
-      return Avx512Kernels();
-    case InstructionSet::kAvx2:
-      return Avx2Kernels();
-#endif
-    default:
-      return PortableKernels();
-  }
-}
+const TileKernels& KernelsFor(InstructionSet instruction_set);
 
 }  // namespace hybatch::ranking::cpu
