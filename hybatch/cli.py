@@ -17,8 +17,9 @@ COMMANDS = {
     "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),
 }
 
-USAGE = "usage: hybatch [--version] COMMAND [OPTIONS]   (hybatch COMMAND --help lists a command's options)\n\n" + "".join(
-    f"  {name:<10}{summary}\n" for name, (_, summary) in COMMANDS.items()
+USAGE = (
+    "usage: hybatch [--version] COMMAND [OPTIONS]   (hybatch COMMAND --help lists a command's options)\n\n"
+    + "".join(f"  {name:<10}{summary}\n" for name, (_, summary) in COMMANDS.items())
 )
 EPILOGUE = "\nTraining is started with: accelerate launch -m hybatch.train --config FILE\n"
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted: nothing half-written was left behind", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of a pipe (`hybatch env | head`) went away: not a mistake. Closing stdout at exit must not fail either.
+        # The reader of a pipe went away (`hybatch env | head`): no mistake, and closing stdout must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return int(exit_code)

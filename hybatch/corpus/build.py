@@ -23,8 +23,9 @@ _ROWS_COPIED_AT_ONCE = 1 << 16
 def build_index(source: RowSource, directory: Path, *, progress: bool) -> None:
     """Write the index of `source` into the empty folder `directory`.
 
-    Texts are streamed to disk in the order of the files. In memory stay, per example, its id's key, its masks and
-    its group: about 50 bytes, and some 60 more per row of the language being read; keys of passages wait on disk.
+    Texts are streamed to disk in the order of the files, and the keys of passages with them. In memory stay, per
+    example, its id's key, masks and group, and the same for the language being read: 100 to 200 bytes an example
+    at the peak, whatever the texts' length.
 
     Raises:
         UserError: a row is bad; the message names its place.
@@ -54,9 +55,7 @@ class _Gathered:
     ids: list[Keys] = field(default_factory=list)
     has_question: list[NDArray[np.bool_]] = field(default_factory=list)
     has_passage: list[NDArray[np.bool_]] = field(default_factory=list)
-    passages: list[Keys] = field(default_factory=list)
-    passage_ids: list[Keys] = field(default_factory=list)
-    joins: list[Keys] = field(default_factory=list)
+    has_joins: bool = False
     negatives: list[Keys] = field(default_factory=list)
     negative_counts: list[NDArray[np.int64]] = field(default_factory=list)
 
@@ -122,7 +121,7 @@ class _IndexBuilder:
     ) -> None:
         try:
             gathered.ids.append(keys_of(batch.ids))
-            gathered.passages.append(keys_of(text for text in batch.passages if text is not None))
+            self.passages.append_keys(keys_of(text for text in batch.passages if text is not None))
             ids.append({"id": batch.ids})
             texts.append(
                 {
@@ -142,13 +141,15 @@ class _IndexBuilder:
         gathered.negative_counts.append(np.array([len(row) for row in counts], dtype=np.int64))
         if batch.passage_ids is not None:
             pairs = zip(batch.passages, batch.passage_ids, strict=True)
-            gathered.passage_ids.append(keys_of(passage_id for text, passage_id in pairs if text is not None))
+            self.passage_ids.append_keys(keys_of(passage_id for text, passage_id in pairs if text is not None))
         if batch.joins is not None:
-            gathered.joins.append(keys_of(batch.joins))
+            gathered.has_joins = True
+            self.joins.append_keys(keys_of(batch.joins))
 
     def _number_rows(self, language: str, gathered: _Gathered) -> NDArray[np.int64] | None:
         """The example of every row; None where row i is example i."""
-        keys = _join_keys(gathered.ids)
+        keys = np.concatenate(gathered.ids)
+        gathered.ids.clear()
         try:
             return self.alignment.add(keys)
         except RepeatedKeyError as error:
@@ -172,21 +173,21 @@ class _IndexBuilder:
     ) -> None:
         """Note the language's part in masks, groups and row columns."""
         self.examples_of_rows[language] = examples
-        has_question, has_passage = _concatenate(gathered.has_question), _concatenate(gathered.has_passage)
+        has_question, has_passage = np.concatenate(gathered.has_question), np.concatenate(gathered.has_passage)
         rows = np.arange(len(has_passage)) if examples is None else examples
         num_new = len(self.alignment.keys) - len(self.question_mask)
         self.question_mask = np.concatenate([self.question_mask, np.zeros(num_new, dtype=np.uint64)])
         self.passage_mask = np.concatenate([self.passage_mask, np.zeros(num_new, dtype=np.uint64)])
         self.question_mask[rows[has_question]] |= np.uint64(1 << bit)
         self.passage_mask[rows[has_passage]] |= np.uint64(1 << bit)
-        self.passages.append(_join_keys(gathered.passages), rows[has_passage])
-        if gathered.passage_ids:
-            self.passage_ids.append(_join_keys(gathered.passage_ids), rows[has_passage])
-        if gathered.joins:
-            self.joins.append(_join_keys(gathered.joins), rows)
+        self.passages.append_examples(rows[has_passage])
+        if self.has_passage_ids:
+            self.passage_ids.append_examples(rows[has_passage])
+        if gathered.has_joins:
+            self.joins.append_examples(rows)
         if has_negatives:
-            self.negative_counts[language] = _concatenate(gathered.negative_counts)
-            self.negative_keys[language] = _join_keys(gathered.negatives)
+            self.negative_counts[language] = np.concatenate(gathered.negative_counts)
+            self.negative_keys[language] = np.concatenate(gathered.negatives)
 
     def finish(self) -> None:
         """Find the passage groups and write what joins the languages' tables."""
@@ -241,14 +242,6 @@ class _IndexBuilder:
             )
         table = f"texts.{language}"
         return CellPlaces(TextPlace(table, "question", row_column), TextPlace(table, "passage", row_column), negatives)
-
-
-def _concatenate(parts: list[NDArray[np.bool_]] | list[NDArray[np.int64]]) -> NDArray:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
-
-
-def _join_keys(parts: list[Keys]) -> Keys:
-    return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.uint64)
 
 
 def _place_of_row(source: RowSource, language: str, row: int) -> str:

@@ -22,9 +22,9 @@ class EmbeddedSource:
     def __init__(self, languages: Sequence[str] | None) -> None:
         from hybatch.corpus.embedded import training_rows
 
-        self._rows: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-        for identifier, language, question, passage in training_rows():
-            self._rows[language].append((identifier, question, passage))
+        self._rows: dict[str, list[tuple[str, str, str, str]]] = defaultdict(list)
+        for identifier, language, question, passage, passage_id in training_rows():
+            self._rows[language].append((identifier, question, passage, passage_id))
         for language in languages or ():
             if language not in self._rows:
                 raise UserError(f"the embedded corpus has no {language!r}; it has {', '.join(sorted(self._rows))}")
@@ -33,11 +33,12 @@ class EmbeddedSource:
 
     def batches(self, language: str) -> Iterator[RowBatch]:
         """The rows of one language."""
-        ids, questions, passages = (list(column) for column in zip(*self._rows[language], strict=True))
+        ids, questions, passages, passage_ids = (list(column) for column in zip(*self._rows[language], strict=True))
         yield RowBatch(
             ids=ids,
             questions=questions,
             passages=passages,
+            passage_ids=passage_ids,
             place=lambda row: f"the embedded corpus, {language}, row {row}",
             work=len(ids),
         )

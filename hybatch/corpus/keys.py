@@ -127,18 +127,25 @@ class Alignment:
 
 
 class KeySpool:
-    """Pairs (key, example) kept on disk while the languages go by."""
+    """Pairs (key, example) kept on disk while the languages go by.
+
+    The two halves are appended apart, since a language's keys are read before its rows are numbered.
+    """
 
     def __init__(self, path: Path) -> None:
         self._keys_path = path.with_suffix(".keys")
         self._examples_path = path.with_suffix(".examples")
         self._num = 0
 
-    def append(self, keys: Keys, examples: NDArray[np.int64]) -> None:
-        for path, array in ((self._keys_path, keys), (self._examples_path, examples)):
-            with open(path, "ab") as file:
-                array.tofile(file)
-        self._num += len(keys)
+    def append_keys(self, keys: Keys) -> None:
+        with open(self._keys_path, "ab") as file:
+            # Not ndarray.tofile, whose error on a full disk has no number that tells what happened.
+            file.write(keys.data)
+
+    def append_examples(self, examples: NDArray[np.int64]) -> None:
+        with open(self._examples_path, "ab") as file:
+            file.write(examples.data)
+        self._num += len(examples)
 
     def read(self) -> tuple[Keys, NDArray[np.int64]]:
         """Memory-mapped keys [n, 2] and examples [n]."""

@@ -7,6 +7,7 @@ beside the table: gathering random rows costs the same from one chunk and from a
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +95,9 @@ class TableWriter:
             self._flush(self._num_pending)
         self._writer.close()
         self.digest = self._hash.hexdigest()
-        np.save(_buffer_file(self.path), _buffer_positions(self.path))
+        with io.BytesIO() as memory:
+            np.save(memory, _buffer_positions(self.path))
+            _buffer_file(self.path).write_bytes(memory.getvalue())
 
     def describe(self) -> dict[str, Any]:
         """What MappedTable needs to know besides the file."""

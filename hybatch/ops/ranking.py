@@ -213,7 +213,8 @@ class RankCounter:
                 before; 2^31 candidates or more. The counter keeps what it had, except after a NaN, infinity or
                 overflow, when it can only be thrown away.
         """
-        groups = torch.as_tensor(groups)
+        if not isinstance(groups, Tensor):
+            groups = torch.from_numpy(np.array(groups))  # a copy: the array may be read-only
         width, device = self._queries.size(1), self._queries.device
         checks.check_embeddings("block", block if isinstance(block, Tensor) else _like(block), width=width)
         checks.check_integers("groups", groups, length=len(block))
@@ -344,9 +345,7 @@ class RankCounter:
     def _refuse_bad_status(self) -> None:
         hits, _, bad_candidates, overflows = self._status.tolist()
         if self._failed or bad_candidates or overflows:
-            raise ValueError(
-                "a block of candidates held a NaN, an infinity or an overflowing score; nothing is counted"
-            )
+            raise ValueError("candidates: a block held a NaN, an infinity or an overflow; the counts are void")
         num_positives = len(self._positive_index)
         if hits == num_positives:
             return

@@ -47,7 +47,7 @@ class GlobalBatch:
     passage_languages: Int64Array
     passage_groups: Int64Array
     displaced: int
-    spilled: int
+    spilled: int = 0
 
 
 @dataclass(frozen=True)

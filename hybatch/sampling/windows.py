@@ -13,7 +13,8 @@ c m / n of them there and to be there at all with probability at least 1 - (1 - 
 
 which is 0 where all groups are single examples: then m = batch_size. The variance of that number is at most about 1.4
 times its mean, so that the root adds two and a half standard deviations or more: a window is rarely too narrow. Where
-no m <= n is wide enough, the epoch is one window: every batch is the head of a fresh shuffle.
+no m <= n is wide enough, the epoch is one window: every batch reads the head of a fresh shuffle, as far as it takes to
+meet batch_size groups.
 
 A batch that does need more than its window goes on through the epoch in a fixed order: the tail that no window owns
 (the last n - S w places), then the windows that follow its own, and after the last of them the first. Only then can an

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 
 Features = dict[str, Tensor]
 Tokenize = Callable[[list[str], Literal["query", "passage"]], Features]
+
+# Smaller chunks than this leave a device too little to do at once.
+_FEWEST_TEXTS = 32
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,18 @@ def random_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
-def cut_into_chunks(features: Features, slots: Sequence[int], chunk_size: int | None) -> list[tuple[Features, Tensor]]:
+def cut_into_chunks(
+    features: Features, slots: Sequence[int], chunk_size: int | None, most_chunks: int = 4
+) -> list[tuple[Features, Tensor]]:
     """Cut tokenised texts into chunks of at most `chunk_size`, sorted by length, each padded to its own longest.
 
-    Without a chunk size everything stays together and in order.
+    Without a chunk size they are cut into at most `most_chunks` for the sake of less padding: of real passages in
+    eleven languages half of what is encoded would be padding in one piece.
     """
     slots_n = torch.as_tensor(slots, dtype=torch.int64)
-    if chunk_size is None or len(slots_n) <= chunk_size:
+    if chunk_size is None:
+        chunk_size = max(_FEWEST_TEXTS, -(-len(slots_n) // most_chunks))
+    if len(slots_n) <= chunk_size:
         return [(features, slots_n)] if len(slots_n) else []
     mask = features["attention_mask"]
     lengths = mask.sum(dim=1)
@@ -106,7 +115,8 @@ class BatchLoader:
         sampler: says which examples a step has.
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
         rank, world_size: which rows are this process's own.
-        chunk_size: texts encoded at once; None for all queries together and all passages together.
+        chunk_size: texts encoded at once; None where memory does not matter.
+        most_chunks: into which the queries, and the passages, are cut where there is no chunk size.
         hard_negatives: slots per example.
         seed: the run's.
     """
@@ -116,6 +126,7 @@ class BatchLoader:
     rank: int = 0
     world_size: int = 1
     chunk_size: int | None = None
+    most_chunks: int = 4
     hard_negatives: int = 0
     seed: int = 0
 
@@ -127,9 +138,10 @@ class BatchLoader:
         negatives = self._choose_negatives(texts, step) if self.hard_negatives else []
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
+        cut = partial(cut_into_chunks, chunk_size=self.chunk_size, most_chunks=self.most_chunks)
         pieces = [
-            *cut_into_chunks(self.tokenize(texts.questions, "query"), range(share), self.chunk_size),
-            *cut_into_chunks(self.tokenize(passages, "passage"), slots, self.chunk_size),
+            *cut(self.tokenize(texts.questions, "query"), range(share)),
+            *cut(self.tokenize(passages, "passage"), slots),
         ]
         return LocalBatch(
             batch=batch,

@@ -59,9 +59,10 @@ class _ChunkEncoder(nn.Module):
     def forward(self, features: list[Features], seeds: list[int]) -> Tensor:
         embeddings = []
         for chunk, seed in zip(features, seeds, strict=True):
-            # Both passes of gradient caching, and a resumed run, draw the same dropout.
-            torch.manual_seed(seed)
             device = next(iter(chunk.values())).device.type
+            # Both passes of gradient caching, and a resumed run, draw the same dropout. torch.manual_seed would do, but
+            # on a CPU it writes down a stack trace for every device type that is not there, at a millisecond a call.
+            (torch.cuda if device == "cuda" else torch.default_generator).manual_seed(seed)
             with torch.autocast(device, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
                 embeddings.append(self.encoder(chunk).float())
         return torch.cat(embeddings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.corpus.groups import PassageGroups
@@ -23,6 +23,7 @@ def naive_groups(size: int, joined: list[tuple[int, int]]) -> list[int]:
     return [order.index(c) for c in color]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40))
 def test_groups_are_the_connected_components_numbered_by_first_appearance(pairs: list[tuple[int, int]]) -> None:
     groups = PassageGroups(20)
@@ -31,6 +32,7 @@ def test_groups_are_the_connected_components_numbered_by_first_appearance(pairs:
     assert groups.numbered().tolist() == naive_groups(20, pairs)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=20))
 def test_joining_by_several_numberings_joins_whoever_shares_any(numbers: list[tuple[int, int]]) -> None:
     groups = PassageGroups(len(numbers))

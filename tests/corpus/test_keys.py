@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.corpus import keys as keys_module
@@ -24,11 +24,13 @@ def naive_first(pairs: list[tuple[int, int]]) -> list[int]:
     return [pairs.index(pair) for pair in pairs]
 
 
+@settings(deadline=None)
 @given(word_pairs)
 def test_first_occurrence_agrees_with_a_search_from_the_front(pairs: list[tuple[int, int]]) -> None:
     assert first_occurrence(as_keys(pairs)).tolist() == naive_first(pairs)
 
 
+@settings(deadline=None)
 @given(word_pairs)
 def test_first_occurrence_is_the_same_when_sorted_range_by_range(pairs: list[tuple[int, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -36,6 +38,7 @@ def test_first_occurrence_is_the_same_when_sorted_range_by_range(pairs: list[tup
         assert first_occurrence(as_keys(pairs)).tolist() == naive_first(pairs)
 
 
+@settings(deadline=None)
 @given(word_pairs, word_pairs)
 def test_a_key_table_finds_the_first_equal_row_or_none(
     table: list[tuple[int, int]], wanted: list[tuple[int, int]]
@@ -44,6 +47,7 @@ def test_a_key_table_finds_the_first_equal_row_or_none(
     assert KeyTable(as_keys(table)).find(as_keys(wanted)).tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=2), unique=True, max_size=12), max_size=4))
 def test_ids_are_numbered_by_first_appearance_over_the_languages(languages: list[list[str]]) -> None:
     alignment = Alignment()
@@ -76,9 +80,9 @@ def test_a_repeated_id_is_refused_with_both_its_rows(before: list[str]) -> None:
 def test_a_spool_gives_back_what_was_put_in_and_removes_its_files(tmp_path: Path) -> None:
     spool = KeySpool(tmp_path / "spool")
     assert [len(part) for part in spool.read()] == [0, 0]
-    spool.append(keys_of(["a", "b"]), np.array([3, 1]))
-    spool.append(keys_of([]), np.zeros(0, dtype=np.int64))
-    spool.append(keys_of(["c"]), np.array([7]))
+    for ids, numbers in ((["a", "b"], [3, 1]), ([], []), (["c"], [7])):
+        spool.append_keys(keys_of(ids))
+        spool.append_examples(np.array(numbers, dtype=np.int64))
     keys, examples = spool.read()
     assert keys.tolist() == keys_of(["a", "b", "c"]).tolist()
     assert examples.tolist() == [3, 1, 7]

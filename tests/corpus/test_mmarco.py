@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,25 @@ def test_a_bad_line_of_the_triples_is_named(tmp_path: Path, triples: str, messag
 def test_a_bad_collection_is_named(tmp_path: Path, texts: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         opened(write(tmp_path / "m", passages=PASSAGES | {"english": texts}), tmp_path)
+
+
+def test_from_the_hub_only_the_files_of_the_languages_asked_for_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = write(tmp_path / "repository")
+
+    def snapshot_download(hub_id: str, *, allow_patterns: list[str], **_: object) -> str:
+        for file in [path for path in repository.rglob("*") if path.is_file()]:
+            name = str(file.relative_to(repository))
+            if any(fnmatch(name, pattern) for pattern in allow_patterns):
+                (tmp_path / hub_id / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, tmp_path / hub_id / name)
+        return str(tmp_path / hub_id)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    corpus = opened("owner/translated", tmp_path, format="mmarco", languages=["de"])
+    assert corpus.questions([0], [0]) == ["wer?"]
+    assert not list((tmp_path / "owner").rglob("english*"))
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

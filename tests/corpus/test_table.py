@@ -37,7 +37,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_chunks")
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(rows_of_table, st.data())
 def test_any_rows_come_back_in_the_order_asked_for(rows: list[tuple[str, int, int]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(rows)))

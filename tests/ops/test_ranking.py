@@ -174,6 +174,13 @@ def test_a_query_may_own_many_positives_the_same_one_twice_among_them(place: Pla
     assert_ranks_as_by_sorting(case.count(place), case)
 
 
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_a_problem_of_many_tiles_ranks_as_a_stable_sort_ranks_it(place: Place, contiguous: bool) -> None:
+    shape = {"queries": 600, "candidates": 4500, "width": 6, "groups": 5}
+    case = random_case(9, **shape, integers=True, largest=9, contiguous=contiguous)
+    assert_ranks_as_by_sorting(case.count(place), case)
+
+
 def test_ranks_in_a_group_of_each_positive_s_own(place: Place) -> None:
     case = random_case(6, queries=20, candidates=50, width=9, groups=3, integers=True)
     counts = case.count(place)

@@ -1,18 +1,17 @@
-"""Hypothesis without deadlines: a shared machine may pause any example for longer."""
+"""What all tests of sampling share: hundreds of small caches, written without waiting for the disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
-settings.register_profile("sampling", settings(deadline=None, max_examples=50))
+import hybatch.atomic
 
 
 @pytest.fixture(autouse=True, scope="package")
-def _no_deadline() -> Iterator[None]:
-    before = settings.get_current_profile_name()
-    settings.load_profile("sampling")
-    yield
-    settings.load_profile(before)
+def _no_syncing() -> Iterator[None]:
+    """No test here cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hybatch.atomic, "_sync", lambda path: None)
+        yield

@@ -80,9 +80,13 @@ class FakeCorpus(ParallelCorpus):
         return [[-1] for _ in indices]
 
 
+_FOLDERS = tempfile.TemporaryDirectory(prefix="hybatch-cells-")
+"""Removed when the process ends."""
+
+
 def fresh_folder() -> Path:
     """A new empty folder for one corpus's cache; hypothesis makes many within a test, a fixture only one."""
-    return Path(tempfile.mkdtemp(prefix="hybatch-cells-"))
+    return Path(tempfile.mkdtemp(dir=_FOLDERS.name))
 
 
 def full_corpus(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hybatch.sampling.keyed import KeyedPermutation, bounded, derive_key, draws, mix, subkey
 from tests.sampling.chi_square import chance_of_counts
+from tests.sampling.patience import PATIENT
 
 WORD = (1 << 64) - 1
 keys = st.integers(0, WORD)
@@ -54,12 +55,14 @@ def plain_permutation(size: int, key: int) -> list[int]:
     return result
 
 
+@PATIENT
 @given(keys, st.lists(st.integers(0, WORD), min_size=1, max_size=20))
 def test_draws_are_those_of_the_description(key: int, counters: list[int]) -> None:
     assert draws(key, np.array(counters, dtype=np.uint64)).tolist() == [plain_draw(key, c) for c in counters]
     assert subkey(key, counters[0]) == plain_draw(key, counters[0])
 
 
+@PATIENT
 @given(st.integers(1, 1500), keys)
 def test_permutations_are_those_of_the_description(size: int, key: int) -> None:
     assert KeyedPermutation(size, key)(np.arange(size)).tolist() == plain_permutation(size, key)
@@ -84,12 +87,14 @@ def test_every_size_up_to_2000_gives_a_permutation() -> None:
         assert np.array_equal(np.sort(elements), np.arange(size)), size
 
 
+@PATIENT
 @given(st.integers(1, 2000), keys)
 def test_every_key_gives_a_permutation(size: int, key: int) -> None:
     elements = KeyedPermutation(size, key)(np.arange(size))
     assert np.array_equal(np.sort(elements), np.arange(size))
 
 
+@PATIENT
 @given(st.integers(2000, 1 << 40), keys, st.integers(0, 1 << 40))
 def test_elements_of_large_permutations_are_distinct_and_in_range(size: int, key: int, start: int) -> None:
     places = (start + np.arange(500)) % size
@@ -99,6 +104,7 @@ def test_elements_of_large_permutations_are_distinct_and_in_range(size: int, key
     assert elements.max() < size
 
 
+@PATIENT
 @given(st.integers(1, 5000), keys, st.data())
 def test_an_element_does_not_depend_on_which_others_are_asked_for(size: int, key: int, data: st.DataObject) -> None:
     permutation = KeyedPermutation(size, key)
@@ -118,6 +124,7 @@ def test_mix_is_a_bijection_on_the_numbers_tried() -> None:
     assert len(np.unique(mix(numbers << np.uint64(48)))) == len(numbers)
 
 
+@PATIENT
 @given(st.integers(1, 1 << 20), st.integers(0, WORD))
 def test_bounded_numbers_are_below_their_bound(bound: int, number: int) -> None:
     numbers = np.array([0, number, WORD], dtype=np.uint64)

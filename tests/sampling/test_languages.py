@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hybatch.sampling.keyed import derive_key, draws
 from hybatch.sampling.languages import draw_language, draw_language_pair
 from tests.sampling.chi_square import chance_of_counts
+from tests.sampling.patience import PATIENT
 
 NUMBERS = draws(derive_key("languages"), np.arange(60_000))
 
@@ -25,12 +26,14 @@ def masks(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.uint64)
 
 
+@PATIENT
 @given(st.lists(st.integers(1, (1 << 64) - 1), min_size=1, max_size=30), st.integers(0, 50_000))
 def test_a_drawn_language_is_one_of_its_mask(values: list[int], first: int) -> None:
     languages = draw_language(NUMBERS[first : first + len(values)], masks(*values), 64)
     assert all(value >> language & 1 for value, language in zip(values, languages.tolist(), strict=True))
 
 
+@PATIENT
 @given(
     st.lists(
         st.tuples(st.integers(1, (1 << 64) - 1), st.integers(1, (1 << 64) - 1)).filter(

@@ -13,6 +13,7 @@ from hybatch.sampling import AlphaSchedule, BatchSampler
 from hybatch.sampling.plan import alpha_at, mono_steps
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, sampler_of
+from tests.sampling.patience import PATIENT
 
 
 def kinds_of(sampler: BatchSampler) -> np.ndarray:
@@ -68,6 +69,7 @@ def test_scheduled_alpha_gives_the_scheduled_proportions_in_every_tenth_of_the_r
         assert abs(mono[tenth].sum() - expected[tenth].sum()) < 4 * deviation
 
 
+@PATIENT
 @given(st.floats(0, 1), st.integers(1, 100))
 def test_sequential_switches_once_at_the_right_step(share: float, total_steps: int) -> None:
     sampler = sampler_of(

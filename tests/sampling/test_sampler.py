@@ -19,6 +19,7 @@ from hybatch.sampling import AlphaSchedule, BatchSampler, GlobalBatch, SamplingC
 from hybatch.sampling.keyed import KeyedPermutation, subkey
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus, sampler_of
+from tests.sampling.patience import PATIENT
 
 LANGUAGES = ("ar", "de", "el", "en", "vi")
 KINDS = ["x-x-mono", "x-x", "x-y", "en-en", "hybrid", "sequential"]
@@ -60,7 +61,7 @@ def assert_is_sound(sampler: BatchSampler, batch: GlobalBatch) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, deadline=None)
+@settings(PATIENT, max_examples=15)
 @given(corpus_seed=st.integers(0, 10_000), seed=st.integers(0, 2**40), batch_size=st.integers(1, 25))
 def test_batches_of_ragged_corpora_are_sound(kind: str, corpus_seed: int, seed: int, batch_size: int) -> None:
     corpora = [ragged_corpus(400, LANGUAGES, seed=corpus_seed), ragged_corpus(300, ("de", "en"), seed=corpus_seed + 1)]
@@ -71,6 +72,7 @@ def test_batches_of_ragged_corpora_are_sound(kind: str, corpus_seed: int, seed: 
         assert_is_sound(sampler, sampler.batch(step))
 
 
+@PATIENT
 @given(st.integers(1, 40), st.integers(0, 300), st.integers(0, 10_000), st.data())
 def test_no_passage_group_stands_twice_however_unequal_the_groups(
     num_groups: int, more: int, seed: int, data: st.DataObject
@@ -91,6 +93,7 @@ def test_a_batch_of_all_groups_is_found_though_one_group_has_nearly_all_examples
         assert batch.displaced > 10_000
 
 
+@PATIENT
 @given(st.integers(2, 40), st.integers(0, 200), st.integers(1, 12), st.integers(0, 10_000))
 def test_each_batch_is_the_first_examples_of_its_reading_order_whose_group_is_new(
     num_groups: int, more: int, batch_size: int, seed: int
@@ -198,6 +201,7 @@ def test_languages_of_the_same_data_set_are_shuffled_independently() -> None:
     assert len(set(first[0].tolist()) & set(first[1].tolist())) < 40
 
 
+@PATIENT
 @given(st.integers(5, 100), st.integers(0, 400), st.integers(0, 1000))
 def test_an_epoch_without_shared_passages_uses_no_example_twice_and_leaves_less_than_a_batch(
     batch_size: int, more: int, seed: int

@@ -17,6 +17,7 @@ from hybatch.errors import UserError
 from hybatch.sampling import usable as usable_module
 from hybatch.sampling.usable import Selection, language_mask, open_usable
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus
+from tests.sampling.patience import PATIENT
 
 LANGUAGES = ("ar", "de", "en", "zh")
 SELECTIONS = [
@@ -55,6 +56,7 @@ def test_every_combination_of_texts_is_judged_by_the_rule() -> None:
         assert examples.rows(np.arange(len(examples))).tolist() == expected, selection
 
 
+@PATIENT
 @given(st.integers(0, 1000), st.integers(1, 60))
 def test_group_sizes_and_collisions_are_those_of_the_usable_examples(seed: int, num_examples: int) -> None:
     corpus = ragged_corpus(num_examples, LANGUAGES, seed=seed)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybatch.sampling.windows import Windows, cut_epoch, expected_displaced
+from tests.sampling.patience import PATIENT
 
 
 def sizes_of(groups: list[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -17,6 +18,7 @@ def sizes_of(groups: list[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 group_lists = st.lists(st.integers(0, 30), min_size=1, max_size=200)
 
 
+@PATIENT
 @given(st.integers(1, 10_000), st.data())
 def test_without_shared_passages_a_window_is_a_batch_and_an_epoch_leaves_less_than_a_batch(
     num_examples: int, data: st.DataObject
@@ -28,6 +30,7 @@ def test_without_shared_passages_a_window_is_a_batch_and_an_epoch_leaves_less_th
     assert windows.width == num_examples // windows.count
 
 
+@PATIENT
 @given(group_lists, st.data())
 def test_windows_and_tail_cut_the_epoch_whatever_the_groups(groups: list[int], data: st.DataObject) -> None:
     batch_size = data.draw(st.integers(1, len(set(groups))))
@@ -40,6 +43,7 @@ def test_windows_and_tail_cut_the_epoch_whatever_the_groups(groups: list[int], d
     assert np.array_equal(np.sort(covered), np.arange(len(groups)))
 
 
+@PATIENT
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 11), st.data())
 def test_a_batch_reads_its_window_then_the_tail_then_the_windows_that_follow(
     count: int, width: int, tail: int, data: st.DataObject
@@ -57,6 +61,7 @@ def test_a_batch_reads_its_window_then_the_tail_then_the_windows_that_follow(
     assert windows.places(window, start, stop).tolist() == expected[start:stop]
 
 
+@PATIENT
 @given(group_lists, st.data())
 def test_the_bound_on_displaced_examples_is_not_below_the_exact_expectation(
     groups: list[int], data: st.DataObject

@@ -1,0 +1,173 @@
+"""What `hybatch evaluate` does, but for its figure: options, checks, encoding, scoring, table and files."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybatch.errors import UserError
+from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
+from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
+from hybatch.evaluation.results import check_output, write_results
+from hybatch.evaluation.scoring import score
+from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.tasks.registry import TASKS, load_task
+from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.models import Encoder
+from hybatch.ops.backend import BackendError, choose_backend
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """What an evaluation gave: the object of results.json, where it was written, and whether this process wrote it."""
+
+    results: dict[str, Any]
+    output_dir: Path | None
+    is_main_process: bool
+
+
+def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
+    """Parse the arguments, score, print the table and write results.json and timings.json.
+
+    Under a launcher with several processes all of them compute and the first one prints and writes.
+
+    Raises:
+        UserError: an option, a file or the model cannot be used; said before the encoding begins, but for a disk that
+            fills up.
+    """
+    arguments = _parser().parse_args(argv)
+    with launched_group():
+        started = time.perf_counter()
+        task = main_first(lambda: _checked_task(arguments))
+        embeddings, timings = _embeddings(arguments, task)
+        if arguments.save_embeddings and rank() == 0:
+            _save(embeddings, task, arguments.save_embeddings)
+        scoring_started = time.perf_counter()
+        results = score(
+            embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments)
+        )
+        timings |= {
+            "scoring_seconds": time.perf_counter() - scoring_started,
+            "total_seconds": time.perf_counter() - started,
+            "processes": world_size(),
+            "threads_per_process": torch.get_num_threads(),
+            "device": str(_device(arguments)),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        outcome = EvaluationOutcome(results, arguments.output, rank() == 0)
+    if outcome.is_main_process:
+        if arguments.output:
+            write_results(arguments.output, results, timings)
+        table_console().print(results_table(results))
+    return outcome
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hybatch evaluate",
+        description="Score a model, or ready embeddings, in every language setting of a task.",
+        epilog="Several processes: accelerate launch -m hybatch evaluate ... gives the same results.json.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="PATH_OR_HUB_ID", help="an encoder in sentence-transformers' layout")
+    source.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="DIR",
+        help="queries.<lang>.npy and candidates.<lang>.npy, [rows, width], rows in file order",
+    )
+    tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
+    parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("HYBATCH_DATA_DIR"),
+        metavar="DIR",
+        help="parent of the task's folder, default HYBATCH_DATA_DIR; --task parallel: the corpus folder itself",
+    )
+    parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these, as queries and as candidates")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write results.json and timings.json there")
+    parser.add_argument("--overwrite", action="store_true", help="replace other results in --output")
+    parser.add_argument("--save-embeddings", type=Path, metavar="DIR", help="write what --embeddings reads")
+    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")
+    parser.add_argument("--backend", default="auto", help="of the ranking op: auto, torch, cpu or cuda (default auto)")
+    parser.add_argument(
+        "--similarity",
+        choices=["cosine", "dot"],
+        help="with --embeddings; default cosine, but dot where all values are whole numbers",
+    )
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
+    )
+    return parser
+
+
+def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
+    """Check every option that can be checked before the model is loaded, and read the task."""
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: must be at least 1")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    if arguments.embeddings and arguments.save_embeddings:
+        raise UserError("--save-embeddings: has nothing to save with --embeddings; use it with --model")
+    if arguments.model and arguments.similarity:
+        raise UserError("--similarity: goes with --embeddings; a model's embeddings have length 1, where all agree")
+    try:
+        choose_backend(_device(arguments), arguments.backend)
+    except (BackendError, ValueError) as error:
+        raise UserError(f"--backend {arguments.backend}: {error}") from error
+    if arguments.save_embeddings:
+        check_save_directory(arguments.save_embeddings)
+    task = load_task(arguments.task, arguments.data_dir, arguments.languages)
+    if arguments.output:
+        check_output(
+            arguments.output,
+            task=task.name,
+            model=_model_name(arguments),
+            languages=list(task.languages),
+            overwrite=arguments.overwrite,
+        )
+    return task
+
+
+def _embeddings(arguments: argparse.Namespace, task: RetrievalTask) -> tuple[TaskEmbeddings, dict[str, Any]]:
+    started = time.perf_counter()
+    if arguments.embeddings:
+        stored = StoredEmbeddings(arguments.embeddings, task, arguments.similarity)
+        return stored, {"loading_seconds": time.perf_counter() - started}
+    encoder = Encoder.load(arguments.model).to(_device(arguments))
+    loaded = time.perf_counter()
+    encoded = EncodedTask(encoder, task, batch_size=arguments.batch_size, progress=True)
+    seconds = time.perf_counter() - loaded
+    return encoded, {
+        "loading_seconds": loaded - started,
+        "encoding_seconds": seconds,
+        "distinct_texts": encoded.num_distinct,
+        "distinct_texts_per_second": encoded.num_distinct / seconds,
+    }
+
+
+def _model_name(arguments: argparse.Namespace) -> str:
+    return str(arguments.model or arguments.embeddings)
+
+
+def _device(arguments: argparse.Namespace) -> torch.device:
+    if arguments.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _save(embeddings: TaskEmbeddings, task: RetrievalTask, directory: Path) -> None:
+    try:
+        save_embeddings(embeddings, task, directory)
+    except OSError as error:
+        raise UserError(f"--save-embeddings {directory}: cannot be written ({error.strerror})") from error

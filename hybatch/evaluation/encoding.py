@@ -1,0 +1,112 @@
+"""Texts to embeddings: each distinct text once, in batches that do not depend on the number of processes.
+
+U distinct texts, H embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from hybatch.errors import UserError
+from hybatch.evaluation.embeddings import Part, Similarity
+from hybatch.evaluation.processes import rank, world_size
+from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.models import Encoder
+
+Role = Literal["query", "passage"]
+_ROLES: dict[Part, Role] = {"queries": "query", "candidates": "passage"}
+# Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
+_EXCHANGE_ROWS = 65536
+
+
+class EncodedTask:
+    """The embeddings that an encoder gives to a task's texts; equal texts share one row, so that they tie."""
+
+    similarity: Similarity = "cosine"
+
+    def __init__(self, encoder: Encoder, task: RetrievalTask, *, batch_size: int, progress: bool) -> None:
+        self._rows: dict[Part, np.ndarray] = {}
+        self._places: dict[tuple[Part, str], np.ndarray] = {}
+        for part, role in _ROLES.items():
+            texts: dict[str, list[str]] = getattr(task, part)
+            distinct = sorted({text for rows in texts.values() for text in rows}, key=lambda text: (-len(text), text))
+            place = {text: index for index, text in enumerate(distinct)}
+            for language in task.languages:
+                self._places[part, language] = np.array([place[t] for t in texts[language]], dtype=np.int64)
+            self._rows[part] = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress)
+
+    @property
+    def num_distinct(self) -> int:
+        """Texts that were encoded."""
+        return sum(map(len, self._rows.values()))
+
+    def embeddings(self, part: Part, language: str) -> np.ndarray:
+        """float32 [rows, H], of unit length."""
+        return self._rows[part][self._places[part, language]]
+
+
+def encode_sorted(
+    encoder: Encoder, texts: Sequence[str], role: Role, *, batch_size: int, progress: bool = True
+) -> np.ndarray:
+    """Encode distinct texts that are sorted by length; collective under torch.distributed.
+
+    The texts are cut into batches first and the batches then dealt to the processes, so every text shares its batch,
+    and hence its padding and rounding, with the same texts for any number of processes. All processes run the
+    encoder equally often, as sharded models need. At most one batch of tokens is held at a time.
+
+    Returns:
+        float32 [U, H] on the CPU of every process.
+
+    Raises:
+        UserError: the encoder gives an embedding that is not finite.
+    """
+    rows_UH = np.zeros((len(texts), encoder.embedding_size), dtype=np.float32)
+    batches = [range(start, min(start + batch_size, len(texts))) for start in range(0, len(texts), batch_size)]
+    was_training = encoder.training
+    encoder.eval()
+    bar = tqdm(total=len(texts), desc=f"encoding {role}", unit="text", disable=not progress or rank() > 0, leave=False)
+    try:
+        with torch.inference_mode(), bar:
+            for first in range(0, len(batches), world_size()):
+                number = first + rank()
+                batch = batches[number] if number < len(batches) else batches[0]
+                rows_UH[batch.start : batch.stop] = _encode(encoder, [texts[i] for i in batch], role)
+                dealt = batches[first : first + world_size()]
+                bar.update(dealt[-1].stop - dealt[0].start)
+    finally:
+        encoder.train(was_training)
+    if world_size() > 1:
+        _exchange(rows_UH, batches, next(encoder.parameters()).device)
+    _check_finite(rows_UH, texts)
+    return rows_UH
+
+
+def _encode(encoder: Encoder, texts: list[str], role: Role) -> np.ndarray:
+    device = next(encoder.parameters()).device
+    features = {name: tensor.to(device) for name, tensor in encoder.tokenize(texts, role).items()}
+    return encoder(features).float().cpu().numpy()
+
+
+def _exchange(rows_UH: np.ndarray, batches: Sequence[range], device: torch.device) -> None:
+    """Fill in the rows that other processes encoded, in place."""
+    for source in range(world_size()):
+        theirs = np.array([row for batch in batches[source :: world_size()] for row in batch], dtype=np.int64)
+        for start in range(0, len(theirs), _EXCHANGE_ROWS):
+            slab = theirs[start : start + _EXCHANGE_ROWS]
+            buffer = torch.from_numpy(rows_UH[slab]).to(device)
+            dist.broadcast(buffer, src=source)
+            rows_UH[slab] = buffer.cpu().numpy()
+
+
+def _check_finite(rows_UH: np.ndarray, texts: Sequence[str]) -> None:
+    for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
+        bad = ~np.isfinite(rows_UH[start : start + _EXCHANGE_ROWS]).all(axis=1)
+        if bad.any():
+            text = texts[start + int(bad.argmax())]
+            raise UserError(f"the model gives an embedding that is not finite, first for the text {text[:80]!r}")

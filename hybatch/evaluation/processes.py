@@ -1,0 +1,80 @@
+"""The processes of an evaluation: one, or those that a launcher such as `accelerate launch` started."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from hybatch.errors import UserError
+
+T = TypeVar("T")
+
+# A process waits here for the slowest one; a dead one is noticed by the broken connection, not by this.
+PATIENCE = datetime.timedelta(hours=24)
+
+
+def rank() -> int:
+    """This process's number, 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def launched_group() -> Iterator[None]:
+    """Form the process group that the launcher's environment (WORLD_SIZE, RANK, MASTER_ADDR ...) describes.
+
+    Without a launcher, or inside a group that exists already, nothing happens.
+    """
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    else:
+        backend = "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def main_first(function: Callable[[], T]) -> T:
+    """Call `function` on the first process, then on the others: for work that leaves a cache behind.
+
+    Raises:
+        UserError: on every process, when `function` raised it on the first one.
+    """
+    if world_size() == 1:
+        return function()
+    result: list[T] = []
+    problem = None
+    if rank() == 0:
+        try:
+            result.append(function())
+        except UserError as error:
+            problem = str(error)
+    [problem, *_] = gather_objects(problem)
+    if problem is not None:
+        raise UserError(problem)
+    return result[0] if rank() == 0 else function()
+
+
+def gather_objects(local: Any) -> list[Any]:
+    """One picklable object of each process, in rank order, on every process."""
+    if world_size() == 1:
+        return [local]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, local)
+    return gathered

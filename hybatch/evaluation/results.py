@@ -1,0 +1,85 @@
+"""results.json and timings.json: what an evaluation leaves on disk.
+
+results.json depends on the model, the task and the library versions alone; everything about the run (seconds,
+processes, threads, device, date) is in timings.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hybatch.atomic import atomic_file
+from hybatch.errors import UserError
+
+RESULTS = "results.json"
+TIMINGS = "timings.json"
+
+
+def dump(value: Any) -> str:
+    """JSON text with sorted keys and the shortest exact floats: equal values give equal bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read one results.json.
+
+    Raises:
+        UserError: it is missing or not the result of `hybatch evaluate`.
+    """
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: malformed JSON ({error}); expected the results of hybatch evaluate") from error
+    needed = {"task", "model", "languages", "pairs", "multilingual", "summary"}
+    lacking = needed - results.keys() if isinstance(results, dict) else needed
+    if lacking:
+        raise UserError(f"{path}: not the results of hybatch evaluate (it lacks {', '.join(sorted(lacking))})")
+    return results
+
+
+def check_output(directory: Path, *, task: str, model: str, languages: list[str], overwrite: bool) -> None:
+    """Refuse an output folder that cannot be used, before the encoding begins.
+
+    Results of the same model on the same task and languages may be replaced; anything else needs `overwrite`.
+
+    Raises:
+        UserError: the folder holds other results, is a file, or cannot be written.
+    """
+    parent = directory
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise UserError(f"--output {directory}: {parent} is a file, not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"--output {directory}: {parent} cannot be written; choose another folder")
+    path = directory / RESULTS
+    if overwrite or not path.exists():
+        return
+    mend = "choose another --output, or give --overwrite to replace it"
+    try:
+        found = read_results(path)
+    except UserError as error:
+        raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
+    asked = {"task": task, "model": model, "languages": languages}
+    other = [f"{key} {found[key]!r}, not {value!r}" for key, value in asked.items() if found[key] != value]
+    if other:
+        raise UserError(f"--output {directory}: holds the results of {'; '.join(other)}; {mend}")
+
+
+def write_results(directory: Path, results: dict[str, Any], timings: dict[str, Any]) -> None:
+    """Write both files; each replaces its forerunner whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written or the disk is full.
+    """
+    try:
+        for name, value in ((TIMINGS, timings), (RESULTS, results)):
+            with atomic_file(directory / name) as file:
+                file.write(dump(value))
+    except OSError as error:
+        raise UserError(f"{directory}: cannot write the results ({error.strerror})") from error

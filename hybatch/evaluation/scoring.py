@@ -1,0 +1,203 @@
+"""Embeddings and a task to the figures of every language setting at once.
+
+One call of `rank_counts` per query language counts, for each positive and each candidate language, the candidates
+scoring above it; every monolingual, cross-lingual and multilingual rank is a sum of such counts.
+
+Settings: *monolingual*, the pool is the candidates of the query's language; *cross-lingual* (x, y), those of y for
+queries of x; *multilingual*, those of all languages, with the positives in all of them.
+
+Q queries, D candidates, P positives of one query language, G languages, H embedding width.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hybatch.errors import UserError
+from hybatch.evaluation.embeddings import TaskEmbeddings
+from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.metrics import CUTOFFS, QueryFigures, figures_per_query, mean, tie_bounds
+from hybatch.evaluation.processes import gather_objects, rank, world_size
+from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.models import Encoder
+from hybatch.ops import rank_counts
+from hybatch.ops.backend import choose_backend
+from hybatch.version import __version__
+
+METRICS = ("map", *(f"recall@{k}" for k in CUTOFFS), *(f"hit@{k}" for k in CUTOFFS))
+
+
+def evaluate_encoder(
+    encoder: Encoder,
+    task: RetrievalTask,
+    *,
+    model: str = "",
+    batch_size: int = 128,
+    backend: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Encode and score a task; collective under torch.distributed, with the same result on every process.
+
+    Args:
+        encoder: runs on the device of its parameters; its training mode is restored.
+        model: what to write under "model".
+        batch_size: texts encoded at once by a process.
+        backend: of the ranking op: "auto", "torch", "cpu" or "cuda"; the one that ran is in the result.
+
+    Returns:
+        the object that results.json holds, see `score`.
+
+    Raises:
+        UserError: the encoder gives an embedding that is not finite.
+    """
+    embeddings = EncodedTask(encoder, task, batch_size=batch_size, progress=progress)
+    device = next(encoder.parameters()).device
+    return score(embeddings, task, model=model, backend=backend, device=device, progress=progress)
+
+
+def score(
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    *,
+    model: str,
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Rank every query's positives in every setting; collective under torch.distributed.
+
+    The query languages are dealt to the processes; each computes the same figures whoever computes it.
+
+    Returns:
+        {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
+        "pairs": {query language: {candidate language: figures}}, "multilingual": {query language: figures},
+        "summary": {"monolingual" | "cross_lingual" | "multilingual": means}, "ties", "versions"}.
+        Figures are means over the queries that have a positive in the pool (`num_queries`); the others are left out
+        (`num_skipped`), and where no query has one the figures are None. The summary holds unweighted means over the
+        languages or pairs that have figures (`num_settings`). `ties` speaks of the multilingual setting: the
+        positives that share their score with another candidate, and mAP with every tie broken for and against them.
+    """
+    candidates_DH = torch.from_numpy(
+        np.concatenate([embeddings.embeddings("candidates", language) for language in task.languages])
+    ).to(device)
+    chosen = _agreed_backend(candidates_DH.device, backend)
+    mine = task.languages[rank() :: world_size()]
+    bar = tqdm(mine, desc="scoring", unit="language", disable=not progress or rank() > 0, leave=False)
+    local = {language: _score_language(embeddings, task, language, candidates_DH, chosen) for language in bar}
+    merged = {language: scored for part in gather_objects(local) for language, scored in part.items()}
+    scored = {language: merged[language] for language in task.languages}
+    pairs = {language: one["pairs"] for language, one in scored.items()}
+    multilingual = {language: one["multilingual"] for language, one in scored.items()}
+    return {
+        "task": task.name,
+        "model": model,
+        "languages": list(task.languages),
+        "backend": chosen,
+        "similarity": embeddings.similarity,
+        "num_queries": {language: len(task.queries[language]) for language in task.languages},
+        "num_candidates": {language: len(task.candidates[language]) for language in task.languages},
+        "pairs": pairs,
+        "multilingual": multilingual,
+        "summary": _summary(pairs, multilingual),
+        "ties": {
+            "positives_tied": sum(one["ties"]["positives_tied"] for one in scored.values()),
+            "map_optimistic": _mean_of((one["ties"] for one in scored.values()), "map_optimistic"),
+            "map_pessimistic": _mean_of((one["ties"] for one in scored.values()), "map_pessimistic"),
+        },
+        "versions": {
+            "hybatch": __version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
+
+
+def _score_language(
+    embeddings: TaskEmbeddings, task: RetrievalTask, language: str, candidates_DH: torch.Tensor, backend: str
+) -> dict[str, Any]:
+    positives_P, offsets = task.positives_of(language)
+    groups_D = task.candidate_groups()
+    device = candidates_DH.device
+    counts = rank_counts(
+        torch.from_numpy(embeddings.embeddings("queries", language)).to(device),
+        candidates_DH,
+        torch.from_numpy(groups_D).to(device),
+        torch.from_numpy(positives_P).to(device),
+        torch.from_numpy(offsets).to(device),
+        len(task.languages),
+        backend=backend,
+    )
+    greater_PG, before_PG, after_PG = (
+        tensor.cpu().numpy().astype(np.int64) for tensor in (counts.greater, counts.tied_before, counts.tied_after)
+    )
+    group_P = groups_D[positives_P]
+    query_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    ranks_PG = 1 + greater_PG + before_PG
+    pairs = {}
+    for group, candidate_language in enumerate(task.languages):
+        inside = group_P == group
+        figures = figures_per_query(ranks_PG[inside, group], query_P[inside], len(offsets) - 1)
+        pairs[candidate_language] = _means(figures)
+    greater_P, before_P, after_P = (table.sum(axis=1) for table in (greater_PG, before_PG, after_PG))
+    figures = figures_per_query(1 + greater_P + before_P, query_P, len(offsets) - 1)
+    return {
+        "pairs": pairs,
+        "multilingual": {**_means(figures), "rank_distance": mean(figures.rank_distance)},
+        "ties": _ties(greater_P, before_P + after_P, query_P, len(offsets) - 1),
+    }
+
+
+def _ties(greater_P: np.ndarray, tied_P: np.ndarray, query_P: np.ndarray, num_queries: int) -> dict[str, Any]:
+    bounds = (figures_per_query(ranks_P, query_P, num_queries) for ranks_P in tie_bounds(greater_P, tied_P, query_P))
+    optimistic, pessimistic = (mean(figures.average_precision) for figures in bounds)
+    return {
+        "positives_tied": int((tied_P > 0).sum()),
+        "map_optimistic": optimistic,
+        "map_pessimistic": pessimistic,
+    }
+
+
+def _means(figures: QueryFigures) -> dict[str, Any]:
+    return {
+        "map": mean(figures.average_precision),
+        **{f"recall@{k}": mean(figures.recall[k]) for k in CUTOFFS},
+        **{f"hit@{k}": mean(figures.hit[k]) for k in CUTOFFS},
+        "num_queries": figures.num_queries,
+        "num_skipped": figures.num_skipped,
+    }
+
+
+def _summary(
+    pairs: Mapping[str, Mapping[str, Mapping[str, Any]]], multilingual: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    cells = [(x, y, figures) for x, row in pairs.items() for y, figures in row.items()]
+    settings = {
+        "monolingual": ([figures for x, y, figures in cells if x == y], METRICS),
+        "cross_lingual": ([figures for x, y, figures in cells if x != y], METRICS),
+        "multilingual": (list(multilingual.values()), (*METRICS, "rank_distance")),
+    }
+    return {
+        name: {
+            **{metric: _mean_of(figures, metric) for metric in metrics},
+            "num_settings": sum(cell["num_queries"] > 0 for cell in figures),
+        }
+        for name, (figures, metrics) in settings.items()
+    }
+
+
+def _mean_of(cells: Iterable[Mapping[str, Any]], metric: str) -> float | None:
+    return mean(cell[metric] for cell in cells if cell[metric] is not None)
+
+
+def _agreed_backend(device: torch.device, requested: str) -> str:
+    names = sorted(set(gather_objects(choose_backend(device, requested))))
+    if len(names) > 1:
+        raise UserError(f"the processes would rank with different backends ({', '.join(names)}): name one of them")
+    return names[0]

@@ -1,0 +1,69 @@
+"""The terminal table of one evaluation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hybatch.evaluation.metrics import mean
+
+
+def cross_lingual_means(results: Mapping[str, Any], metric: str = "map") -> dict[str, float | None]:
+    """Per query language, the unweighted mean over the other candidate languages that have figures."""
+    return {
+        language: mean(
+            figures[metric] for other, figures in row.items() if other != language and figures[metric] is not None
+        )
+        for language, row in results["pairs"].items()
+    }
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """One row per query language, mAP in the three kinds of setting and the rank distance; the means below."""
+    table = Table(
+        title=f"{results['task']}: {results['model']}",
+        caption=f"mAP; cross-lingual: mean over the other candidate languages; ranked by: {results['backend']}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("query language")
+    for heading in ("queries", "candidates", "monolingual", "cross-lingual", "multilingual", "rank distance"):
+        table.add_column(heading, justify="right")
+    crossed = cross_lingual_means(results)
+    for language in results["languages"]:
+        pool = results["multilingual"][language]
+        table.add_row(
+            language,
+            str(results["num_queries"][language]),
+            str(results["num_candidates"][language]),
+            _figure(results["pairs"][language][language]["map"]),
+            _figure(crossed[language]),
+            _figure(pool["map"]),
+            _figure(pool["rank_distance"], digits=1),
+        )
+    summary = results["summary"]
+    table.add_section()
+    table.add_row(
+        "mean",
+        str(sum(results["num_queries"].values())),
+        str(sum(results["num_candidates"].values())),
+        _figure(summary["monolingual"]["map"]),
+        _figure(summary["cross_lingual"]["map"]),
+        _figure(summary["multilingual"]["map"]),
+        _figure(summary["multilingual"]["rank_distance"], digits=1),
+        style="bold",
+    )
+    return table
+
+
+def table_console() -> Console:
+    """A console for tables: as wide as the terminal, and 120 columns where the output goes to a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+def _figure(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

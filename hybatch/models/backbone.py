@@ -1,0 +1,244 @@
+"""The transformer under the encoder: read from a folder, or made fresh from a configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor, nn
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from hybatch.errors import UserError
+from hybatch.models.config import FreshBackboneConfig
+from hybatch.models.tokenization import PAD_ID
+
+_INTERMEDIATE_NAMES = ("intermediate_size", "hidden_dim", "d_inner", "d_ff", "ffn_dim", "n_inner")
+_DROPOUT_NAMES = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "hidden_dropout",
+    "attention_dropout",
+    "dropout",
+    "dropout_rate",
+    "embedding_dropout",
+    "mlp_dropout",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+)
+_POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
+# What transformers and the classes under it raise for a configuration that they cannot build.
+_BUILD_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    ZeroDivisionError,
+    StrictDataclassError,
+)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Hold back transformers' progress bars and remarks: what they would say is checked here instead."""
+    verbosity = transformers_logging.get_verbosity()
+    progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if progress:
+            transformers_logging.enable_progress_bar()
+
+
+def read_backbone(folder: Path, attn_implementation: str | None) -> tuple[PreTrainedModel, set[str]]:
+    """Read a backbone in fp32, whatever type its file has.
+
+    Returns:
+        The backbone, and the names of its parameters that the folder does not hold (they are random).
+
+    Raises:
+        UserError: the folder's configuration or weights cannot be read, or fit no text encoder.
+    """
+    attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    with quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(folder)
+            if hasattr(config, "use_cache"):
+                config.use_cache = False
+            backbone, info = _auto_class(config).from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True, **attention
+            )
+        except (*_BUILD_ERRORS, OSError) as error:
+            raise UserError(f"{folder}: the backbone cannot be read: {_first_line(error)}") from error
+    if info.get("mismatched_keys"):
+        raise UserError(f"{folder}: weights of another shape than config.json says: {sorted(info['mismatched_keys'])}")
+    return backbone, set(info["missing_keys"])
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Read a folder's tokenizer.
+
+    Padding is put on the right, where no architecture's positions depend on it.
+
+    Raises:
+        UserError: it cannot be read, or has no padding token.
+    """
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (*_BUILD_ERRORS, OSError) as error:
+            raise UserError(f"{folder}: the tokenizer cannot be read: {_first_line(error)}") from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise UserError(f"{folder}: the tokenizer has neither a padding nor an end token to pad with")
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def fresh_backbone(
+    fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int, attn_implementation: str | None
+) -> PreTrainedModel:
+    """Make a backbone with random weights from torch's default generator.
+
+    Raises:
+        UserError: the architecture is unknown or cannot be built with these settings.
+    """
+    if fresh.architecture not in CONFIG_MAPPING:
+        hint = _near(fresh.architecture, CONFIG_MAPPING)
+        raise UserError(f"model.fresh.architecture {fresh.architecture!r} is unknown to transformers{hint}")
+    attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    with quiet_transformers():
+        try:
+            config = AutoConfig.for_model(
+                fresh.architecture, **_settings(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
+            )
+            backbone = _auto_class(config).from_config(config, dtype=torch.float32, **attention)
+        except _BUILD_ERRORS as error:
+            raise UserError(
+                f"model.fresh: {fresh.architecture!r} cannot be built with these settings: {_first_line(error)}"
+            ) from error
+    return backbone
+
+
+def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int) -> dict[str, Any]:
+    """Our settings under the names that the architecture's configuration knows."""
+    defaults = AutoConfig.for_model(fresh.architecture)
+    heads = fresh.heads or max(1, fresh.width // 64)
+    settings: dict[str, Any] = {
+        "vocab_size": vocabulary_size,
+        "hidden_size": fresh.width,
+        "num_hidden_layers": fresh.layers,
+        "num_attention_heads": heads,
+        # Two more than asked for: XLM-R and its kin count positions from the padding id + 1.
+        "max_position_embeddings": max_positions + PAD_ID + 1,
+        "bos_token_id": 0,
+        "cls_token_id": 0,
+        "pad_token_id": PAD_ID,
+        "eos_token_id": 2,
+        "sep_token_id": 2,
+    }
+    if getattr(defaults, "max_position_embeddings", None) == -1:
+        # XLNet's way of saying that it has no limit, and takes none.
+        del settings["max_position_embeddings"]
+    known = {name: value for name, value in settings.items() if hasattr(defaults, name)}
+    intermediate_size = fresh.intermediate_size or 4 * fresh.width
+    known |= {name: intermediate_size for name in _INTERMEDIATE_NAMES if hasattr(defaults, name)}
+    known |= {name: fresh.dropout for name in _DROPOUT_NAMES if isinstance(getattr(defaults, name, None), int | float)}
+    if hasattr(defaults, "num_key_value_heads"):
+        known["num_key_value_heads"] = heads
+    if hasattr(defaults, "use_cache"):
+        known["use_cache"] = False
+    if lost := {"vocab_size", "hidden_size", "num_hidden_layers"} - set(known):
+        raise UserError(
+            f"model.fresh.architecture {fresh.architecture!r} has no {', '.join(sorted(lost))}: it encodes no text"
+        )
+    for name in fresh.options:
+        if not hasattr(defaults, name):
+            hint = _near(name, defaults.to_dict())
+            raise UserError(f"model.fresh.options: {fresh.architecture!r} has no setting {name!r}{hint}")
+    return known | fresh.options
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=5, cutoff=0.4)
+    return f"; near names: {', '.join(near)}" if near else ""
+
+
+def _auto_class(config: PretrainedConfig) -> Any:
+    """Of T5 and its kin the encoder alone; a saved one no longer says that it was half of something."""
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if config.is_encoder_decoder:
+        raise ValueError(f"transformers has no encoder of its own for the encoder-decoder {config.model_type!r}")
+    return AutoModel
+
+
+def _first_line(error: BaseException) -> str:
+    lines = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
+    return f"{type(error).__name__}: {lines}" if lines else type(error).__name__
+
+
+def max_positions(backbone: nn.Module) -> int | None:
+    """Longest input in tokens that the backbone's table of positions allows; None where it has no such table.
+
+    XLM-R's table starts two rows late, so that 514 rows make 512 positions.
+    """
+    limits = []
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in _POSITION_TABLES:
+            start = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - max(start, getattr(module, "offset", 0)))
+    return min(limits, default=None)
+
+
+def unused_parameters(backbone: PreTrainedModel) -> set[str]:
+    """Names of the parameters that the hidden states do not depend on: a pooler, a mask embedding.
+
+    Found on the autograd graph of one short input; nothing is differentiated.
+
+    Raises:
+        UserError: the backbone cannot encode a text.
+    """
+    ids = torch.full((1, 3), min(5, backbone.config.vocab_size - 1))
+    with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        try:
+            hidden: Tensor = backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        except (*_BUILD_ERRORS, UnboundLocalError, IndexError) as error:
+            raise UserError(
+                f"the backbone {backbone.config.model_type!r} cannot encode a text: {_first_line(error)}; "
+                "choose another architecture, or other settings"
+            ) from error
+    used: set[int] = set()
+    seen: set[Any] = set()
+    stack = [hidden.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            used.add(id(node.variable))
+        stack.extend(following for following, _ in node.next_functions)
+    return {name for name, parameter in backbone.named_parameters() if id(parameter) not in used}

@@ -1,0 +1,129 @@
+"""What an encoder is made of: the options of the `model` section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hybatch.errors import UserError
+
+Role = Literal["query", "passage"]
+PoolingMode = Literal["cls", "mean", "last"]
+
+
+@dataclass(kw_only=True)
+class FreshBackboneConfig:
+    """A backbone with random weights, and a tokenizer trained on the corpus."""
+
+    architecture: str = "xlm-roberta"
+    """Any `model_type` of transformers that encodes text. Without layers, take one that adds no positions to its token
+    embeddings, as `nomic_bert` and `jina_embeddings_v3` (XLM-R's layers with rotary positions) do not."""
+    vocabulary_size: int = 32000
+    """Tokens of the trained tokenizer at most, 5 special and 256 byte tokens included."""
+    width: int = 256
+    """Width of the hidden states, and of the embedding where no head changes it."""
+    layers: int = 2
+    """Transformer layers. 0 leaves the token embeddings: with mean pooling, an averaged bag of subwords."""
+    heads: int | None = None
+    """Attention heads; by default one per 64 of the width, at least one."""
+    intermediate_size: int | None = None
+    """Width inside the feed-forward blocks; by default four times the width."""
+    dropout: float = 0.1
+    """Probability of every dropout that the architecture has."""
+    max_positions: int | None = None
+    """Longest input in tokens; by default the longer of the query's and the passage's maximum length."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further settings of the architecture's own configuration, by its own names."""
+    lowercase: bool = False
+    """Whether the tokenizer lowers the case of every text."""
+    tokenizer_texts: int = 200_000
+    """The tokenizer is trained on this many texts, drawn evenly; more texts take longer, in proportion."""
+
+
+@dataclass(kw_only=True)
+class EncoderConfig:
+    """Backbone, pooling, optional head, prefixes, lengths; exactly one of `backbone` and `fresh` is given."""
+
+    backbone: str | None = None
+    """Hub id or folder of a pretrained backbone: transformers' or sentence-transformers' layout."""
+    fresh: FreshBackboneConfig | None = None
+    """A backbone of random weights instead of a pretrained one."""
+    pooling: PoolingMode | None = None
+    """Token that stands for the text (`cls`, `last`) or the mean of all. By default what the backbone is used to:
+    a sentence-transformers folder's own, `cls` for LaBSE, else `mean`."""
+    head: Literal["none", "pooler", "dense"] | None = None
+    """Layer over the pooled vector: `dense` one linear layer and tanh (the folder's own where it has one), `pooler` the
+    same started from BERT's pooler. By default what the backbone is used to: the folder's own, `pooler` for LaBSE, else
+    `none`."""
+    head_size: int | None = None
+    """Embedding width behind a new dense head; by default the backbone's width."""
+    query_prefix: str = "Query: "
+    """Put before every query."""
+    passage_prefix: str = "Passage: "
+    """Put before every passage."""
+    query_max_length: int = 64
+    """Tokens of a query at most, prefix and special tokens included; what is longer is cut."""
+    passage_max_length: int = 256
+    """Tokens of a passage at most, prefix and special tokens included; what is longer is cut."""
+    gradient_checkpointing: bool = False
+    """Compute the layers a second time in the backward pass instead of keeping their activations."""
+    attn_implementation: str | None = None
+    """transformers' attention: `sdpa`, `eager`, `flash_attention_2` ...; by default sdpa where the architecture has it,
+    else eager."""
+
+    def prefix(self, role: Role) -> str:
+        """What is put before a text of this role."""
+        return self.query_prefix if role == "query" else self.passage_prefix
+
+    def max_length(self, role: Role) -> int:
+        """Tokens of a text of this role at most."""
+        return self.query_max_length if role == "query" else self.passage_max_length
+
+
+def check_config(config: EncoderConfig) -> None:
+    """Check what can be checked before anything is read.
+
+    Raises:
+        UserError: neither or both of `backbone` and `fresh`; a length, size or probability out of its range; a head
+            that contradicts the pooling.
+    """
+    if (config.backbone is None) == (config.fresh is None):
+        given = "neither is" if config.backbone is None else "both are"
+        raise UserError(f"model.backbone and model.fresh: {given} given; give exactly one of the two")
+    for option, value in (
+        ("model.query_max_length", config.query_max_length),
+        ("model.passage_max_length", config.passage_max_length),
+    ):
+        if value < 3:
+            raise UserError(f"{option} is {value}: must be at least 3, room for two special tokens and one of the text")
+    if config.head == "pooler" and config.pooling not in (None, "cls"):
+        raise UserError(
+            f"model.pooling is {config.pooling!r}, but model.head 'pooler' reads the first token: "
+            "use pooling 'cls', or head 'dense'"
+        )
+    if config.head_size is not None and config.head != "dense":
+        raise UserError("model.head_size is given without model.head 'dense': set the head, or leave the size out")
+    if config.head_size is not None and config.head_size < 1:
+        raise UserError(f"model.head_size is {config.head_size}: must be positive")
+    if config.fresh is not None:
+        _check_fresh(config.fresh)
+        longest = max(config.query_max_length, config.passage_max_length)
+        if config.fresh.max_positions is not None and config.fresh.max_positions < longest:
+            raise UserError(
+                f"model.fresh.max_positions is {config.fresh.max_positions}, but a text may have {longest} tokens "
+                "(model.query_max_length, model.passage_max_length): raise it, or leave it out"
+            )
+
+
+def _check_fresh(fresh: FreshBackboneConfig) -> None:
+    for name, least in (("width", 1), ("layers", 0), ("vocabulary_size", 300), ("tokenizer_texts", 1)):
+        if getattr(fresh, name) < least:
+            raise UserError(f"model.fresh.{name} is {getattr(fresh, name)}: must be at least {least}")
+    for name in ("heads", "intermediate_size", "max_positions"):
+        value = getattr(fresh, name)
+        if value is not None and value < 1:
+            raise UserError(f"model.fresh.{name} is {value}: must be positive")
+    if fresh.heads is not None and fresh.width % fresh.heads and "head_dim" not in fresh.options:
+        raise UserError(f"model.fresh.heads is {fresh.heads}: does not divide model.fresh.width {fresh.width}")
+    if not 0 <= fresh.dropout < 1:
+        raise UserError(f"model.fresh.dropout is {fresh.dropout}: must be in [0, 1)")

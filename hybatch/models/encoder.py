@@ -1,0 +1,174 @@
+"""The encoder: backbone, pooling, optional head, normalisation.
+
+B batch rows, T tokens, H width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hybatch.atomic import atomic_directory
+from hybatch.errors import UserError
+from hybatch.models import tokenization
+from hybatch.models.backbone import quiet_transformers, unused_parameters
+from hybatch.models.config import EncoderConfig, Role, check_config
+from hybatch.models.head import Dense
+from hybatch.models.layout import write_layout
+from hybatch.models.parts import saved_parts, seeded_parts
+from hybatch.models.pooling import pool
+
+
+class Encoder(nn.Module):
+    """Texts to vectors of unit length; queries and passages share every weight and differ in prefix and length.
+
+    The backbone's weights are fp32 and stay what the caller makes of them: mixed precision comes from an autocast
+    around `forward`. Pooling, head and normalisation are computed in fp32 in any case.
+
+    Attributes:
+        config: what the encoder is made of, pooling and head settled.
+        tokenizer: a tokenizer of transformers.
+        embedding_size: H.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        head: Sequence[Dense] = (),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.head = nn.ModuleList(head)
+        self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
+
+    def tokenize(self, texts: Sequence[str], role: Role) -> dict[str, Tensor]:
+        """Prefix, cut to the role's maximum length, pad to the longest: int64 [B, T] tensors on the CPU."""
+        return tokenization.tokenize(self.tokenizer, self.config, texts, role)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Encode what `tokenize` returned.
+
+        Returns:
+            [B, H] float32 of unit length; a vector of zeros stays zeros.
+        """
+        assert self.config.pooling is not None
+        hidden_BTH = self.backbone(**features, return_dict=True).last_hidden_state
+        embedding_BH = pool(hidden_BTH, features["attention_mask"], self.config.pooling)
+        for layer in self.head:
+            embedding_BH = layer(embedding_BH)
+        return F.normalize(embedding_BH, dim=-1)
+
+    def save(self, directory: str | Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """Write a folder in sentence-transformers' layout; it appears whole or not at all.
+
+        `SentenceTransformer(directory)` gives the same vectors with `encode_query` (queries within their maximum
+        length: it cuts both at the passages') and `encode_document`, or with the prompt names query, passage and
+        document.
+
+        Args:
+            directory: replaced if it exists.
+            state_dict: the whole of `Encoder.state_dict()`, where this process holds only a shard of the weights.
+
+        Raises:
+            OSError: the folder cannot be written; what stood there before is untouched.
+        """
+        weights = dict(self.state_dict() if state_dict is None else state_dict)
+        with atomic_directory(directory) as folder, quiet_transformers():
+            self.backbone.save_pretrained(folder, state_dict=_below("backbone.", weights))
+            _save_tokenizer(self.tokenizer, folder, self.config)
+            write_layout(
+                folder,
+                config=self.config,
+                width=self.backbone.config.hidden_size,
+                head=list(self.head),  # type: ignore[arg-type]
+                head_weights=[_below(f"head.{index}.", weights) for index in range(len(self.head))],
+            )
+
+    @classmethod
+    def load(cls, path_or_hub_id: str | Path) -> Encoder:
+        """Load a folder that `save` wrote, any of sentence-transformers, or a plain backbone of transformers.
+
+        What `save` wrote comes back bitwise. Another folder's prompts become the prefixes; a folder without prompts
+        has none. Modes of train and eval are as torch's: the encoder comes back in eval mode.
+
+        Raises:
+            UserError: there is no such model, it cannot be fetched, or it has a module that is not supported.
+        """
+        encoder = cls(*saved_parts(str(path_or_hub_id)))
+        return encoder.eval()
+
+
+def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | None = None) -> Encoder:
+    """Build the encoder that a training run starts from, in train mode.
+
+    Every random weight comes from `seed` alone, so that all processes of a run build the same encoder; the state of
+    torch's generators is left as it was. Parameters that no embedding depends on (a pooler that is not the head) are
+    frozen, since gathering their gradients would wait for ever; they are saved with the rest.
+
+    Args:
+        config: exactly one of `backbone` and `fresh` given.
+        seed: of the random weights.
+        texts: what a fresh backbone's tokenizer is trained on; not read otherwise.
+
+    Raises:
+        UserError: the options contradict each other or the backbone, or the backbone cannot be read or made.
+    """
+    check_config(config)
+    encoder = Encoder(*seeded_parts(config, seed=seed, texts=texts))
+    frozen = unused_parameters(encoder.backbone)
+    _check_pooling(encoder)
+    for name, parameter in encoder.backbone.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    if config.gradient_checkpointing:
+        if not encoder.backbone.supports_gradient_checkpointing:
+            kind = encoder.backbone.config.model_type
+            raise UserError(f"model.gradient_checkpointing: the architecture {kind!r} does not support it")
+        # transformers' newer name, then the one before; both take torch.utils.checkpoint's options first.
+        name = "activation_checkpointing_enable"
+        enable = getattr(encoder.backbone, name, None) or encoder.backbone.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    return encoder.train()
+
+
+@torch.no_grad()
+def _check_pooling(encoder: Encoder) -> None:
+    """Refuse to pool a token that sees no other: `cls` of a causal backbone, `cls` and `last` of one without layers."""
+    features = encoder.tokenize(["0 1 2", "3 4 5"], "query")
+    with quiet_transformers():
+        first, second = encoder.eval()(features)
+    if torch.equal(first, second) and not torch.equal(*features["input_ids"]):
+        raise UserError(
+            f"model.pooling {encoder.config.pooling!r} gives every text the same vector: "
+            "with this backbone that token sees none of the others; use 'mean'"
+            + (" or 'last'" if encoder.config.pooling == "cls" and encoder.backbone.config.num_hidden_layers else "")
+        )
+
+
+def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): weight.detach().contiguous()
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, config: EncoderConfig) -> None:
+    """Save the tokenizer without the state of its last call, and with the passages' maximum as its own."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
+    length = tokenizer.model_max_length
+    tokenizer.model_max_length = config.passage_max_length
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.model_max_length = length

@@ -1,0 +1,80 @@
+"""Find a saved model: a folder here, or one fetched from the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from hybatch.errors import UserError
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "spiece.model",
+)
+_SMALL_FILES = ["*.json", "*.txt", "*.model"]
+_OTHER_RUNTIMES = ["onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.onnx"]
+
+
+def locate(path_or_hub_id: str) -> Path:
+    """The folder that holds the model; a hub id is fetched into the hub's cache first.
+
+    Raises:
+        UserError: there is no such folder, and the hub knows no such model or cannot be reached.
+    """
+    folder = Path(path_or_hub_id).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise UserError(f"{path_or_hub_id}: is a file; give the folder that holds the model")
+    if path_or_hub_id.startswith((".", "/", "~")) or path_or_hub_id.count("/") > 1:
+        raise UserError(f"{path_or_hub_id}: there is no such folder")
+    try:
+        return _fetch(path_or_hub_id)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path_or_hub_id}: is no folder here, and could not be fetched from the hub ({reason}); "
+            "check the name and the connection, or give the path of a folder that holds the model"
+        ) from error
+
+
+def _fetch(hub_id: str) -> Path:
+    # Many repositories hold the weights two or three times over: older formats only where there is no safetensors.
+    folder = Path(
+        snapshot_download(hub_id, allow_patterns=[*_SMALL_FILES, "*.safetensors"], ignore_patterns=_OTHER_RUNTIMES)
+    )
+    has_weights = any(folder.glob("*.safetensors"))
+    if not has_weights or any(not any(dense.glob("*.safetensors")) for dense in folder.glob("*_Dense")):
+        wanted = "*.bin" if not has_weights else "*_Dense/*.bin"
+        folder = Path(snapshot_download(hub_id, allow_patterns=[wanted], ignore_patterns=_OTHER_RUNTIMES))
+    return folder
+
+
+def check_holds_model(folder: Path) -> None:
+    """Check that a folder holds a backbone in transformers' layout.
+
+    Raises:
+        UserError: it does not; the message says what is missing.
+    """
+    missing = []
+    if not (folder / "config.json").is_file():
+        missing.append("config.json")
+    if not any((folder / name).is_file() for name in _WEIGHTS):
+        missing.append("weights (" + " or ".join(_WEIGHTS[::2]) + ")")
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        missing.append("a tokenizer (tokenizer.json)")
+    if missing:
+        raise UserError(f"{folder}: holds no model, these are missing: {'; '.join(missing)}")

@@ -1,0 +1,213 @@
+"""sentence-transformers' folder layout, read and written; of its kin, what older releases wrote is read too."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hybatch.errors import UserError
+from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
+from hybatch.models.head import Dense
+from hybatch.version import __version__
+
+OWN_FILE = "hybatch.json"
+_POOLING: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
+_OLD_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_OLD_TRANSFORMER_FILES = "sentence_*_config.json"
+# The names of releases before 6; later ones know them too.
+_MODULE_TYPE = "sentence_transformers.models."
+
+
+@dataclass(kw_only=True)
+class Layout:
+    """What a folder says beside its backbone; every field is empty for a folder of plain transformers."""
+
+    backbone_folder: Path
+    """Where config.json, weights and tokenizer are."""
+    pooling: PoolingMode | None = None
+    head: list[Dense] = field(default_factory=list)
+    prompts: dict[str, str] = field(default_factory=dict)
+    query_max_length: int | None = None
+    passage_max_length: int | None = None
+    lowercase: bool = False
+    config: EncoderConfig | None = None
+    """The configuration that hybatch saved with the model."""
+
+
+def read_layout(folder: Path) -> Layout:
+    """Read everything but the backbone and the tokenizer.
+
+    Raises:
+        UserError: a file is malformed, or the folder has a module or a setting that this encoder does not have.
+    """
+    modules_file = folder / "modules.json"
+    if not modules_file.is_file():
+        return Layout(backbone_folder=folder)
+    modules = [(_kind(module), folder / module.get("path", "")) for module in _read_json(modules_file)]
+    kinds = [kind for kind, _ in modules if kind != "Dropout"]
+    dense = kinds.count("Dense")
+    if kinds not in (["Transformer", "Pooling"] + ["Dense"] * dense + tail for tail in ([], ["Normalize"])):
+        raise UserError(
+            f"{modules_file}: has the modules {', '.join(kinds)}; "
+            "only Transformer, Pooling, any number of Dense, and Normalize, in this order, are supported"
+        )
+    paths = {kind: path for kind, path in modules if kind != "Dense"}
+    layout = Layout(
+        backbone_folder=paths["Transformer"],
+        pooling=_read_pooling(paths["Pooling"] / "config.json"),
+        head=[read_dense(path) for kind, path in modules if kind == "Dense"],
+    )
+    _read_transformer_settings(layout)
+    prompts = folder / "config_sentence_transformers.json"
+    if prompts.is_file():
+        layout.prompts = {name: text or "" for name, text in (_read_json(prompts).get("prompts") or {}).items()}
+    if (folder / OWN_FILE).is_file():
+        layout.config = _read_own(folder / OWN_FILE)
+    return layout
+
+
+def _kind(module: dict[str, Any]) -> str:
+    return str(module.get("type", "")).rpartition(".")[2]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is missing") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not valid JSON: {error}") from error
+
+
+def _read_pooling(path: Path) -> PoolingMode:
+    settings = _read_json(path)
+    modes = settings.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in _OLD_POOLING.items() if settings.get(key)] or ["mean"]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if len(modes) != 1 or modes[0] not in _POOLING:
+        raise UserError(f"{path}: pools by {' + '.join(modes)}; only one of {', '.join(_POOLING)} is supported")
+    if not settings.get("include_prompt", True):
+        raise UserError(f"{path}: include_prompt is false, leaving the prompt out of the pooling is not supported")
+    return _POOLING[modes[0]]
+
+
+def _read_transformer_settings(layout: Layout) -> None:
+    for path in sorted(layout.backbone_folder.glob(_OLD_TRANSFORMER_FILES)):
+        settings = _read_json(path)
+        longest = settings.get("max_seq_length")
+        layout.query_max_length = settings.get("query_length") or longest
+        layout.passage_max_length = settings.get("document_length") or longest
+        layout.lowercase = bool(settings.get("do_lower_case"))
+
+
+def read_dense(folder: Path) -> Dense:
+    """Read one dense layer with its activation.
+
+    Raises:
+        UserError: the layer's configuration or weights are missing, malformed or of a kind that is not supported.
+    """
+    path = folder / "config.json"
+    settings = _read_json(path)
+    if settings.get("use_residual"):
+        raise UserError(f"{path}: use_residual is not supported")
+    if settings.get("module_input_name", "sentence_embedding") != "sentence_embedding":
+        raise UserError(f"{path}: a layer over {settings['module_input_name']!r} is not supported")
+    name = settings.get("activation_function", "torch.nn.modules.activation.Tanh")
+    activation = getattr(nn, name.rpartition(".")[2], None) if name.startswith("torch.nn.") else None
+    if activation is None:
+        raise UserError(f"{path}: activation_function {name!r} is not one of torch.nn")
+    try:
+        bias = settings.get("bias", True)
+        dense = Dense(settings["in_features"], settings["out_features"], bias=bias, activation=activation)
+        dense.load_state_dict(_read_weights(folder))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path}: the layer cannot be made: {error}") from error
+    return dense
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / "model.safetensors").is_file():
+        return load_file(folder / "model.safetensors")
+    if (folder / "pytorch_model.bin").is_file():
+        return torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    raise UserError(f"{folder}: holds no weights, model.safetensors is missing")
+
+
+def _read_own(path: Path) -> EncoderConfig:
+    saved = _read_json(path)
+    try:
+        config = EncoderConfig(**saved["encoder"])
+        if isinstance(config.fresh, dict):
+            config.fresh = FreshBackboneConfig(**config.fresh)
+        return config
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: was not written by a release like this one ({__version__}): {error}") from error
+
+
+def write_layout(
+    folder: Path, *, config: EncoderConfig, width: int, head: list[Dense], head_weights: list[dict[str, Tensor]]
+) -> None:
+    """Write everything but the backbone and the tokenizer into an existing folder.
+
+    Args:
+        folder: exists, and holds none of these files yet.
+        config: with the pooling filled in.
+        width: of the backbone's hidden states.
+        head: layers behind the pooling, in order.
+        head_weights: the weights of each, on any device.
+    """
+    assert config.pooling is not None
+    names = ["", "1_Pooling", *(f"{2 + i}_Dense" for i in range(len(head))), f"{2 + len(head)}_Normalize"]
+    kinds = ["Transformer", "Pooling", *["Dense"] * len(head), "Normalize"]
+    modules = [
+        {"idx": index, "name": str(index), "path": name, "type": _MODULE_TYPE + kind}
+        for index, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    ]
+    for name in names[1:]:
+        (folder / name).mkdir()
+    _write_json(folder / "modules.json", modules)
+    mode = next(theirs for theirs, ours in _POOLING.items() if ours == config.pooling)
+    pooling = {key: value == mode for key, value in _OLD_POOLING.items()}
+    _write_json(
+        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **pooling, "include_prompt": True}
+    )
+    for name, dense, weights in zip(names[2:-1], head, head_weights, strict=True):
+        _write_json(folder / name / "config.json", _dense_settings(dense))
+        save_file(weights, folder / name / "model.safetensors", metadata={"format": "pt"})
+    lengths = {"max_seq_length": config.passage_max_length, "do_lower_case": False}
+    _write_json(folder / "sentence_bert_config.json", lengths)
+    # sentence-transformers adds an empty prompt `document`, which its encode_document prefers to `passage`.
+    prompts = {"query": config.query_prefix, "passage": config.passage_prefix, "document": config.passage_prefix}
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+    )
+    _write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config)})
+
+
+def _dense_settings(dense: Dense) -> dict[str, Any]:
+    activation = type(dense.activation)
+    return {
+        "in_features": dense.linear.in_features,
+        "out_features": dense.linear.out_features,
+        "bias": dense.linear.bias is not None,
+        "activation_function": f"{activation.__module__}.{activation.__qualname__}",
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,175 @@
+"""Gather the parts of an encoder from a folder, or make them fresh; settle what its configuration leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import normalizers
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hybatch.errors import UserError
+from hybatch.models.backbone import fresh_backbone, max_positions, read_backbone, read_tokenizer, unused_parameters
+from hybatch.models.config import EncoderConfig, Role
+from hybatch.models.folders import check_holds_model, locate
+from hybatch.models.head import Dense
+from hybatch.models.layout import Layout, read_layout
+from hybatch.models.tokenization import train_tokenizer
+
+_LABSE_VOCABULARY = 501153
+# Length of a text where neither the folder nor a table of positions says more.
+_DEFAULT_LENGTH = 512
+
+
+class Parts(NamedTuple):
+    """What an encoder is put together from; the configuration's pooling and head are settled."""
+
+    config: EncoderConfig
+    backbone: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    head: list[Dense]
+
+
+def pretrained_parts(config: EncoderConfig) -> Parts:
+    """Read a backbone to be trained further, under a configuration that wins over the folder's prefixes and lengths."""
+    assert config.backbone is not None
+    folder = locate(config.backbone)
+    layout = read_layout(folder)
+    return _folder_parts(config, layout)
+
+
+def saved_parts(path_or_hub_id: str) -> Parts:
+    """Read a finished encoder as its folder describes it: prefixes, lengths, pooling and head are the folder's own."""
+    layout = read_layout(locate(path_or_hub_id))
+    if layout.config is not None:
+        config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None)
+        return _folder_parts(config, layout)
+    config = EncoderConfig(
+        backbone=path_or_hub_id,
+        query_prefix=layout.prompts.get("query", ""),
+        passage_prefix=layout.prompts.get("document") or layout.prompts.get("passage", ""),
+    )
+    config, backbone, tokenizer, head = _folder_parts(config, layout, check_lengths=False)
+    longest = min(tokenizer.model_max_length, max_positions(backbone) or _DEFAULT_LENGTH)
+    config.query_max_length = min(layout.query_max_length or longest, longest)
+    config.passage_max_length = min(layout.passage_max_length or longest, longest)
+    return Parts(config, backbone, tokenizer, head)
+
+
+def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool = True) -> Parts:
+    folder = layout.backbone_folder
+    check_holds_model(folder)
+    _check_against_folder(config, layout)
+    tokenizer = read_tokenizer(folder)
+    if layout.lowercase:
+        _lower_case(tokenizer)
+    backbone, missing = read_backbone(folder, config.attn_implementation)
+    if missing and (lost := missing - unused_parameters(backbone)):
+        raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
+    if check_lengths:
+        check_positions(config, backbone)
+    is_labse = backbone.config.model_type == "bert" and (
+        backbone.config.vocab_size == _LABSE_VOCABULARY or "labse" in str(config.backbone).lower()
+    )
+    use_pooler = config.head == "pooler" or (
+        config.head is None and layout.pooling is None and is_labse and config.pooling in (None, "cls")
+    )
+    if use_pooler:
+        head = [_pooler_as_dense(backbone, missing, folder)]
+    elif config.head == "none":
+        head = []
+    elif config.head == "dense" and not layout.head:
+        head = [_new_dense(config, backbone)]
+    else:
+        head = layout.head
+    pooling = config.pooling or layout.pooling or ("cls" if use_pooler or is_labse else "mean")
+    settled = replace(config, pooling=pooling, head="pooler" if use_pooler else "dense" if head else "none")
+    return Parts(settled, backbone, tokenizer, head)
+
+
+def _check_against_folder(config: EncoderConfig, layout: Layout) -> None:
+    if layout.pooling is not None and config.pooling not in (None, layout.pooling):
+        raise UserError(
+            f"model.pooling is {config.pooling!r}, but {config.backbone} was made with {layout.pooling!r} "
+            "(1_Pooling/config.json): leave the option out, or start from a folder without modules.json"
+        )
+    if config.head == "pooler" and layout.head:
+        raise UserError(
+            f"model.head is 'pooler', but {config.backbone} brings a dense layer of its own, and one must not follow "
+            "the other: leave the option out"
+        )
+    if config.head_size is not None and layout.head and layout.head[-1].linear.out_features != config.head_size:
+        raise UserError(
+            f"model.head_size is {config.head_size}, but the dense layer of {config.backbone} has "
+            f"{layout.head[-1].linear.out_features}: leave the option out"
+        )
+
+
+def _pooler_as_dense(backbone: PreTrainedModel, missing: set[str], folder: Path) -> Dense:
+    """A dense layer started from BERT's pooler, which is one: linear and tanh over the first token."""
+    pooler = getattr(getattr(backbone, "pooler", None), "dense", None)
+    lost = [name for name in missing if name.startswith("pooler.")]
+    if not isinstance(pooler, nn.Linear) or lost:
+        raise UserError(f"{folder}: holds no pooler to start the head from; use model.head 'dense' or 'none'")
+    dense = Dense(pooler.in_features, pooler.out_features)
+    dense.linear.load_state_dict(pooler.state_dict())
+    return dense
+
+
+def _new_dense(config: EncoderConfig, backbone: PreTrainedModel) -> Dense:
+    width = backbone.config.hidden_size
+    return Dense(width, config.head_size or width)
+
+
+def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    backend = tokenizer.backend_tokenizer
+    steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer is not None else [])]
+    backend.normalizer = normalizers.Sequence(steps)
+
+
+def check_positions(config: EncoderConfig, backbone: PreTrainedModel) -> None:
+    """Check the maximum lengths against the backbone's table of positions.
+
+    Raises:
+        UserError: a maximum length is beyond it.
+    """
+    limit = max_positions(backbone)
+    roles: tuple[Role, Role] = ("query", "passage")
+    for role in roles:
+        length = config.max_length(role)
+        if limit is not None and length > limit:
+            raise UserError(f"model.{role}_max_length is {length}: the backbone has positions for only {limit} tokens")
+
+
+def fresh_parts(config: EncoderConfig, texts: Iterable[str]) -> Parts:
+    """Train a tokenizer and make a backbone of random weights."""
+    assert config.fresh is not None
+    if config.head == "pooler":
+        raise UserError("model.head 'pooler' needs a pretrained BERT; use 'dense' with model.fresh")
+    tokenizer = train_tokenizer(config.fresh, texts)
+    longest = max(config.query_max_length, config.passage_max_length)
+    backbone = fresh_backbone(
+        config.fresh,
+        vocabulary_size=len(tokenizer),
+        max_positions=config.fresh.max_positions or longest,
+        attn_implementation=config.attn_implementation,
+    )
+    check_positions(config, backbone)
+    head = [_new_dense(config, backbone)] if config.head == "dense" else []
+    settled = replace(config, pooling=config.pooling or "mean", head=config.head or "none")
+    return Parts(settled, backbone, tokenizer, head)
+
+
+def seeded_parts(config: EncoderConfig, *, seed: int, texts: Iterable[str] | None) -> Parts:
+    """The parts that a configuration asks for; every random weight comes from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if config.fresh is None:
+            return pretrained_parts(config)
+        if texts is None:
+            raise UserError("model.fresh: training its tokenizer needs texts")
+        return fresh_parts(config, texts)

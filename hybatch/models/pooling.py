@@ -1,0 +1,36 @@
+"""From one vector per token to one vector per text.
+
+B batch rows, T tokens, H hidden width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hybatch.models.config import PoolingMode
+
+
+def pool(hidden_BTH: Tensor, mask_BT: Tensor, mode: PoolingMode) -> Tensor:
+    """Pool the hidden states of the tokens that the mask keeps.
+
+    Padding may stand on either side. The mean is summed in fp32 whatever the encoder runs in, also under autocast. A
+    row without any token gives zeros for the mean, and its first or last position otherwise.
+
+    Args:
+        hidden_BTH: hidden states, any float dtype; finite at padded positions.
+        mask_BT: 1 for tokens, 0 for padding, any integer or bool dtype.
+        mode: `cls` the first token, `last` the last token, `mean` the mean over the tokens.
+
+    Returns:
+        [B, H] float32.
+    """
+    rows = torch.arange(hidden_BTH.shape[0], device=hidden_BTH.device)
+    kept_BT = mask_BT.to(torch.int32)
+    if mode == "cls":
+        return hidden_BTH[rows, kept_BT.argmax(dim=1)].float()
+    if mode == "last":
+        return hidden_BTH[rows, hidden_BTH.shape[1] - 1 - kept_BT.flip(1).argmax(dim=1)].float()
+    weights_BT = mask_BT.float() / mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
+    with torch.autocast(hidden_BTH.device.type, enabled=False):
+        return torch.einsum("bt,bth->bh", weights_BT, hidden_BTH.float())

@@ -1,0 +1,41 @@
+"""`hybatch report`: tables and figures from finished runs and evaluations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hybatch.errors import UserError
+from hybatch.evaluation.table import table_console
+from hybatch.reporting.inputs import read_inputs
+from hybatch.reporting.render import terminal
+from hybatch.reporting.report import write_report
+
+SUMMARY = "tables beside the published figures, and heatmaps, from results.json files and run folders"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `hybatch report`: write the report folder and print each task's summary table.
+
+    Raises:
+        UserError: an input is missing or malformed, or the folder cannot be written.
+    """
+    parser = argparse.ArgumentParser(prog="hybatch report", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="[LABEL=]RUN_OR_RESULT",
+        help="a results.json, or a folder that holds one, or a training run's folder",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the report's folder")
+    arguments = parser.parse_args(argv)
+    if arguments.output.exists() and not arguments.output.is_dir():
+        raise UserError(f"--output {arguments.output}: is a file, not a folder")
+    tables = write_report(read_inputs(arguments.inputs), arguments.output)
+    console = table_console()
+    for table in tables:
+        if table.slug.endswith("-summary"):
+            console.print(terminal(table))
+    console.print(f"wrote {arguments.output / 'report.md'}", soft_wrap=True)
+    return 0

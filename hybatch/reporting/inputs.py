@@ -1,0 +1,114 @@
+"""What `hybatch report` is given: results.json files, evaluation folders, and run folders that hold either."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hybatch.errors import UserError
+from hybatch.evaluation.results import RESULTS, read_results
+from hybatch.reporting.tables import Measured
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """The rows of one training run's metrics.jsonl, in the order written."""
+
+    label: str
+    rows: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything found, in the order of the arguments."""
+
+    measured: tuple[Measured, ...]
+    curves: tuple[LearningCurve, ...]
+
+
+def read_inputs(arguments: Sequence[str]) -> ReportInputs:
+    """Read `[LABEL=]PATH` arguments; PATH is a results.json or a folder that is searched for results and runs.
+
+    Without a label a result is called by the end of its model's path, and a run by its folder, with as many parents as
+    tell it from the others. Where two results of one task would be called the same, their folders are added.
+
+    Raises:
+        UserError: a path is missing, holds no results and no run, or a file in it is malformed.
+    """
+    results: list[tuple[str, Path, dict[str, Any]]] = []
+    runs: list[tuple[str, Path]] = []
+    for argument in arguments:
+        label, path = _split_label(argument)
+        result_files, metrics_files = _search(path)
+        results += [(label, file, read_results(file)) for file in result_files]
+        runs += [(label, file) for file in metrics_files]
+    return ReportInputs(_measured(results), _curves(runs))
+
+
+def _measured(found: Sequence[tuple[str, Path, dict[str, Any]]]) -> tuple[Measured, ...]:
+    models = _short_names([result["model"] for _, _, result in found])
+    labels = [label or models[result["model"]] for label, _, result in found]
+    places = _short_names([str(file.resolve().parent) for _, file, _ in found])
+    taken = Counter(
+        (label, result["task"], tuple(result["languages"])) for label, (_, _, result) in zip(labels, found, strict=True)
+    )
+    measured = []
+    for label, (_, file, result) in zip(labels, found, strict=True):
+        alone = taken[label, result["task"], tuple(result["languages"])] == 1
+        measured.append(Measured(label if alone else f"{label} ({places[str(file.resolve().parent)]})", result))
+    return tuple(measured)
+
+
+def _curves(found: Sequence[tuple[str, Path]]) -> tuple[LearningCurve, ...]:
+    folders = _short_names([str(file.resolve().parent) for _, file in found])
+    return tuple(
+        LearningCurve(label or folders[str(file.resolve().parent)], _read_metrics(file)) for label, file in found
+    )
+
+
+def _split_label(argument: str) -> tuple[str, Path]:
+    label, separator, path = argument.partition("=")
+    if separator and not Path(argument).exists():
+        return label, Path(path)
+    return "", Path(argument)
+
+
+def _search(path: Path) -> tuple[list[Path], list[Path]]:
+    if path.is_file():
+        return [path], []
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder; give a {RESULTS}, or a folder that holds one")
+    results, metrics = sorted(path.rglob(RESULTS)), sorted(path.rglob(METRICS))
+    if not results and not metrics:
+        raise UserError(f"{path}: holds neither a {RESULTS} of hybatch evaluate nor a {METRICS} of a training run")
+    return results, metrics
+
+
+def _short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each distinct path by the shortest tail, of one length for all, that tells them apart."""
+    parts = {path: [part for part in Path(path).parts if part != "/"] or [path] for path in paths}
+    longest = max(map(len, parts.values()), default=1)
+    for depth in range(1, longest + 1):
+        names = {path: "/".join(tail[-depth:]) for path, tail in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {path: path for path in parts}
+
+
+def _read_metrics(path: Path) -> tuple[dict[str, Any], ...]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: malformed JSON ({error}); expected one object per line") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: not an object; expected the metrics of a training run")
+        rows.append(row)
+    return tuple(rows)

@@ -1,0 +1,52 @@
+"""Train: `accelerate launch hybatch/train.py --config FILE [--section.key VALUE ...]`, or without the launcher.
+
+The same for an installed package: `accelerate launch -m hybatch.train`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:
+    # Run as a file, this folder comes first on the path and its subfolders would stand for other packages; the one
+    # above it makes `hybatch` importable from a checkout.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from hybatch.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and return the exit code.
+
+    Returns:
+        0 done, 2 bad input or a full disk, 128 + n stopped by signal n with a checkpoint written.
+    """
+    try:
+        from hybatch.training.config import load_run_config
+        from hybatch.training.launch import build_accelerator
+        from hybatch.training.loop import train
+        from hybatch.training.run_folder import expand
+
+        config = load_run_config(argv)
+        accelerator = build_accelerator(config.training, expand(config.output_dir, "output_dir"))
+        return train(config, accelerator)
+    except UserError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return _fail(f"{error.strerror}: {error.filename or 'a file of the run'}; finished checkpoints are intact")
+        raise
+
+
+def _fail(message: str) -> int:
+    process = int(os.environ.get("RANK", "0"))
+    print(f"error{f' (process {process})' if process else ''}: {message}", file=sys.stderr, flush=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

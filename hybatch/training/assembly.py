@@ -1,0 +1,254 @@
+"""Put a run together: checks, corpora, sampler, encoder, engine. What may fail for the user's doing fails here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import Accelerator
+
+from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
+from hybatch.errors import UserError
+from hybatch.losses import ContrastiveLoss
+from hybatch.losses.gather import rank, world_size
+from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
+from hybatch.models.config import check_config
+from hybatch.models.tokenization import tokenize
+from hybatch.sampling import BatchSampler
+from hybatch.training.batches import BatchLoader, Features, Tokenize
+from hybatch.training.config import RunConfig
+from hybatch.training.engine import StepEngine
+from hybatch.training.optimizer import build_adamw
+from hybatch.training.overlap import count_shared_texts
+from hybatch.training.processes import decide, main_first
+from hybatch.training.run_folder import RunFolder
+from hybatch.training.schedule import learning_rate_factor
+from hybatch.training.strategy import ReplicatedStrategy, check_strategy
+from hybatch.training.texts import some_texts
+from hybatch.training.validation import LossValidation, MapValidation, build_validation, validation_sampler
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What the loop works with.
+
+    Attributes:
+        fingerprints: of the corpora, by their place in the configuration.
+    """
+
+    encoder: Encoder
+    sampler: BatchSampler
+    loader: BatchLoader
+    engine: StepEngine
+    validation: LossValidation | MapValidation | None
+    fingerprints: dict[str, str]
+
+
+@dataclass(frozen=True)
+class OpenCorpora:
+    """The data sets of a run."""
+
+    training: list[ParallelCorpus]
+    validation: list[ParallelCorpus]
+
+    def fingerprints(self) -> dict[str, str]:
+        places = (("corpora", self.training), ("validation.corpora", self.validation))
+        return {f"{place}.{i}": corpus.fingerprint for place, corpora in places for i, corpus in enumerate(corpora)}
+
+
+def check_config_for_processes(config: RunConfig, *, engine: str, processes: int) -> None:
+    """Check what needs no data: options against each other and against the processes.
+
+    Args:
+        engine: accelerate's name of what it prepared.
+        processes: their number.
+
+    Raises:
+        UserError: names the option.
+    """
+    check_strategy(config.training.strategy, engine=engine)
+    check_config(config.model)
+    sizes = [("sampling.batch_size", config.sampling.batch_size)]
+    if config.validation.corpora and config.validation.metric == "loss" and config.validation.batch_size is not None:
+        sizes.append(("validation.batch_size", config.validation.batch_size))
+    for option, size in sizes:
+        if size % processes:
+            raise UserError(f"{option} is {size}, which {processes} processes do not divide: choose a multiple of them")
+    share = config.sampling.batch_size // processes
+    chunk_size = config.training.chunk_size
+    if chunk_size is not None and chunk_size > share:
+        raise UserError(
+            f"training.chunk_size is {chunk_size}, more than the {share} examples that each of {processes} "
+            f"process{'es' if processes > 1 else ''} has of a batch of {config.sampling.batch_size}: "
+            "lower it, or leave it out to encode all at once"
+        )
+
+
+def open_corpora(config: RunConfig, *, progress: bool) -> OpenCorpora:
+    """Open, and index where needed, every data set; the main process first, the others find its index."""
+
+    def open_all(configs: Sequence[CorpusConfig]) -> list[ParallelCorpus]:
+        return main_first(lambda: [open_corpus(c, progress=progress and rank() == 0) for c in configs])
+
+    corpora = OpenCorpora(open_all(config.corpora), open_all(config.validation.corpora))
+    if config.loss.hard_negatives and not any(corpus.has_hard_negatives for corpus in corpora.training):
+        raise UserError(
+            f"loss.hard_negatives is {config.loss.hard_negatives}, but no corpus lists hard negatives: use 0"
+        )
+    return corpora
+
+
+def build_sampler(config: RunConfig, corpora: OpenCorpora, *, progress: bool) -> BatchSampler:
+    """The batches of the run; the main process first, the others find what it computed."""
+    return main_first(
+        lambda: BatchSampler(
+            corpora.training,
+            config.sampling,
+            seed=config.seed,
+            total_steps=config.training.steps,
+            progress=progress and rank() == 0,
+        )
+    )
+
+
+def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say: Say) -> RunParts:
+    """Build everything the loop needs, cheap checks first.
+
+    Args:
+        say: told what the user should know before the run.
+
+    Raises:
+        UserError: the data, the model or the options do not allow the run.
+    """
+    corpora = open_corpora(config, progress=True)
+    sampler = build_sampler(config, corpora, progress=True)
+    for cell in sampler.excluded:
+        say(f"excluded: {cell}")
+    _check_validation(config, corpora)
+    report_shared_texts(config, corpora, say)
+    encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
+    strategy = _build_strategy(config, encoder)
+    loss = ContrastiveLoss(temperature=config.loss.temperature, symmetric=config.loss.symmetric)
+    engine = _build_engine(config, strategy, loss)
+    loader = BatchLoader(
+        sampler=sampler,
+        tokenize=own_tokenize(encoder),
+        rank=rank(),
+        world_size=world_size(),
+        chunk_size=config.training.chunk_size,
+        hard_negatives=config.loss.hard_negatives,
+        seed=config.seed,
+    )
+    validation = build_validation(config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device)
+    for line in getattr(validation, "left_out", []):
+        say(line)
+    return RunParts(
+        encoder=encoder,
+        sampler=sampler,
+        loader=loader,
+        engine=engine,
+        validation=validation,
+        fingerprints=corpora.fingerprints(),
+    )
+
+
+def report_shared_texts(config: RunConfig, corpora: OpenCorpora, say: Say) -> None:
+    """Say how many validation texts each training corpus holds."""
+    if not config.validation.count_shared_texts:
+        return
+    for validation in corpora.validation:
+        for training in corpora.training:
+            counts = decide(lambda t=training, v=validation: count_shared_texts(t, v))  # type: ignore[misc]
+            say(
+                f"shared texts: {counts.shared:,} of the {counts.texts:,} distinct texts of {validation.name} "
+                f"(validation) also stand in {training.name} (training)"
+            )
+
+
+def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> Encoder:
+    """The encoder as it is before the first step, the same on every process.
+
+    A fresh one is made by the main process, saved in initial/ and read from there by all, so that its tokenizer is
+    trained once.
+    """
+    if config.model.fresh is not None:
+        decide(lambda: _save_fresh(config, folder, corpora, languages))
+        encoder = build_encoder(replace(config.model, backbone=str(folder.initial), fresh=None), seed=config.seed)
+        encoder.config = replace(encoder.config, backbone=config.model.backbone, fresh=config.model.fresh)
+        return encoder
+    encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
+    if config.training.save_initial and not folder.initial.exists():
+        decide(lambda: encoder.save(folder.initial))
+    return encoder
+
+
+def _save_fresh(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> None:
+    if not folder.initial.exists():
+        build_encoder(config.model, seed=config.seed, texts=tokenizer_texts(config.model, corpora, languages)).save(
+            folder.initial
+        )
+
+
+def tokenizer_texts(model: EncoderConfig, corpora: OpenCorpora, languages: Sequence[str]) -> Sequence[str]:
+    """What a fresh backbone's tokenizer is trained on."""
+    assert model.fresh is not None
+    return list(some_texts(corpora.training, languages, model.fresh.tokenizer_texts))
+
+
+def own_tokenize(encoder: Encoder) -> Tokenize:
+    """The encoder's `tokenize` on a copy of its tokenizer: two threads must not share one."""
+    tokenizer, config = copy.deepcopy(encoder.tokenizer), encoder.config
+
+    def tokenize_copy(texts: list[str], role: Role) -> Features:
+        return tokenize(tokenizer, config, texts, role)
+
+    return tokenize_copy
+
+
+def _build_strategy(config: RunConfig, encoder: Encoder) -> ReplicatedStrategy:
+    training = config.training
+    optimizer = build_adamw(
+        encoder,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        betas=training.betas,
+        epsilon=training.epsilon,
+    )
+    dtype = torch.bfloat16 if training.mixed_precision == "bf16" else None
+    return ReplicatedStrategy(encoder, optimizer, autocast_dtype=dtype)
+
+
+def _build_engine(config: RunConfig, strategy: ReplicatedStrategy, loss: ContrastiveLoss) -> StepEngine:
+    training = config.training
+
+    def learning_rate_at(step: int) -> float:
+        factor = learning_rate_factor(
+            step, total_steps=training.steps, warmup_steps=training.warmup(), shape=training.schedule
+        )
+        return training.learning_rate * factor
+
+    return StepEngine(
+        strategy=strategy,
+        loss=loss,
+        cached=training.chunk_size is not None,
+        learning_rate_at=learning_rate_at,
+        max_grad_norm=training.max_grad_norm,
+    )
+
+
+def _check_validation(config: RunConfig, corpora: OpenCorpora) -> None:
+    """Fail before the encoder is built if the held-out data can fill no batch."""
+    if not corpora.validation or config.validation.metric == "map":
+        return
+    problems = []
+    for kind in ("x-x-mono", "x-y"):
+        try:
+            validation_sampler(config, corpora.validation, kind)
+        except UserError as error:
+            problems.append(str(error))
+    if len(problems) == 2:
+        raise UserError("validation.corpora can fill no batch:\n" + "\n".join(problems))

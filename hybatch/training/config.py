@@ -1,0 +1,189 @@
+"""The configuration of a run: one section per component, from a YAML file and the command line."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from jsonargparse import ArgumentError as ParseError
+from jsonargparse import ArgumentParser
+
+from hybatch.corpus import CorpusConfig
+from hybatch.errors import UserError
+from hybatch.losses import LossConfig
+from hybatch.models import EncoderConfig
+from hybatch.sampling import SamplingConfig
+from hybatch.training.schedule import ScheduleShape
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """The loop: optimizer, schedule, precision, checkpoints, logs."""
+
+    steps: int = 1000
+    """Optimiser steps of the whole run."""
+    chunk_size: int | None = None
+    """Texts that a process encodes at once, by gradient caching: memory falls, each text is encoded twice, the gradient
+    stays the same. None encodes a process's whole share of the batch at once."""
+    learning_rate: float = 3e-5
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of matrices and embeddings; biases and norms have none."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates of the two moments."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    schedule: ScheduleShape = "linear"
+    """Learning rate after warm-up: falling to 0 along a line or half a cosine wave, or constant."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises from 0; None: warmup_share of all steps."""
+    warmup_share: float = 0.1
+    """Share of the steps over which the learning rate rises, where warmup_steps is not given."""
+    max_grad_norm: float | None = 1.0
+    """Gradients of a greater norm, over all parameters and the whole batch, are scaled down to it; None: never."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bf16 runs the encoder under autocast; weights, optimizer and loss stay fp32."""
+    strategy: str = "auto"
+    """How processes share the work: none (one process), ddp (each holds the whole model), auto (what the launcher
+    prepared)."""
+    threads: int | None = None
+    """CPU threads per process; None leaves torch's and the launcher's choice. Results repeat bitwise only for equal
+    numbers of processes and threads."""
+    checkpoint_every_steps: int | None = 500
+    """Write a checkpoint after every so many steps; one is always written at the end."""
+    checkpoint_every_minutes: float | None = None
+    """Write a checkpoint when so many minutes have passed since the last."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints to keep."""
+    resume: Literal["auto", "never"] = "auto"
+    """auto: go on from the newest intact checkpoint in output_dir, if there is one; never: refuse a folder that holds a
+    run."""
+    save_initial: bool = False
+    """Save the encoder before the first step in initial/; a fresh backbone is always saved there."""
+    log_every: int = 10
+    """Write metrics to disk and trackers every so many steps; metrics.jsonl has a line for every step in any case."""
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Trackers of accelerate that get the metrics: tensorboard, wandb, ..."""
+
+    def warmup(self) -> int:
+        """Steps of warm-up."""
+        return self.warmup_steps if self.warmup_steps is not None else round(self.warmup_share * self.steps)
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "keep_checkpoints", "log_every", "learning_rate", "epsilon")
+        optional = ("chunk_size", "max_grad_norm", "threads", "checkpoint_every_steps", "checkpoint_every_minutes")
+        for name in positive + tuple(name for name in optional if getattr(self, name) is not None):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"training.{name} is {getattr(self, name)}: it must be greater than 0")
+        if self.weight_decay < 0:
+            raise UserError(f"training.weight_decay is {self.weight_decay}: it must not be negative")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"training.betas are {self.betas}: both must be at least 0 and less than 1")
+        if not 0 <= self.warmup_share <= 1:
+            raise UserError(f"training.warmup_share is {self.warmup_share}: it must be between 0 and 1")
+        if not 0 <= self.warmup() <= self.steps:
+            raise UserError(f"training.warmup_steps is {self.warmup_steps}: it must be between 0 and training.steps")
+
+
+@dataclass(kw_only=True)
+class ValidationConfig:
+    """Measuring the encoder during the run, to keep the best and to stop early."""
+
+    corpora: list[CorpusConfig] = field(default_factory=list)
+    """Held-out data sets; without any there is no validation."""
+    every_steps: int = 500
+    """Validate after every so many steps, and after the last."""
+    metric: Literal["loss", "map"] = "loss"
+    """What decides which encoder is best. loss: mean of the losses over a fixed set of x-x-mono and one of x-y batches;
+    map: mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    patience: int | None = None
+    """Stop after so many validations in a row without a new best; None: never."""
+    batch_size: int | None = None
+    """loss: examples of a batch over all processes (default: sampling.batch_size); map: texts that a process encodes at
+    once (default: 128)."""
+    batches: int = 8
+    """loss: batches of each kind."""
+    examples: int | None = 1000
+    """map: examples of each corpus, evenly spaced; None: all."""
+    languages: list[str] | None = None
+    """Only these languages; by default all that a corpus has."""
+    count_shared_texts: bool = True
+    """Count, before training, the validation texts that also stand in the training corpora."""
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "patience", "batch_size", "batches", "examples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
+        if not self.corpora and (self.metric == "map" or self.patience is not None):
+            option = "metric map" if self.metric == "map" else "patience"
+            raise UserError(f"validation.{option} needs held-out data: name some in validation.corpora")
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """A training run."""
+
+    output_dir: str
+    """Folder of the run: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, initial/, best/, final/."""
+    corpora: list[CorpusConfig]
+    """Data sets to train on."""
+    model: EncoderConfig
+    """The encoder."""
+    seed: int = 0
+    """Of batches, fresh weights and dropout."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """Which batches."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The contrastive loss."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """The loop."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Measuring during the run."""
+
+    def __post_init__(self) -> None:
+        if not self.corpora:
+            raise UserError("corpora is empty: name at least one data set to train on")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}: it must not be negative")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, numbers and strings, as config.yaml holds them."""
+        plain = asdict(self)
+        plain["training"]["betas"] = list(self.training.betas)
+        return plain
+
+
+def run_parser(prog: str, description: str) -> ArgumentParser:
+    """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file."""
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True)
+    return parser
+
+
+def load_run_config(argv: Sequence[str] | None = None, *, prog: str = "hybatch/train.py") -> RunConfig:
+    """Read the configuration of a run from the command line and the files it names.
+
+    Raises:
+        UserError: an unknown option, a value of the wrong type or out of its range, a file that cannot be read.
+    """
+    parser = run_parser(prog, "Train a multilingual retrieval encoder with hybrid batches.")
+    return instantiate(parser, sys.argv[1:] if argv is None else argv)[0]
+
+
+def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig, Any]:
+    """Parse with a parser that `run_parser` made; also return the namespace, for options added to it.
+
+    Raises:
+        UserError: as `load_run_config`.
+    """
+    try:
+        namespace = parser.parse_args(list(argv))
+        initialised = parser.instantiate_classes(namespace)
+    except ParseError as error:
+        raise UserError(str(error)) from error
+    fields = RunConfig.__dataclass_fields__
+    return RunConfig(**{name: initialised[name] for name in fields}), initialised

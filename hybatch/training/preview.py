@@ -1,0 +1,120 @@
+"""`hybatch batches`: what a run would train on, without loading or training a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from transformers import PreTrainedTokenizerBase
+
+from hybatch.errors import UserError
+from hybatch.models import EncoderConfig, Role
+from hybatch.models.backbone import read_tokenizer
+from hybatch.models.config import check_config
+from hybatch.models.folders import locate
+from hybatch.models.layout import read_layout
+from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
+from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
+from hybatch.training.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
+from hybatch.training.batches import describe
+from hybatch.training.config import RunConfig, instantiate, run_parser
+from hybatch.training.run_folder import RunFolder, expand
+
+SUMMARY = "show what would be trained, without loading a model"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print plan, languages, texts, masked negatives and truncation of a configuration; return 0.
+
+    Raises:
+        UserError: the configuration or the data do not allow the run.
+    """
+    parser = run_parser("hybatch batches", SUMMARY)
+    parser.add_argument("--steps", type=int, default=20, help="draw and count the batches of so many steps")
+    parser.add_argument("--samples", type=int, default=3, help="examples to print of each of the first batches")
+    config, options = instantiate(parser, argv)
+    if options.steps < 1 or options.samples < 0:
+        raise UserError(f"--steps {options.steps} --samples {options.samples}: must be at least 1 and 0")
+    check_config(config.model)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    corpora = open_corpora(config, progress=True)
+    sampler = build_sampler(config, corpora, progress=True)
+    batches = [sampler.batch(step) for step in range(min(options.steps, sampler.total_steps))]
+    for table in summary_tables(summarise(sampler, batches)):
+        console.print(table)
+    texts = [sampler.texts(batch) for batch in batches]
+    for batch, its_texts in islice(zip(batches, texts, strict=True), 3):
+        console.print(_sample_table(sampler, batch, its_texts, options.samples))
+    console.print(_masked_line(batches, texts))
+    console.print(_truncation_table(_tokenizer(config, corpora, sampler), config.model, texts))
+    report_shared_texts(config, corpora, lambda line: console.print(escape(line)))
+    return 0
+
+
+def _sample_table(sampler: BatchSampler, batch: GlobalBatch, texts: BatchTexts, number: int) -> Table:
+    codes = sampler.corpora[batch.dataset].languages
+    names = describe(batch, sampler)
+    table = Table(title=f"step {batch.step + 1}: {names['kind']}, {names['dataset']}, {names['language']}")
+    for name in ("languages", "question", "passage"):
+        table.add_column(name)
+    for row in range(min(number, len(texts.questions))):
+        pair = f"{codes[batch.question_languages[row]]} {codes[batch.passage_languages[row]]}"
+        table.add_row(pair, escape(_shorten(texts.questions[row])), escape(_shorten(texts.passages[row])))
+    return table
+
+
+def _shorten(text: str, width: int = 100) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _masked_line(batches: Sequence[GlobalBatch], texts: Sequence[BatchTexts]) -> str:
+    """Count the hard negatives that the loss leaves out because they are some query's positive."""
+    listed = masked = 0
+    for batch, its_texts in zip(batches, texts, strict=True):
+        groups = set(batch.passage_groups.tolist())
+        for negative_groups in its_texts.hard_negative_groups:
+            listed += len(negative_groups)
+            masked += sum(group in groups for group in negative_groups)
+    return (
+        f"Masked negatives: none among the passages (no passage group stands twice in a batch); of {listed:,} hard "
+        f"negatives listed {masked:,} are the positive of a query of their batch and are left out for that query."
+    )
+
+
+def _truncation_table(tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, texts: Sequence[BatchTexts]) -> Table:
+    table = Table(title="Tokens of the drawn texts, prefix and special tokens included")
+    for name in ("", "texts", "mean", "longest", "maximum", "cut"):
+        table.add_column(name, justify="right" if name else "left")
+    roles: tuple[tuple[Role, list[str]], ...] = (
+        ("query", [text for batch in texts for text in batch.questions]),
+        ("passage", [text for batch in texts for text in batch.passages]),
+    )
+    for role, its_texts in roles:
+        lengths = untruncated_lengths(tokenizer, model, its_texts, role)
+        maximum = model.max_length(role)
+        cut = sum(length > maximum for length in lengths)
+        table.add_row(
+            role,
+            f"{len(lengths):,}",
+            f"{sum(lengths) / len(lengths):.1f}",
+            f"{max(lengths)}",
+            f"{maximum}",
+            f"{cut / len(lengths):.2%}",
+        )
+    return table
+
+
+def _tokenizer(config: RunConfig, corpora: OpenCorpora, sampler: BatchSampler) -> PreTrainedTokenizerBase:
+    """The run's tokenizer: the run folder's if it has one, the backbone's, or one trained as the run would."""
+    folder = RunFolder(Path(expand(config.output_dir, "output_dir")), keep_checkpoints=1)
+    if config.model.fresh is None:
+        assert config.model.backbone is not None
+        return read_tokenizer(read_layout(locate(config.model.backbone)).backbone_folder)
+    if folder.initial.exists():
+        return read_tokenizer(folder.initial)
+    return train_tokenizer(config.model.fresh, tokenizer_texts(config.model, corpora, sampler.languages))

@@ -1,0 +1,74 @@
+"""Requests to stop that arrive as signals, and stopping for lack of progress."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopRequest:
+    """As a context manager, notes SIGINT and SIGTERM instead of dying, so that the loop can end a step and save.
+
+    A second SIGINT acts at once.
+
+    Attributes:
+        signal: the signal that came, 0 so far.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@dataclass
+class BestSoFar:
+    """Remembers the best value of a metric and for how many measurements it has not been beaten.
+
+    Attributes:
+        larger_is_better: mAP, as against loss.
+        patience: measurements without a new best after which to stop; None: never.
+    """
+
+    larger_is_better: bool
+    patience: int | None = None
+    value: float | None = None
+    step: int = 0
+    without_progress: int = 0
+
+    def update(self, value: float, step: int) -> bool:
+        """Take in a measurement; return whether it is a new best."""
+        better = self.value is None or (value > self.value if self.larger_is_better else value < self.value)
+        if better:
+            self.value, self.step, self.without_progress = value, step, 0
+        else:
+            self.without_progress += 1
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        return self.patience is not None and self.without_progress >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"value": self.value, "step": self.step, "without_progress": self.without_progress}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.value, self.step, self.without_progress = state["value"], state["step"], state["without_progress"]

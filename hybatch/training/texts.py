@@ -1,0 +1,43 @@
+"""Go through the texts of corpora, all of them or evenly spaced ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hybatch.corpus import ParallelCorpus
+
+_BLOCK = 8192
+
+
+def all_texts(
+    corpora: Sequence[ParallelCorpus], languages: Sequence[str] | None = None, *, every: int = 1
+) -> Iterator[str]:
+    """Every question and passage in the given languages (default: all), language by language.
+
+    Args:
+        every: take one example in so many.
+    """
+    for corpus in corpora:
+        for index, language in enumerate(corpus.languages):
+            if languages is not None and language not in languages:
+                continue
+            bit = np.uint64(1 << index)
+            for start in range(0, corpus.num_examples, _BLOCK * every):
+                block = np.arange(start, min(start + _BLOCK * every, corpus.num_examples), every)
+                for mask, read in (
+                    (corpus.question_mask, corpus.questions),
+                    (corpus.passage_mask, corpus.passages),
+                ):
+                    present = block[(mask(block) & bit) != 0]
+                    yield from read(present, np.full(len(present), index))
+
+
+def some_texts(corpora: Sequence[ParallelCorpus], languages: Sequence[str], number: int) -> Iterator[str]:
+    """About `number` texts, or all if there are fewer, evenly spaced over each corpus and language.
+
+    Reading stays in proportion to `number`, however large the corpora are.
+    """
+    there = sum(2 * c.num_examples * len(set(c.languages) & set(languages)) for c in corpora)
+    return all_texts(corpora, languages, every=max(1, there // number))

@@ -1,0 +1,54 @@
+"""Every figure of XQuAD-R and MLQA-R, from .npy files to results, against brute force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybatch.evaluation.embeddings import StoredEmbeddings
+from hybatch.evaluation.scoring import score
+from hybatch.evaluation.tasks.registry import load_task
+from hybatch.evaluation.tasks.task import RetrievalTask
+from tests.evaluation.oracle import largest_difference, oracle_results
+from tests.evaluation.synthetic import random_embeddings, write_embeddings
+
+pytestmark = [pytest.mark.data, pytest.mark.slow]
+
+
+def _towards_positives(task: RetrievalTask, width: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Random unit rows, queries drawn towards their positives, so that ranks of all sizes occur."""
+    queries, candidates = random_embeddings(task, width, seed=1)
+    pool = np.concatenate([candidates[language] for language in task.languages])
+    for language in task.languages:
+        rows = queries[language]
+        for i, positives in enumerate(task.positives[language]):
+            rows[i] += pool[positives].sum(axis=0)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return queries, candidates
+
+
+@pytest.mark.parametrize("name", ["xquad-r", "mlqa-r"])
+def test_all_settings_agree_on_random_embeddings(name: str, data_dir: Path, tmp_path: Path) -> None:
+    task = load_task(name, data_dir)
+    queries, candidates = _towards_positives(task, 24)
+    found = score(
+        StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task), task, model="r", progress=False
+    )
+    difference, where = largest_difference(found, oracle_results(queries, candidates, task))
+    assert difference < 1e-4, where
+    assert 0.02 < found["summary"]["multilingual"]["map"] < 0.98
+
+
+@pytest.mark.parametrize("name", ["xquad-r", "mlqa-r"])
+def test_all_settings_agree_exactly_on_tied_embeddings(name: str, data_dir: Path, tmp_path: Path) -> None:
+    task = load_task(name, data_dir)
+    queries, candidates = random_embeddings(task, 16, seed=2, integers=True)
+    found = score(
+        StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task), task, model="t", progress=False
+    )
+    # Nothing but the summation order of the means may differ: rank distances are in the thousands.
+    difference, where = largest_difference(found, oracle_results(queries, candidates, task))
+    assert difference < 1e-9, where
+    assert found["ties"]["positives_tied"] > 0.9 * sum(len(row) for rows in task.positives.values() for row in rows)

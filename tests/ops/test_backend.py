@@ -1,0 +1,87 @@
+"""Which backend runs, and what is said where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from hybatch.ops import BackendError, backend, describe
+from hybatch.ops.backend import choose_backend, why_missing
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in the place of the package, and no memory of what was loaded before."""
+    monkeypatch.setattr(backend, "_PACKAGE", tmp_path)
+    monkeypatch.delenv("HYBATCH_BACKEND", raising=False)
+    backend._load.cache_clear()
+    yield tmp_path
+    backend._load.cache_clear()
+
+
+def test_without_compiled_libraries_everything_runs_in_torch(package: Path) -> None:
+    assert choose_backend(CPU) == "torch"
+    assert choose_backend(torch.device("cuda", 0)) == "torch"
+    assert choose_backend(torch.device("mps")) == "torch"
+
+
+def test_asking_for_a_backend_that_was_not_compiled_says_so(package: Path) -> None:
+    with pytest.raises(BackendError, match=r"backend='cpu': this backend is missing: .*_cpu\.so is not there"):
+        choose_backend(CPU, "cpu")
+
+
+def test_asking_through_the_environment_names_the_variable(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
+    with pytest.raises(BackendError, match="HYBATCH_BACKEND=cpu: this backend is missing"):
+        choose_backend(CPU)
+    monkeypatch.setenv("HYBATCH_BACKEND", "gpu")
+    with pytest.raises(ValueError, match="HYBATCH_BACKEND=gpu: no such backend; choose from auto, torch, cpu, cuda"):
+        choose_backend(CPU)
+
+
+def test_the_argument_wins_over_the_environment(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
+    assert choose_backend(CPU, "torch") == "torch"
+
+
+def test_a_library_that_does_not_load_is_quoted(package: Path) -> None:
+    (package / "_cpu.so").write_bytes(b"not a library")
+    reason = why_missing("cpu")
+    assert reason is not None
+    assert "failed to load" in reason
+    assert "_cpu.so" in reason
+    assert choose_backend(CPU) == "torch"
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch is built with CUDA")
+def test_cuda_without_cuda_in_torch_says_so(package: Path) -> None:
+    with pytest.raises(BackendError, match=f"torch {torch.__version__.split('+')[0]}.* is built without CUDA"):
+        choose_backend(CPU, "cuda")
+
+
+def test_a_backend_of_another_device_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "why_missing", lambda name: None)
+    with pytest.raises(ValueError, match="needs tensors on cuda; queries are on cpu"):
+        choose_backend(CPU, "cuda")
+    assert choose_backend(CPU) == "cpu"
+    assert choose_backend(torch.device("cuda", 1)) == "cuda"
+
+
+def test_the_description_says_what_runs_and_why_not_a_faster_one(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, cuda = describe()
+    assert (cpu.op, cpu.backend) == ("rank_counts, cpu tensors", "torch")
+    assert "_cpu.so is not there" in cpu.reason
+    assert cuda.backend == ("torch" if torch.cuda.is_available() else "none")
+    monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
+    assert describe()[0].backend == "none"
+    monkeypatch.setattr(backend, "why_missing", lambda name: None)
+    assert describe()[0] == ("rank_counts, cpu tensors", "cpu", "the fastest there is")
+    monkeypatch.setenv("HYBATCH_BACKEND", "torch")
+    assert describe()[0] == ("rank_counts, cpu tensors", "torch", "HYBATCH_BACKEND=torch asks for it")

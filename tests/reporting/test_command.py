@@ -1,0 +1,90 @@
+"""`hybatch report`: from folders to a page of tables and figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from hybatch.errors import UserError
+from hybatch.evaluation.results import write_results
+from hybatch.reporting.command import main
+from hybatch.reporting.inputs import read_inputs
+from tests.reporting.synthetic import make_results
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two training runs with an evaluation each, as their commands leave them."""
+    for name, level in (("hybrid", 0.5), ("x-y", 0.4)):
+        run = tmp_path / "runs" / name
+        write_results(run / "mlqa-r", make_results(f"runs/{name}/final", level), {"seconds": 1.0})
+        rows = [{"step": step, "loss": 1 / step, "kind": "x-y"} for step in range(1, 9)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "runs"
+
+
+def test_a_report_holds_tables_and_figures_and_links_only_what_is_there(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "report"
+    assert main([str(runs / "hybrid"), str(runs / "x-y"), "--output", str(output)]) == 0
+    page = (output / "report.md").read_text()
+    linked = [part.split(")")[0] for part in page.split("](")[1:]]
+    assert linked == [
+        "heatmap-mlqa-r-hybrid-final.png",
+        "heatmap-mlqa-r-x-y-final.png",
+        "difference-mlqa-r-x-y-final-minus-hybrid-final.png",
+        "curves-hybrid.png",
+        "curves-x-y.png",
+    ]
+    assert {path.name for path in output.glob("*.png")} == set(linked)
+    assert "| XLM-R hybrid (published) |" in page
+    assert {path.suffix for path in (output / "tables").iterdir()} == {".csv", ".tex"}
+    assert "hybrid/final" in capsys.readouterr().out
+
+
+def test_the_long_form_holds_every_figure(runs: Path, tmp_path: Path) -> None:
+    main([str(runs / "hybrid"), "--output", str(tmp_path / "report")])
+    with open(tmp_path / "report" / "all-figures.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    results = make_results("runs/hybrid/final", 0.5)
+    found = {(r["query_language"], r["candidate_language"], r["metric"]): r["value"] for r in rows}
+    assert len(found) == len(rows) == 7 * (7 * 7 + 8)
+    assert float(found["de", "zh", "map"]) == results["pairs"]["de"]["zh"]["map"]
+    assert float(found["zh", "all", "rank_distance"]) == results["multilingual"]["zh"]["rank_distance"]
+
+
+def test_labels_are_given_or_the_ends_of_the_models_paths(runs: Path) -> None:
+    inputs = read_inputs([f"mine={runs / 'hybrid'}", str(runs / "x-y" / "mlqa-r" / "results.json")])
+    assert [one.label for one in inputs.measured] == ["mine", "x-y/final"]
+    assert [curve.label for curve in inputs.curves] == ["mine"]
+
+
+def test_results_that_would_be_called_the_same_carry_their_folders(tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        write_results(tmp_path / name, make_results("model"), {})
+    labels = [one.label for one in read_inputs([str(tmp_path / "before"), str(tmp_path / "after")]).measured]
+    assert labels == ["model (before)", "model (after)"]
+
+
+def test_a_path_without_results_or_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such"):
+        read_inputs([str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match=r"neither a results\.json"):
+        read_inputs([str(tmp_path)])
+
+
+def test_a_broken_line_of_metrics_is_named(runs: Path) -> None:
+    with open(runs / "hybrid" / "metrics.jsonl", "a") as file:
+        file.write("{\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:9: malformed JSON"):
+        read_inputs([str(runs / "hybrid")])
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "file")])

@@ -1,0 +1,59 @@
+"""Figures are readable PNG files; equal input gives equal bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from hybatch.reporting.figures import write_difference_heatmap, write_heatmap, write_learning_curves
+from tests.reporting.synthetic import make_results
+
+
+def _pixels(path: Path) -> np.ndarray:
+    return matplotlib.image.imread(path)
+
+
+@pytest.mark.parametrize("count", [1, 7, 18])
+def test_a_heatmap_grows_with_the_languages(tmp_path: Path, count: int) -> None:
+    languages = tuple(f"l{i:02}" for i in range(count))
+    write_heatmap(make_results("m", languages=languages, task="t"), tmp_path / "h.png")
+    height, width = _pixels(tmp_path / "h.png").shape[:2]
+    assert width > 60 * count
+    assert height > 60 * count
+
+
+def test_a_heatmap_depends_on_the_figures_alone(tmp_path: Path) -> None:
+    for name, level in (("a", 0.5), ("b", 0.5), ("c", 0.4)):
+        write_heatmap(make_results("m", level), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_pairs_without_queries_are_drawn_grey(tmp_path: Path) -> None:
+    results = make_results("m", languages=("aa", "bb"), task="t")
+    write_heatmap(results, tmp_path / "whole.png")
+    results["pairs"]["aa"]["bb"]["map"] = None
+    write_heatmap(results, tmp_path / "part.png")
+
+    def grey(name: str) -> int:
+        return int((np.abs(_pixels(tmp_path / name)[..., :3] - 0.85) < 0.01).all(axis=-1).sum())
+
+    assert grey("part.png") > grey("whole.png") + 1000
+
+
+def test_a_difference_needs_two_results_of_one_task(tmp_path: Path) -> None:
+    one = make_results("m")
+    write_difference_heatmap(one, make_results("other", 0.4), tmp_path / "d.png")
+    assert (tmp_path / "d.png").exists()
+    write_difference_heatmap(one, one, tmp_path / "none.png")
+    with pytest.raises(ValueError, match="one task"):
+        write_difference_heatmap(one, make_results("m", languages=("ar", "de")), tmp_path / "d.png")
+
+
+def test_curves_stand_in_one_panel_each(tmp_path: Path) -> None:
+    curve = {"x-y": [(1, 3.0), (2, 2.0)]}
+    write_learning_curves({"training loss": curve}, tmp_path / "one.png", title="run")
+    write_learning_curves({"training loss": curve, "validation mAP": curve}, tmp_path / "two.png", title="run")
+    assert _pixels(tmp_path / "two.png").shape[1] > 1.8 * _pixels(tmp_path / "one.png").shape[1]

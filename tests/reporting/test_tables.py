@@ -1,0 +1,102 @@
+"""Tables in the paper's form, and how they are rendered."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+from hybatch.reporting.render import csv_text, latex, markdown, marks, terminal
+from hybatch.reporting.tables import Column, Measured, ReportTable, Row, by_task, report_tables
+from tests.reporting.synthetic import make_results
+
+TABLE = ReportTable(
+    slug="t-summary",
+    title="50% of a_b",
+    columns=(Column("mAP"), Column("rank distance", 1, higher_is_better=False)),
+    rows=(
+        Row("one_run", (0.50001, 12.0)),
+        Row("two|runs", (0.49999, 10.0)),
+        Row("third", (0.6, None)),
+        Row("XLM-R (published)", (0.9, 1.0), measured=False),
+    ),
+    note="A note.",
+)
+
+
+def test_the_summary_has_the_means_of_the_results_and_the_published_rows_below() -> None:
+    results = make_results("m")
+    summary = report_tables([Measured("m", results)])[0]
+    assert summary.rows[0].values == (
+        results["summary"]["monolingual"]["map"],
+        results["summary"]["cross_lingual"]["map"],
+        results["summary"]["multilingual"]["map"],
+        results["summary"]["multilingual"]["rank_distance"],
+    )
+    assert [row.measured for row in summary.rows] == [True] + [False] * 6
+    assert summary.rows[3].label == "XLM-R hybrid (published)"
+    assert summary.rows[3].values[:3] == pytest.approx((0.648, 0.623, 0.512), abs=6e-4)
+
+
+def test_per_language_tables_hold_each_setting() -> None:
+    results = make_results("m")
+    tables = {table.slug: table for table in report_tables([Measured("m", results)])}
+    assert list(tables) == [
+        f"mlqa-r-{s}" for s in ("summary", "monolingual", "cross-lingual", "multilingual", "rank-distance")
+    ]
+    assert tables["mlqa-r-monolingual"].rows[0].values[2] == results["pairs"]["en"]["en"]["map"]
+    crossed = [figures["map"] for language, figures in results["pairs"]["en"].items() if language != "en"]
+    assert tables["mlqa-r-cross-lingual"].rows[0].values[2] == pytest.approx(sum(crossed) / 6)
+    assert tables["mlqa-r-rank-distance"].rows[0].values[:2] == (100.0, 110.0)
+    assert [column.heading for column in tables["mlqa-r-multilingual"].columns][-2:] == ["zh", "mean"]
+
+
+def test_published_figures_do_not_stand_beside_results_over_fewer_languages() -> None:
+    summary = report_tables([Measured("m", make_results("m", languages=("ar", "de")))])[0]
+    assert all(row.measured for row in summary.rows)
+    assert "left out" in summary.note
+
+
+def test_results_over_other_languages_are_another_task() -> None:
+    groups = by_task([Measured("a", make_results("a")), Measured("b", make_results("b", languages=("ar", "de")))])
+    assert list(groups) == ["mlqa-r (ar de en es hi vi zh)", "mlqa-r (ar de)"]
+
+
+def test_best_and_second_are_marked_as_printed_among_measured_rows() -> None:
+    assert marks(TABLE) == {(2, 0): "best", (0, 0): "second", (1, 0): "second", (1, 1): "best"}
+
+
+def test_a_single_measured_row_is_not_marked() -> None:
+    assert marks(ReportTable("s", "t", TABLE.columns, (TABLE.rows[0], TABLE.rows[3]))) == {}
+
+
+def test_markdown_is_a_pipe_table() -> None:
+    lines = markdown(TABLE).splitlines()
+    assert lines[2:5] == ["| | mAP | rank distance |", "|---|---:|---:|", "| one_run | <u>0.5000</u> | 12.0 |"]
+    assert lines[5].startswith(r"| two\|runs |")
+    assert lines[6] == "| third | **0.6000** | – |"
+
+
+def test_latex_escapes_what_it_would_read_as_markup() -> None:
+    text = latex(TABLE)
+    assert r"\caption{50\% of a\_b. A note.}" in text
+    assert r"one\_run & \underline{0.5000} & 12.0 \\" in text
+    assert text.count(r"\midrule") == 2
+    assert text.count("{") == text.count("}")
+
+
+def test_csv_keeps_full_precision_and_leaves_absent_figures_empty() -> None:
+    rows = list(csv.reader(io.StringIO(csv_text(TABLE))))
+    assert rows[0] == ["label", "source", "mAP", "rank distance"]
+    assert rows[1] == ["one_run", "measured", "0.50001", "12.0"]
+    assert rows[3] == ["third", "measured", "0.6", ""]
+    assert rows[4][1] == "published"
+
+
+def test_the_terminal_shows_labels_with_brackets_as_they_are() -> None:
+    table = ReportTable("s", "t", TABLE.columns, (Row("run[bold]", (0.5, 1.0)),))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal(table))
+    assert "run[bold]" in console.export_text()
