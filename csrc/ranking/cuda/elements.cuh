@@ -10,19 +10,23 @@
 
 namespace hybatch::ranking::cuda {
 
-enum class Rounding { kNone, kTf32 };
-
 // How stored elements become fp32 values. kTf32: stored as fp32, read rounded to tf32.
 enum class ElementKind { kFloat32, kTf32, kBFloat16, kFloat16 };
 
-inline ElementKind KindOf(ElementType type, Rounding rounding) {
+enum class Precision {
+  kExact,  // one fp32 chain, on the elements as they are stored
+  kTf32,   // fp32 elements rounded to tf32; tensor cores where there is a kernel for the device
+  kStored  // 16-bit elements as they are stored; likewise
+};
+
+inline ElementKind KindOf(ElementType type, Precision precision) {
   switch (type) {
     case ElementType::kBFloat16:
       return ElementKind::kBFloat16;
     case ElementType::kFloat16:
       return ElementKind::kFloat16;
     default:
-      return rounding == Rounding::kTf32 ? ElementKind::kTf32 : ElementKind::kFloat32;
+      return precision == Precision::kTf32 ? ElementKind::kTf32 : ElementKind::kFloat32;
   }
 }
 

@@ -32,14 +32,17 @@ struct Values {
   int64_t width;
 };
 
+// Thresholds and counts of one precision come from the same kernels only if both are called with the same width and
+// element type on the same device.
+
 // Rows outside [0, embeddings.rows) score NaN: a threshold that nothing meets.
-void PairScores(const PairScoresTask& task, int64_t num_positives, Rounding rounding, const DeviceTraits& device,
+void PairScores(const PairScoresTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
                 cudaStream_t stream);
 
 // Bytes of device memory that CountAbove needs.
-size_t CountAboveWorkspace(const CountAboveTask& task, int64_t num_positives, Rounding rounding,
+size_t CountAboveWorkspace(const CountAboveTask& task, int64_t num_positives, Precision precision,
                            const DeviceTraits& device);
-void CountAbove(const CountAboveTask& task, int64_t num_positives, Rounding rounding, const DeviceTraits& device,
+void CountAbove(const CountAboveTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
                 void* workspace, cudaStream_t stream);
 
 }  // namespace hybatch::ranking::cuda

@@ -50,18 +50,18 @@ cudaStream_t CurrentStream(int device) {
 }
 
 // With "+rescore" counts must equal those of fp32; here fp32 itself is what computes them.
-cuda::Rounding RoundingFor(const std::string& precision, ElementType type) {
-  for (const char* rescored : {"fp32", "tf32+rescore", "bf16+rescore", "fp16+rescore"}) {
-    if (precision == rescored) return cuda::Rounding::kNone;
+cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
+  for (const char* exact : {"fp32", "tf32+rescore", "bf16+rescore", "fp16+rescore"}) {
+    if (name == exact) return cuda::Precision::kExact;
   }
-  const bool known = precision == "tf32" || precision == "bf16" || precision == "fp16";
+  const bool known = name == "tf32" || name == "bf16" || name == "fp16";
   STD_TORCH_CHECK(known, "precision must be fp32, tf32, bf16 or fp16, the latter three with or without +rescore, not ",
-                  precision);
-  const ElementType wanted = precision == "bf16"   ? ElementType::kBFloat16
-                             : precision == "fp16" ? ElementType::kFloat16
-                                                   : ElementType::kFloat32;
-  STD_TORCH_CHECK(type == wanted, "queries must already have the dtype of precision ", precision);
-  return precision == "tf32" ? cuda::Rounding::kTf32 : cuda::Rounding::kNone;
+                  name);
+  const ElementType wanted = name == "bf16"   ? ElementType::kBFloat16
+                             : name == "fp16" ? ElementType::kFloat16
+                                              : ElementType::kFloat32;
+  STD_TORCH_CHECK(type == wanted, "queries must already have the dtype of precision ", name);
+  return name == "tf32" ? cuda::Precision::kTf32 : cuda::Precision::kStored;
 }
 
 void CheckOnDevice(const Tensor& tensor, const char* name, const Tensor& queries) {
@@ -95,12 +95,12 @@ Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, cons
   }
   STD_TORCH_CHECK(num_positives == 0 || task.queries.rows > 0, "positives need queries that own them");
   task.offsets = offsets.const_data_ptr<int64_t>();
-  const cuda::Rounding rounding = RoundingFor(precision, task.queries.type);
+  const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
   const int device = queries.get_device_index();
   const CurrentDevice current(device);
   Tensor scores = torch::stable::new_empty(queries, {num_positives}, ScalarType::Float);
   task.scores = scores.mutable_data_ptr<float>();
-  cuda::PairScores(task, num_positives, rounding, cuda::TraitsOf(device), CurrentStream(device));
+  cuda::PairScores(task, num_positives, wanted, cuda::TraitsOf(device), CurrentStream(device));
   return scores;
 }
 
@@ -144,14 +144,14 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   task.tied_before = CounterValues(tied_before, "tied_before", num_positives, task.num_groups, queries);
   task.tied_after = CounterValues(tied_after, "tied_after", num_positives, task.num_groups, queries);
   task.status = status.mutable_data_ptr<int64_t>();
-  const cuda::Rounding rounding = RoundingFor(precision, task.queries.type);
+  const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
   const int device = queries.get_device_index();
   const CurrentDevice current(device);
   const cuda::DeviceTraits traits = cuda::TraitsOf(device);
-  const auto bytes = static_cast<int64_t>(cuda::CountAboveWorkspace(task, num_positives, rounding, traits));
+  const auto bytes = static_cast<int64_t>(cuda::CountAboveWorkspace(task, num_positives, wanted, traits));
   // Given back to torch's allocator on return, which hands it on only to work queued later on the same stream.
   Tensor workspace = torch::stable::new_empty(queries, {bytes}, ScalarType::Byte);
-  cuda::CountAbove(task, num_positives, rounding, traits, workspace.mutable_data_ptr(), CurrentStream(device));
+  cuda::CountAbove(task, num_positives, wanted, traits, workspace.mutable_data_ptr(), CurrentStream(device));
 }
 
 }  // namespace
