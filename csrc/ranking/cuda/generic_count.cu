@@ -3,7 +3,7 @@
 
 #include "generic.cuh"
 #include "runtime.h"
-#include "tile_counts.cuh"
+#include "tile_counts.h"
 
 namespace hybatch::ranking::cuda {
 namespace {

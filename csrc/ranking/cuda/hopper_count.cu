@@ -8,7 +8,7 @@
 #include "hopper.cuh"
 #include "hopper_instructions.cuh"
 #include "tensor_map.h"
-#include "tile_counts.cuh"
+#include "tile_counts.h"
 
 namespace hybatch::ranking::cuda {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "elements.cuh"
+#include "elements.h"
 #include "hopper_layout.h"
 
 namespace hybatch::ranking::cuda::sm90 {

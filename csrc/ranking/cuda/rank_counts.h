@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "../contract.h"
-#include "elements.cuh"
+#include "elements.h"
 
 namespace hybatch::ranking::cuda {
 

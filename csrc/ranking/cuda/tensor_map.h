@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "elements.cuh"
+#include "elements.h"
 
 namespace hybatch::ranking::cuda {
 
