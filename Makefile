@@ -15,11 +15,11 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 install: $(STAMP)
 
 # torch and the build tools come first: the package builds against the torch that it will run with.
-$(STAMP): pyproject.toml setup.py constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "hybatch needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt torch numpy "setuptools>=77" wheel
+	$(PIP) install -q -c constraints.txt torch numpy "setuptools>=77" wheel ninja pybind11
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[dev]"
 	@touch $@
 

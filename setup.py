@@ -1,5 +1,192 @@
-"""Build script; everything declarative stands in pyproject.toml."""
+"""Builds the compiled ops; everything declarative stands in pyproject.toml.
 
-from setuptools import setup
+Three libraries come to lie in the package: `_cpu.so` (schemas and CPU kernels), `_cuda.so` (CUDA kernels, where nvcc
+is) and `_build_info` (a Python module that says how the others were built). The first two use torch's stable ABI and no
+Python, so that one build serves every Python and every torch from 2.11 on.
 
-setup()
+Environment: CXX, CXXFLAGS and LDFLAGS as usual; CUDA_HOME, CUDACXX name the CUDA compiler; FORCE_CUDA=1 fails without
+one; FORCE_CPU=1 leaves CUDA out; HYBATCH_NO_EXTENSION=1 leaves out all three; MAX_JOBS limits parallel compilation.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+TORCH_TARGET_VERSION = "0x020b000000000000"  # 2.11, the oldest torch whose stable ABI has all that is used
+CUDA_ARCHITECTURES = {"sm_80": "compute_80", "sm_90a": "compute_90a", "compute_80": "compute_80"}  # code: arch
+
+# A user's flags come first, so that none of them can change the arithmetic.
+CXX_FLAGS = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-fno-fast-math",
+             "-ffp-contract=off", "-fno-math-errno", f"-DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}"]  # fmt: skip
+INSTRUCTION_SET_FLAGS = {
+    "avx2.cpp": ["-mavx2", "-mfma", "-mpopcnt"],
+    "avx512.cpp": ["-mavx512f", "-mavx2", "-mfma", "-mpopcnt", "-mprefer-vector-width=512"],
+}
+NVCC_FLAGS = ["-std=c++20", "-O3", "-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}",
+              "-Xcompiler=-fPIC,-fvisibility=hidden", "-Xptxas", "-v",
+              *(f"-gencode=arch={arch},code={code}" for code, arch in CUDA_ARCHITECTURES.items())]  # fmt: skip
+
+
+def on(variable: str) -> bool:
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
+def find_cxx() -> list[str] | None:
+    named = os.environ.get("CXX")
+    if named:
+        return named.split()
+    found = next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
+    return [found] if found else None
+
+
+def find_nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME")
+    if home and (Path(home) / "bin" / "nvcc").exists():
+        return str(Path(home) / "bin" / "nvcc")
+    return os.environ.get("CUDACXX") or shutil.which("nvcc")
+
+
+def cpu_sources() -> list[str]:
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sources = [*ROOT.glob("csrc/*/registration.cpp"), *ROOT.glob("csrc/*/cpu/*.cpp")]
+    return sorted(str(s.relative_to(ROOT)) for s in sources if x86 or s.name not in INSTRUCTION_SET_FLAGS)
+
+
+def cuda_sources() -> list[str]:
+    return sorted(str(s.relative_to(ROOT)) for s in ROOT.glob("csrc/*/cuda/*.cu"))
+
+
+def extensions() -> list[Extension]:
+    """What this machine can build. Only compilers decide, never the presence of a GPU."""
+    if on("HYBATCH_NO_EXTENSION"):
+        return []
+    if find_cxx() is None:
+        print(
+            "hybatch: no C++ compiler found (CXX, g++, c++, clang++): installing without compiled ops", file=sys.stderr
+        )
+        return []
+    libraries = [
+        Extension("hybatch._cpu", cpu_sources()),
+        Extension("hybatch._build_info", ["csrc/build_info.cpp", "csrc/ranking/cpu/instruction_set.cpp"]),
+    ]
+    if on("FORCE_CUDA") and find_nvcc() is None:
+        raise SystemExit("FORCE_CUDA=1, but there is no nvcc: set CUDA_HOME or CUDACXX")
+    if cuda_sources() and find_nvcc() is not None and not on("FORCE_CPU"):
+        libraries.append(Extension("hybatch._cuda", cuda_sources()))
+    return libraries
+
+
+def ninja_command() -> list[str]:
+    try:
+        import ninja
+
+        return [str(Path(ninja.BIN_DIR) / "ninja")]
+    except ImportError:
+        found = shutil.which("ninja")
+        if found is None:
+            raise SystemExit("hybatch needs ninja to build its compiled ops: pip install ninja") from None
+        return [found]
+
+
+def build_requirements() -> tuple[list[str], list[str]]:
+    """torch's include and library folders. torch is imported only here: metadata must come without it."""
+    try:
+        import pybind11
+        from torch.utils import cpp_extension
+    except ImportError as error:
+        raise SystemExit(
+            f"hybatch builds against the torch it will run with, and needs pybind11 ({error}): "
+            "pip install torch pybind11 ninja, then install with --no-build-isolation"
+        ) from None
+    python = [pybind11.get_include(), sysconfig.get_paths()["include"]]
+    return [*cpp_extension.include_paths(), *python], cpp_extension.library_paths()
+
+
+def quoted(words: list[str]) -> str:
+    """A command line for build.ninja; none of our words holds a quote."""
+    return " ".join(f"'{word}'" if " " in word else word for word in words).replace("$", "$$")
+
+
+class BuildWithNinja(build_ext):
+    """Compiles through ninja: in parallel, and only what changed. torch's own BuildExtension cannot build CUDA code
+    beside a CPU-only torch."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        if fullname.rpartition(".")[2] in ("_cpu", "_cuda"):
+            return fullname.replace(".", os.sep) + ".so"
+        return super().get_ext_filename(fullname)
+
+    def build_extensions(self) -> None:
+        folder = Path(self.build_temp).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write_build_config(folder)
+        (folder / "build.ninja").write_text(self.ninja_file(folder))
+        jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
+        if subprocess.run([*ninja_command(), "-C", str(folder), *jobs]).returncode != 0:
+            raise SystemExit("hybatch: building the compiled ops failed; FORCE_CPU=1 leaves CUDA out")
+
+    def write_build_config(self, folder: Path) -> None:
+        cuda = any(extension.name == "hybatch._cuda" for extension in self.extensions)
+        version = ""
+        if cuda:
+            version = subprocess.check_output([find_nvcc() or "nvcc", "--version"], text=True).splitlines()[-2]
+        lines = {
+            "kFlags": quoted([*os.environ.get("CXXFLAGS", "").split(), *CXX_FLAGS]),
+            "kCudaCompiler": version,
+            "kCudaArchitectures": " ".join(CUDA_ARCHITECTURES) if cuda else "",
+            "kTorchTargetVersion": TORCH_TARGET_VERSION,
+        }
+        text = "".join(f'constexpr char {name}[] = R"({value})";\n' for name, value in lines.items())
+        path = folder / "build_config.h"
+        if not path.exists() or path.read_text() != text:  # an unchanged file spares a compilation
+            path.write_text("#pragma once\n" + text)
+
+    def ninja_file(self, folder: Path) -> str:
+        includes, libraries = build_requirements()
+        include_flags = [f"-I{ROOT / 'csrc'}", f"-I{folder}", *(flag for i in includes for flag in ("-isystem", i))]
+        cxx = [*(find_cxx() or []), *os.environ.get("CXXFLAGS", "").split(), *CXX_FLAGS, *include_flags]
+        nvcc = [find_nvcc() or "nvcc", *NVCC_FLAGS, *include_flags]
+        folders = [f"-L{library}" for library in libraries]
+        torch = [*folders, "-ltorch_cpu", "-lc10"]
+        link = [*(find_cxx() or []), "-shared", *os.environ.get("LDFLAGS", "").split()]
+        compile_one = "-MD -MF $out.d -c $in -o $out\n  description = compile $in\n  depfile = $out.d\n  deps = gcc"
+        lines = [
+            "ninja_required_version = 1.8",
+            f"rule cxx\n  command = {quoted(cxx)} $flags {compile_one}",
+            f"rule nvcc\n  command = {quoted(nvcc)} {compile_one}",
+            f"rule link_cpu\n  command = {quoted(link)} -o $out $in {quoted(torch)} -Wl,-z,defs",
+            f"rule link_cuda\n  command = {quoted(nvcc[:1])} -shared -cudart static -o $out $in {quoted(torch)}",
+            f"rule link_build_info\n  command = {quoted(link)} -o $out $in",
+        ]
+        for extension in self.extensions:
+            lines += self.ninja_edges(extension, folder)
+        return "\n".join(lines) + "\n"
+
+    def ninja_edges(self, extension: Extension, folder: Path) -> list[str]:
+        name = extension.name.rpartition(".")[2]
+        edges, objects = [], []
+        for source in map(Path, extension.sources):
+            compiled = folder / name / source.with_suffix(".o")
+            rule = "nvcc" if source.suffix == ".cu" else "cxx"
+            edges.append(f"build {escaped(compiled)}: {rule} {escaped(ROOT / source)}")
+            edges.append(f"  flags = {' '.join(INSTRUCTION_SET_FLAGS.get(source.name, []))}")
+            objects.append(escaped(compiled))
+        library = Path(self.get_ext_fullpath(extension.name)).resolve()
+        library.parent.mkdir(parents=True, exist_ok=True)
+        edges.append(f"build {escaped(library)}: link{name} {' '.join(objects)}")
+        return edges
+
+
+def escaped(path: Path) -> str:
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWithNinja})

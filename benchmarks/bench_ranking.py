@@ -1,0 +1,101 @@
+"""Times the ranking op against one matrix product and against the usual ways to rank.
+
+    python benchmarks/bench_ranking.py --json FILE [--shapes xquad-r mlqa-r] [--widths 384 768 1024] [--share 0.03]
+
+Writes FILE, and beside it a Markdown table and a bar chart as PNG. Seconds are wall-clock; packing, thresholds and
+checks of the extension are included. On a machine that others use too, look at the CPU ratios and the load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import environment, interleaved
+from ranking_contenders import DTYPES, SHAPES, contenders, make_problem
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    device = torch.device(arguments.device)
+    precisions = list(DTYPES) if device.type == "cuda" else ["fp32"]
+    rows: list[dict[str, Any]] = []
+    for shape in arguments.shapes:
+        for width in arguments.widths:
+            problem = make_problem(SHAPES[shape], width, arguments.share, device)
+            entrants = list(
+                contenders(problem, backends=arguments.backends, precisions=precisions, slow=not arguments.fast)
+            )
+            for timing in interleaved(entrants, arguments.rounds, device):
+                row = {"shape": shape, "width": width, "share": problem.share, **timing.summary()}
+                print(line(row), flush=True)
+                rows.append(row)
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    ratio = "" if row["ratio"] is None else f"  {row['ratio']:.2f}x floor (cpu {row['cpu_ratio']:.2f}x)"
+    return f"{row['shape']} x {row['width']}: {row['name']}: {row['p50']:.4f} s{ratio}"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    about = ", ".join(f"{key} {value}" for key, value in result["environment"].items() if value is not None)
+    head = (
+        "| shape | H | contender | p20 s | p50 s | p80 s | x floor | x floor, CPU time | host MB | device MB | rounds |"
+    )
+    lines = [about, "", head, "|" + "---|" * 11]
+    for row in result["rows"]:
+        cells = [row["shape"], row["width"], row["name"], *(f"{row[p]:.4f}" for p in ("p20", "p50", "p80"))]
+        cells += ["" if row[key] is None else f"{row[key]:.2f}" for key in ("ratio", "cpu_ratio")]
+        peaks = (row["host_peak_bytes"], row["device_peak_bytes"])
+        cells += ["" if peak is None else f"{peak / 1e6:.0f}" for peak in peaks]
+        lines.append("| " + " | ".join(str(cell) for cell in [*cells, row["rounds"]]) + " |")
+    shares = sorted({f"{row['share']:.3f}" for row in result["rows"]})
+    lines += ["", f"Share of the scores above their query's lowest threshold: {', '.join(shares)}. "
+              "Ratios are medians of the rounds' ratios. Memory is what the run added at its peak."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = sorted({(row["shape"], row["width"]) for row in result["rows"]})
+    figure, axes = plt.subplots(len(panels), 1, figsize=(9, 0.6 + 2.6 * len(panels)), squeeze=False)
+    for axis, panel in zip(axes[:, 0], panels, strict=True):
+        rows = [row for row in result["rows"] if (row["shape"], row["width"]) == panel]
+        bars = axis.barh([row["name"] for row in rows], [row["p50"] for row in rows])
+        axis.bar_label(bars, [f"{row['p50']:.3g} s" for row in rows], padding=3, fontsize=7)
+        axis.set(xscale="log", xlabel="seconds (median)", title=f"{panel[0]}, H = {panel[1]}")
+        axis.margins(x=0.15)
+        axis.invert_yaxis()
+        axis.tick_params(labelsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="where to write; .md and .png go beside it")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["xquad-r", "mlqa-r"])
+    parser.add_argument("--widths", nargs="+", type=int, default=[384, 768, 1024])
+    parser.add_argument("--share", type=float, default=0.03, help="of scores above their query's lowest threshold")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--backends", nargs="+", help="of hybatch; default: torch and the device's own")
+    parser.add_argument("--fast", action="store_true", help="leave out the slow contenders")
+    arguments = parser.parse_args()
+    arguments.backends = arguments.backends or ["torch", torch.device(arguments.device).type]
+    result = {"environment": environment(torch.device(arguments.device)), "rows": measure(arguments)}
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    draw(result, arguments.json.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Timing of contenders against each other, and what a reader needs to know about the machine.
+
+Contenders take turns, round by round, so that whatever else the machine does falls on all of them alike; the ratio
+to the floor is taken within each round.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Contender:
+    """One way to do the work; `run` is timed as a whole."""
+
+    name: str
+    run: Callable[[], object]
+    floor: str | None = None
+    """Name of the contender that this one is compared with."""
+    scale: float = 1.0
+    """The whole work is this many times what `run` does; other than 1 only for those too slow to run in full."""
+    rounds: int | None = None
+    """Fewer rounds than the others."""
+
+
+@dataclass
+class Timing:
+    """Seconds of one contender, already scaled to the whole work."""
+
+    name: str
+    floor: str | None
+    scale: float
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    cpu_ratios: list[float] = field(default_factory=list)
+    host_peak_bytes: int | None = None
+    device_peak_bytes: int | None = None
+
+    def summary(self) -> dict[str, Any]:
+        quantiles = {f"p{p}": float(np.percentile(self.wall, p)) for p in (20, 50, 80)}
+        ratio = float(np.median(self.ratios)) if self.ratios else None
+        cpu_ratio = float(np.median(self.cpu_ratios)) if self.cpu_ratios else None
+        return {**asdict(self), **quantiles, "ratio": ratio, "cpu_ratio": cpu_ratio, "rounds": len(self.wall)}
+
+
+def interleaved(contenders: list[Contender], rounds: int, device: torch.device) -> list[Timing]:
+    """Time all contenders in turn; one untimed run of each comes first and shows its peak memory."""
+    timings = {c.name: Timing(c.name, c.floor, c.scale) for c in contenders}
+    for contender in contenders:
+        timing = timings[contender.name]
+        timing.host_peak_bytes, timing.device_peak_bytes = _peak_memory(contender.run, device)
+    for number in range(rounds):
+        seconds: dict[str, tuple[float, float]] = {}
+        for contender in contenders:
+            if number < (contender.rounds or rounds):
+                wall, cpu = _timed(contender.run, device)
+                seconds[contender.name] = (wall * contender.scale, cpu * contender.scale)
+        for name, (wall, cpu) in seconds.items():
+            timing = timings[name]
+            timing.wall.append(wall)
+            timing.cpu.append(cpu)
+            if timing.floor in seconds:
+                timing.ratios.append(wall / seconds[timing.floor][0])
+                timing.cpu_ratios.append(cpu / seconds[timing.floor][1])
+    return list(timings.values())
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    _synchronize(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    _synchronize(device)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _peak_memory(run: Callable[[], object], device: torch.device) -> tuple[int | None, int | None]:
+    """Bytes above what was there before, on the host (None where the kernel does not tell) and on the device."""
+    before = _reset_host_peak()
+    allocated = 0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        allocated = torch.cuda.memory_allocated(device)
+    run()
+    _synchronize(device)
+    host = None if before is None else _status_bytes("VmHWM") - before
+    on_device = torch.cuda.max_memory_allocated(device) - allocated if device.type == "cuda" else None
+    return host, on_device
+
+
+def _reset_host_peak() -> int | None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return None
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Device, versions and commit."""
+    here = Path(__file__).resolve().parent
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() or None,
+        "load": os.getloadavg(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+    except OSError:
+        pass
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,231 @@
+// The count: candidate blocks are packed by the worker that takes them, then every query panel passes by.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "candidate_blocks.h"
+#include "packed_queries.h"
+#include "rank_counts.h"
+#include "tile_kernels.h"
+
+namespace hybatch::ranking::cpu {
+namespace {
+
+constexpr int64_t kBlockBytes = 768 * 1024;  // of packed candidates: most of a core's second-level cache
+constexpr int64_t kLargestBlock = 2048;
+constexpr int64_t kDepth = 384;  // hidden positions per pass: a query panel of that depth fits the first-level cache
+constexpr int64_t kItemsPerWorker = 32;
+constexpr int64_t kFewestPanelsPerItem = 32;  // fewer would not pay for packing the candidates
+
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+void AddTo(int32_t& counter, int32_t value) {
+  std::atomic_ref<int32_t>(counter).fetch_add(value, std::memory_order_relaxed);
+}
+
+// How the product is cut up; none of it changes a result.
+struct Tiling {
+  Tiling(const CountAboveTask& task, const TileKernels& kernels) {
+    const int64_t width = std::max<int64_t>(task.queries.width, 1);
+    const int64_t fitting = kBlockBytes / static_cast<int64_t>(sizeof(float)) / width / kernels.lanes * kernels.lanes;
+    block_size = std::clamp<int64_t>(fitting, kernels.lanes, kLargestBlock);
+    passes = DivideUp(width, kDepth);
+    depth = DivideUp(width, passes);
+  }
+  int64_t block_size;
+  int64_t passes;
+  int64_t depth;
+};
+
+// One worker's block of packed candidates and what it has seen.
+struct Worker {
+  CandidateBlock block;
+  AlignedBuffer candidates;
+  std::vector<PanelSummary> summaries;
+  AlignedBuffer scores;
+  std::vector<int32_t> beaten;
+  int64_t self_hits = 0;
+  int64_t candidates_not_finite = 0;
+  int64_t scores_overflowed = 0;
+};
+
+class Counter {
+ public:
+  Counter(const CountAboveTask& task, const TileKernels& kernels, const Parallel& parallel)
+      : task_(task),
+        kernels_(kernels),
+        parallel_(parallel),
+        tiling_(task, kernels),
+        queries_(task, kernels, parallel),
+        candidates_(CutIntoBlocks(task.groups, task.candidates.rows, task.num_groups, tiling_.block_size)) {}
+
+  void Run();
+
+ private:
+  struct TieContext {
+    const Counter* counter;
+    Worker* worker;
+    int64_t first;  // candidate position of the tile's lane 0
+  };
+
+  Worker MakeWorker() const;
+  void PackBlock(const CandidateBlock& block, Worker& worker) const;
+  void CountPanel(int64_t panel, Worker& worker) const;
+  void CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const;
+  void CountOverflows(int64_t panel, int64_t tile, const float* scores, Worker& worker) const;
+  void AddBeaten(int64_t panel, const Worker& worker) const;
+  static void CountTie(void* context, int64_t position, int lane);
+  void WriteStatus(const std::vector<Worker>& workers) const;
+
+  uint32_t LanesInUse(const Worker& worker, int64_t tile) const {
+    const int64_t rest = worker.block.count - tile * kernels_.lanes;
+    return rest >= 32 || rest >= kernels_.lanes ? ~0u >> (32 - kernels_.lanes) : (1u << rest) - 1;
+  }
+
+  const CountAboveTask& task_;
+  const TileKernels& kernels_;
+  const Parallel& parallel_;
+  const Tiling tiling_;
+  const PackedQueries queries_;
+  const CandidateBlocks candidates_;
+};
+
+Worker Counter::MakeWorker() const {
+  const int64_t tiles = DivideUp(tiling_.block_size, kernels_.lanes);
+  Worker worker;
+  worker.candidates = MakeAlignedBuffer(tiles * kernels_.lanes * task_.candidates.width);
+  worker.summaries.resize(tiles);
+  worker.scores = MakeAlignedBuffer(tiles * kernels_.rows * kernels_.lanes);
+  worker.beaten.resize(queries_.largest_panel());
+  return worker;
+}
+
+void Counter::Run() {
+  std::vector<Worker> workers;
+  for (int i = 0; i < parallel_.workers; ++i) workers.push_back(MakeWorker());
+  // Queries are shared out too where blocks alone are too few to keep the workers busy to the end.
+  const int64_t blocks = static_cast<int64_t>(candidates_.blocks.size());
+  const int64_t wanted = DivideUp(kItemsPerWorker * parallel_.workers, std::max<int64_t>(blocks, 1));
+  const int64_t parts = std::clamp<int64_t>(queries_.panels() / kFewestPanelsPerItem, 1, wanted);
+  ForEachItem(parallel_, blocks * parts, [&](int64_t item, int index) {
+    Worker& worker = workers[index];
+    const int64_t part = item % parts;
+    PackBlock(candidates_.blocks[item / parts], worker);
+    const int64_t end = queries_.panels() * (part + 1) / parts;
+    for (int64_t panel = queries_.panels() * part / parts; panel < end; ++panel) CountPanel(panel, worker);
+  });
+  WriteStatus(workers);
+}
+
+void Counter::PackBlock(const CandidateBlock& block, Worker& worker) const {
+  const int32_t* order = candidates_.order.empty() ? nullptr : candidates_.order.data();
+  worker.block = block;
+  for (int64_t tile = 0; tile * kernels_.lanes < block.count; ++tile) {
+    const int64_t begin = tile * kernels_.lanes;
+    const int count = static_cast<int>(std::min<int64_t>(kernels_.lanes, block.count - begin));
+    float* panel = worker.candidates.get() + begin * task_.candidates.width;
+    worker.summaries[tile] = kernels_.pack_candidates({task_.candidates, order, block.first + begin, count}, panel);
+    const uint32_t in_use = LanesInUse(worker, tile);
+    worker.candidates_not_finite += (worker.summaries[tile].finite & in_use) != in_use;
+  }
+}
+
+void Counter::CountPanel(int64_t panel, Worker& worker) const {
+  const int64_t width = task_.queries.width;
+  const int64_t tiles = DivideUp(worker.block.count, kernels_.lanes);
+  std::fill_n(worker.beaten.begin(), queries_.end_position(panel) - queries_.first_position(panel), 0);
+  for (int64_t pass = 0; pass < tiling_.passes; ++pass) {
+    const int64_t begin = pass * tiling_.depth;
+    const int64_t depth = std::min(tiling_.depth, width - begin);
+    const float* queries = queries_.values(panel) + begin * kernels_.rows;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const float* candidates = worker.candidates.get() + (tile * width + begin) * kernels_.lanes;
+      float* scores = worker.scores.get() + tile * kernels_.rows * kernels_.lanes;
+      kernels_.multiply(queries, candidates, depth, pass > 0, scores);
+      if (pass + 1 == tiling_.passes) CountTile(panel, tile, scores, worker);
+    }
+  }
+  AddBeaten(panel, worker);
+}
+
+void Counter::CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const {
+  TieContext context = {this, &worker, worker.block.first + tile * kernels_.lanes};
+  TileCount count;
+  count.scores = scores;
+  count.num_queries = queries_.num_queries(panel);
+  count.lanes_in_use = LanesInUse(worker, tile);
+  count.offsets = task_.offsets + queries_.first_query(panel);
+  count.thresholds = queries_.thresholds();
+  count.lowest = queries_.lowest(panel);
+  count.beaten = worker.beaten.data();
+  count.tie = &CountTie;
+  count.context = &context;
+  kernels_.count(count);
+  // No partial sum can overflow below this bound; half the range leaves room for its own rounding.
+  const double bound = static_cast<double>(task_.queries.width) * queries_.summary(panel).largest *
+                       worker.summaries[tile].largest;
+  if (bound > std::numeric_limits<float>::max() / 2) CountOverflows(panel, tile, scores, worker);
+}
+
+void Counter::CountOverflows(int64_t panel, int64_t tile, const float* scores, Worker& worker) const {
+  const uint32_t lanes = worker.summaries[tile].finite & LanesInUse(worker, tile);
+  for (int i = 0; i < queries_.num_queries(panel); ++i) {
+    if ((queries_.summary(panel).finite >> i & 1) == 0) continue;
+    for (int lane = 0; lane < kernels_.lanes; ++lane) {
+      if ((lanes >> lane & 1) == 0) continue;
+      worker.scores_overflowed += !std::isfinite(scores[i * kernels_.lanes + lane]);
+    }
+  }
+}
+
+// A score that beats a threshold beats all lower ones of its query.
+void Counter::AddBeaten(int64_t panel, const Worker& worker) const {
+  if (worker.block.group == kNoGroup) return;
+  const int64_t base = queries_.first_position(panel);
+  const int64_t* offsets = task_.offsets + queries_.first_query(panel);
+  for (int i = 0; i < queries_.num_queries(panel); ++i) {
+    int32_t above = 0;
+    for (int64_t position = offsets[i + 1] - 1; position >= offsets[i]; --position) {
+      above += worker.beaten[position - base];
+      if (above == 0) continue;
+      AddTo(task_.greater[queries_.positive(position) * task_.num_groups + worker.block.group], above);
+    }
+  }
+}
+
+void Counter::CountTie(void* opaque, int64_t position, int lane) {
+  const TieContext& context = *static_cast<const TieContext*>(opaque);
+  const Counter& counter = *context.counter;
+  const CountAboveTask& task = counter.task_;
+  const int64_t place = context.first + lane;
+  const int64_t row = counter.candidates_.order.empty() ? place : counter.candidates_.order[place];
+  const int64_t positive = counter.queries_.positive(position);
+  const int64_t index = task.first_index + row;
+  const int64_t own_index = task.positive_index[positive];
+  if (index == own_index) {
+    ++context.worker->self_hits;
+  } else if (context.worker->block.group != kNoGroup) {
+    int32_t* counts = index < own_index ? task.tied_before : task.tied_after;
+    AddTo(counts[positive * task.num_groups + context.worker->block.group], 1);
+  }
+}
+
+void Counter::WriteStatus(const std::vector<Worker>& workers) const {
+  task_.status[kQueriesNotFinite] += !queries_.finite();
+  for (const Worker& worker : workers) {
+    task_.status[kSelfHits] += worker.self_hits;
+    task_.status[kCandidatesNotFinite] += worker.candidates_not_finite;
+    task_.status[kScoresOverflowed] += worker.scores_overflowed;
+  }
+}
+
+}  // namespace
+
+void CountAbove(const CountAboveTask& task, InstructionSet instruction_set, const Parallel& parallel) {
+  Counter(task, KernelsFor(instruction_set), parallel).Run();
+}
+
+}  // namespace hybatch::ranking::cpu

@@ -1,0 +1,14 @@
+// The CPU's implementation of ../contract.h.
+
+#pragma once
+
+#include "../contract.h"
+#include "instruction_set.h"
+#include "parallel.h"
+
+namespace hybatch::ranking::cpu {
+
+void PairScores(const PairScoresTask& task, InstructionSet instruction_set, const Parallel& parallel);
+void CountAbove(const CountAboveTask& task, InstructionSet instruction_set, const Parallel& parallel);
+
+}  // namespace hybatch::ranking::cpu

@@ -1,0 +1,94 @@
+// The order of the kernels that make up one op.
+
+#include "rank_counts.h"
+
+#include "generic.cuh"
+#include "hopper.cuh"
+#include "runtime.h"
+#include "value_checks.cuh"
+
+namespace hybatch::ranking::cuda {
+namespace {
+
+// Everything but fp32 itself runs on tensor cores where they are Hopper's; elsewhere on the fp32 chain, with the same
+// rounded inputs.
+bool UsesHopper(const Matrix& queries, Precision precision, const DeviceTraits& device) {
+  return precision != Precision::kExact && device.capability == 90 && queries.width > 0;
+}
+
+struct Workspace {
+  unsigned long long* norms;
+  SortedThresholds sorted;
+  CandidateTiles tiles;    // one of these two is used
+  HopperWorkspace hopper;
+};
+
+Workspace Carve(const CountAboveTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
+                Carver& carver) {
+  Workspace workspace = {};
+  workspace.norms = carver.Take<unsigned long long>(kNormSlots);
+  workspace.sorted = CarveThresholds(task, num_positives, carver);
+  if (UsesHopper(task.queries, precision, device)) {
+    workspace.hopper = CarveHopper(task, KindOf(task.queries.type, precision), carver);
+  } else {
+    workspace.tiles = CarveCandidateTiles(task, kGenericTile, carver);
+  }
+  return workspace;
+}
+
+}  // namespace
+
+DeviceTraits TraitsOf(int device) {
+  DeviceTraits traits = {device, 0, 0};
+  int major = 0, minor = 0;
+  Check(cudaDeviceGetAttribute(&traits.multiprocessors, cudaDevAttrMultiProcessorCount, device),
+        "counting the device's multiprocessors");
+  Check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "reading the device's compute capability");
+  Check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+        "reading the device's compute capability");
+  traits.capability = 10 * major + minor;
+  return traits;
+}
+
+void PairScores(const PairScoresTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
+                cudaStream_t stream) {
+  if (num_positives == 0) return;
+  const ElementKind kind = KindOf(task.queries.type, precision);
+  if (UsesHopper(task.queries, precision, device)) {
+    HopperPairScores(task, kind, stream);
+  } else {
+    GenericPairScores(task, num_positives, kind, stream);
+  }
+}
+
+size_t CountAboveWorkspace(const CountAboveTask& task, int64_t num_positives, Precision precision,
+                           const DeviceTraits& device) {
+  Carver carver(nullptr);
+  Carve(task, num_positives, precision, device, carver);
+  return carver.used();
+}
+
+void CountAbove(const CountAboveTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
+                void* memory, cudaStream_t stream) {
+  Carver carver(memory);
+  const Workspace workspace = Carve(task, num_positives, precision, device, carver);
+  const ElementKind kind = KindOf(task.queries.type, precision);
+  Check(cudaMemsetAsync(workspace.norms, 0, kNormSlots * sizeof(*workspace.norms), stream), "clearing norms");
+  CheckValues({task.queries.data, kind, task.queries.rows, task.queries.width}, kQueryNorm, workspace.norms,
+              task.status, stream);
+  CheckValues({task.candidates.data, kind, task.candidates.rows, task.candidates.width}, kCandidateNorm,
+              workspace.norms, task.status, stream);
+  CheckOverflow(workspace.norms, task.status, stream);
+  if (num_positives == 0 || task.candidates.rows == 0) return;
+  SortThresholds(task, num_positives, workspace.sorted, stream);
+  if (UsesHopper(task.queries, precision, device)) {
+    HopperCount(task, kind, workspace.hopper, workspace.sorted, device, stream);
+  } else {
+    ArrangeCandidates(task, workspace.tiles, stream);
+    GenericCount(task, kind, workspace.tiles, workspace.sorted, device, stream);
+  }
+  AddBeaten(task, workspace.sorted, stream);
+}
+
+}  // namespace hybatch::ranking::cuda

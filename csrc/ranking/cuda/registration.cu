@@ -1,0 +1,163 @@
+// The dispatcher's way to the CUDA kernels. The schemas are the CPU library's.
+
+#include <dlfcn.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "../tensor_checks.h"
+#include "rank_counts.h"
+#include "runtime.h"
+
+namespace hybatch::ranking {
+namespace {
+
+// Makes a device current, for torch and for this library's own runtime (it is linked statically).
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device) : torch_guard_(device) {
+    cuda::Check(cudaGetDevice(&before_), "asking for the current device");
+    cuda::Check(cudaSetDevice(device), "making the tensors' device current");
+  }
+  ~CurrentDevice() { cudaSetDevice(before_); }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  torch::stable::accelerator::DeviceGuard torch_guard_;
+  int before_ = 0;
+};
+
+// torch's current stream. The function lives in torch's CUDA library, which a machine that only compiles need not
+// have: it is looked up in the copy that this process has loaded.
+cudaStream_t CurrentStream(int device) {
+  using Getter = AOTITorchError (*)(int32_t, void**);
+  static const Getter getter = [] {
+    void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    constexpr char kName[] = "aoti_torch_get_current_cuda_stream";
+    void* symbol = library != nullptr ? dlsym(library, kName) : dlsym(RTLD_DEFAULT, kName);
+    return reinterpret_cast<Getter>(symbol);
+  }();
+  STD_TORCH_CHECK(getter != nullptr, "libtorch_cuda.so is not loaded, or has no aoti_torch_get_current_cuda_stream");
+  void* stream = nullptr;
+  STD_TORCH_CHECK(getter(device, &stream) == 0, "torch could not name the current stream of CUDA device ", device);
+  return static_cast<cudaStream_t>(stream);
+}
+
+// With "+rescore" counts must equal those of fp32; here fp32 itself is what computes them.
+cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
+  for (const char* exact : {"fp32", "tf32+rescore", "bf16+rescore", "fp16+rescore"}) {
+    if (name == exact) return cuda::Precision::kExact;
+  }
+  const bool known = name == "tf32" || name == "bf16" || name == "fp16";
+  STD_TORCH_CHECK(known, "precision must be fp32, tf32, bf16 or fp16, the latter three with or without +rescore, not ",
+                  name);
+  const ElementType wanted = name == "bf16"   ? ElementType::kBFloat16
+                             : name == "fp16" ? ElementType::kFloat16
+                                              : ElementType::kFloat32;
+  STD_TORCH_CHECK(type == wanted, "queries must already have the dtype of precision ", name);
+  return name == "tf32" ? cuda::Precision::kTf32 : cuda::Precision::kStored;
+}
+
+void CheckOnDevice(const Tensor& tensor, const char* name, const Tensor& queries) {
+  STD_TORCH_CHECK(tensor.is_cuda() && tensor.get_device_index() == queries.get_device_index(), name,
+                  " must be on the device of queries");
+}
+
+void CheckSizes(const Matrix& queries, int64_t num_positives) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 1024;
+  STD_TORCH_CHECK(queries.rows < kMost, "queries must stay below 2^31 - 1024 rows");
+  STD_TORCH_CHECK(queries.width < 1 << 28, "queries must stay below 2^28 columns");
+  STD_TORCH_CHECK(num_positives < kMost, "positives must stay below 2^31 - 1024");
+}
+
+Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, const Tensor& offsets,
+                  const std::string& precision, const std::optional<Tensor>& positive_rows) {
+  PairScoresTask task;
+  task.queries = MatrixOf(queries, "queries");
+  task.embeddings = MatrixOf(positive_embeddings, "positive_embeddings");
+  CheckSameKind(task.queries, task.embeddings, "queries", "positive_embeddings");
+  CheckOnDevice(positive_embeddings, "positive_embeddings", queries);
+  const int64_t num_positives = positive_rows.has_value() ? positive_rows->numel() : task.embeddings.rows;
+  CheckSizes(task.queries, num_positives);
+  CheckTensor(offsets, "offsets", ScalarType::Long, {task.queries.rows + 1});
+  CheckOnDevice(offsets, "offsets", queries);
+  task.rows = nullptr;
+  if (positive_rows.has_value()) {
+    CheckTensor(*positive_rows, "positive_rows", ScalarType::Long, {num_positives});
+    CheckOnDevice(*positive_rows, "positive_rows", queries);
+    task.rows = positive_rows->const_data_ptr<int64_t>();
+  }
+  STD_TORCH_CHECK(num_positives == 0 || task.queries.rows > 0, "positives need queries that own them");
+  task.offsets = offsets.const_data_ptr<int64_t>();
+  const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
+  const int device = queries.get_device_index();
+  const CurrentDevice current(device);
+  Tensor scores = torch::stable::new_empty(queries, {num_positives}, ScalarType::Float);
+  task.scores = scores.mutable_data_ptr<float>();
+  cuda::PairScores(task, num_positives, wanted, cuda::TraitsOf(device), CurrentStream(device));
+  return scores;
+}
+
+int32_t* CounterValues(const Tensor& counter, const char* name, int64_t num_positives, int64_t num_groups,
+                       const Tensor& queries) {
+  CheckTensor(counter, name, ScalarType::Int, {num_positives, num_groups});
+  CheckOnDevice(counter, name, queries);
+  return counter.mutable_data_ptr<int32_t>();
+}
+
+void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& tied_after, const Tensor& status,
+                const Tensor& queries, const Tensor& thresholds, const Tensor& positive_index, const Tensor& offsets,
+                const Tensor& candidates, const Tensor& groups, int64_t first_index, const std::string& precision) {
+  CountAboveTask task;
+  task.queries = MatrixOf(queries, "queries");
+  task.candidates = MatrixOf(candidates, "candidates");
+  CheckSameKind(task.queries, task.candidates, "queries", "candidates");
+  const int64_t num_positives = positive_index.numel();
+  CheckSizes(task.queries, num_positives);
+  CheckTensor(positive_index, "positive_index", ScalarType::Long, {num_positives});
+  CheckTensor(thresholds, "thresholds", ScalarType::Float, {num_positives});
+  CheckTensor(offsets, "offsets", ScalarType::Long, {task.queries.rows + 1});
+  CheckTensor(groups, "groups", ScalarType::Int, {task.candidates.rows});
+  CheckTensor(status, "status", ScalarType::Long, {kStatusSlots});
+  STD_TORCH_CHECK(greater.dim() == 2, "greater must have 2 dimensions, not ", greater.dim());
+  STD_TORCH_CHECK(first_index >= 0 && first_index <= std::numeric_limits<int32_t>::max() - task.candidates.rows,
+                  "candidate indices must stay below 2^31; first_index is ", first_index, " with ",
+                  task.candidates.rows, " candidates");
+  STD_TORCH_CHECK(num_positives == 0 || task.queries.rows > 0, "positives need queries that own them");
+  const std::pair<const Tensor&, const char*> others[] = {
+      {status, "status"},   {thresholds, "thresholds"}, {positive_index, "positive_index"},
+      {offsets, "offsets"}, {candidates, "candidates"}, {groups, "groups"}};
+  for (const auto& [tensor, name] : others) CheckOnDevice(tensor, name, queries);
+  task.thresholds = thresholds.const_data_ptr<float>();
+  task.positive_index = positive_index.const_data_ptr<int64_t>();
+  task.offsets = offsets.const_data_ptr<int64_t>();
+  task.groups = groups.const_data_ptr<int32_t>();
+  task.first_index = first_index;
+  task.num_groups = greater.size(1);
+  task.greater = CounterValues(greater, "greater", num_positives, task.num_groups, queries);
+  task.tied_before = CounterValues(tied_before, "tied_before", num_positives, task.num_groups, queries);
+  task.tied_after = CounterValues(tied_after, "tied_after", num_positives, task.num_groups, queries);
+  task.status = status.mutable_data_ptr<int64_t>();
+  const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
+  const int device = queries.get_device_index();
+  const CurrentDevice current(device);
+  const cuda::DeviceTraits traits = cuda::TraitsOf(device);
+  const auto bytes = static_cast<int64_t>(cuda::CountAboveWorkspace(task, num_positives, wanted, traits));
+  // Given back to torch's allocator on return, which hands it on only to work queued later on the same stream.
+  Tensor workspace = torch::stable::new_empty(queries, {bytes}, ScalarType::Byte);
+  cuda::CountAbove(task, num_positives, wanted, traits, workspace.mutable_data_ptr(), CurrentStream(device));
+}
+
+}  // namespace
+}  // namespace hybatch::ranking
+
+STABLE_TORCH_LIBRARY_IMPL(hybatch, CUDA, m) {
+  m.impl("pair_scores", TORCH_BOX(&hybatch::ranking::PairScores));
+  m.impl("count_above_", TORCH_BOX(&hybatch::ranking::CountAbove));
+}

@@ -1,0 +1,181 @@
+// Runs the CPU ranking kernels on many shapes without torch or Python, so that sanitizers see nothing else, and
+// compares them with a count done the plain way.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "ranking/cpu/rank_counts.h"
+
+namespace {
+
+using namespace hybatch::ranking;  // NOLINT: a test of that namespace
+
+struct Shape {
+  int64_t queries;
+  int64_t candidates;
+  int64_t width;
+  int64_t groups;
+  int64_t most_positives;
+  bool sorted;
+};
+
+struct Problem {
+  std::vector<float> queries;
+  std::vector<float> candidates;
+  std::vector<int32_t> groups;
+  std::vector<int64_t> positives;
+  std::vector<int64_t> offsets;
+};
+
+struct Counts {
+  std::vector<float> thresholds;
+  std::vector<int32_t> greater, before, after;
+  std::vector<int64_t> status;
+  bool operator==(const Counts&) const = default;
+};
+
+// A few thirds cut off to bfloat16: ties are frequent, sums still round.
+float Third(std::mt19937& random) {
+  const float value = static_cast<float>(std::uniform_int_distribution<int>(-3, 3)(random)) / 3.0f;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xffff0000u);
+}
+
+std::vector<uint16_t> InBFloat16(const std::vector<float>& values) {
+  std::vector<uint16_t> narrow;
+  for (const float value : values) narrow.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+  return narrow;
+}
+
+Problem MakeProblem(const Shape& shape, std::mt19937& random) {
+  Problem problem;
+  for (int64_t i = 0; i < shape.queries * shape.width; ++i) problem.queries.push_back(Third(random));
+  for (int64_t i = 0; i < shape.candidates * shape.width; ++i) problem.candidates.push_back(Third(random));
+  for (int64_t i = 0; i < shape.candidates; ++i) {
+    const int64_t place = shape.sorted ? i * (shape.groups + 2) / shape.candidates : random() % (shape.groups + 2);
+    problem.groups.push_back(static_cast<int32_t>(place - 1));  // -1 and `groups` are outside
+  }
+  problem.offsets.push_back(0);
+  for (int64_t q = 0; q < shape.queries; ++q) {
+    const int64_t count = shape.candidates == 0 ? 0 : random() % (shape.most_positives + 1);
+    for (int64_t p = 0; p < count; ++p) problem.positives.push_back(random() % shape.candidates);
+    problem.offsets.push_back(static_cast<int64_t>(problem.positives.size()));
+  }
+  return problem;
+}
+
+cpu::Parallel Threads(int workers) {
+  return {workers, [workers](const std::function<void(int)>& body) {
+            std::vector<std::thread> threads;
+            for (int worker = 0; worker < workers; ++worker) threads.emplace_back(body, worker);
+            for (std::thread& thread : threads) thread.join();
+          }};
+}
+
+Counts Run(const Shape& shape, const Problem& problem, ElementType type, cpu::InstructionSet instruction_set,
+           int workers) {
+  const int64_t positives = static_cast<int64_t>(problem.positives.size());
+  Counts counts;
+  counts.thresholds.resize(positives);
+  for (std::vector<int32_t>* table : {&counts.greater, &counts.before, &counts.after}) {
+    table->resize(positives * shape.groups);
+  }
+  counts.status.resize(kStatusSlots);
+  const std::vector<uint16_t> narrow_queries = InBFloat16(problem.queries);
+  const std::vector<uint16_t> narrow_candidates = InBFloat16(problem.candidates);
+  Matrix queries = {problem.queries.data(), type, shape.queries, shape.width};
+  Matrix candidates = {problem.candidates.data(), type, shape.candidates, shape.width};
+  if (type == ElementType::kBFloat16) {
+    queries.data = narrow_queries.data();
+    candidates.data = narrow_candidates.data();
+  }
+  const PairScoresTask pairs = {queries, candidates, problem.positives.data(), problem.offsets.data(),
+                                counts.thresholds.data()};
+  cpu::PairScores(pairs, instruction_set, Threads(workers));
+  const CountAboveTask task = {queries,
+                               candidates,
+                               counts.thresholds.data(),
+                               problem.positives.data(),
+                               problem.offsets.data(),
+                               problem.groups.data(),
+                               /*first_index=*/0,
+                               shape.groups,
+                               counts.greater.data(),
+                               counts.before.data(),
+                               counts.after.data(),
+                               counts.status.data()};
+  cpu::CountAbove(task, instruction_set, Threads(workers));
+  return counts;
+}
+
+float Score(const Shape& shape, const Problem& problem, int64_t query, int64_t candidate) {
+  float chain = 0.0f;
+  for (int64_t h = 0; h < shape.width; ++h) {
+    chain = std::fma(problem.queries[query * shape.width + h], problem.candidates[candidate * shape.width + h], chain);
+  }
+  return chain;
+}
+
+Counts CountPlainly(const Shape& shape, const Problem& problem) {
+  const int64_t positives = static_cast<int64_t>(problem.positives.size());
+  Counts counts;
+  counts.greater.resize(positives * shape.groups);
+  counts.before = counts.after = counts.greater;
+  counts.status = {positives, 0, 0, 0};
+  for (int64_t q = 0; q < shape.queries; ++q) {
+    for (int64_t p = problem.offsets[q]; p < problem.offsets[q + 1]; ++p) {
+      const int64_t own = problem.positives[p];
+      const float threshold = Score(shape, problem, q, own);
+      counts.thresholds.push_back(threshold);
+      for (int64_t candidate = 0; candidate < shape.candidates; ++candidate) {
+        const int32_t group = problem.groups[candidate];
+        if (candidate == own || group < 0 || group >= shape.groups) continue;
+        const float score = Score(shape, problem, q, candidate);
+        const int64_t place = p * shape.groups + group;
+        counts.greater[place] += score > threshold;
+        counts.before[place] += score == threshold && candidate < own;
+        counts.after[place] += score == threshold && candidate > own;
+      }
+    }
+  }
+  return counts;
+}
+
+bool Check(const Shape& shape, std::mt19937& random) {
+  const Problem problem = MakeProblem(shape, random);
+  const Counts expected = CountPlainly(shape, problem);
+  for (const cpu::InstructionSet instruction_set : cpu::SupportedInstructionSets()) {
+    for (const ElementType type : {ElementType::kFloat32, ElementType::kBFloat16}) {
+      const int workers = type == ElementType::kFloat32 ? 3 : 1;
+      if (Run(shape, problem, type, instruction_set, workers) == expected) continue;
+      std::printf("wrong counts: %s, %d workers, %lld x %lld x %lld\n", cpu::Name(instruction_set), workers,
+                  static_cast<long long>(shape.queries), static_cast<long long>(shape.candidates),
+                  static_cast<long long>(shape.width));
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 random(1);
+  std::vector<Shape> shapes = {{0, 0, 0, 0, 0, true},    {0, 50, 4, 2, 0, true},  {50, 0, 4, 2, 0, true},
+                               {30, 40, 0, 2, 3, true},  {14, 32, 1, 1, 1, true}, {15, 33, 65, 0, 2, false},
+                               {20, 600, 900, 2, 5, true}, {9, 3000, 20, 3, 300, false}};
+  const auto below = [&random](int64_t limit) { return std::uniform_int_distribution<int64_t>(0, limit - 1)(random); };
+  for (int i = 0; i < 40; ++i) {
+    shapes.push_back({below(60), below(200), below(150), below(5), below(20), below(2) == 0});
+  }
+  for (const Shape& shape : shapes) {
+    if (!Check(shape, random)) return 1;
+  }
+  std::printf("%zu shapes: every instruction set counts as expected\n", shapes.size());
+  return 0;
+}
