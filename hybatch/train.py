@@ -23,26 +23,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and return the exit code.
 
     Returns:
-        0 done, 2 bad input or a full disk, 128 + n stopped by signal n with a checkpoint written.
+        0 done, 2 bad input, a full disk or a folder that cannot be written, 130 interrupted before the first step,
+        128 + n stopped by signal n with a checkpoint written.
     """
     try:
+        from hybatch.paths import expand_path
         from hybatch.training.config import load_run_config
         from hybatch.training.launch import build_accelerator
         from hybatch.training.loop import train
         from hybatch.training.processes import leave_group
-        from hybatch.training.run_folder import expand
 
         config = load_run_config(argv)
-        accelerator = build_accelerator(config.training, expand(config.output_dir, "output_dir"))
+        accelerator = build_accelerator(config.training, expand_path(config.output_dir, "output_dir"))
         exit_code = train(config, accelerator)
         leave_group()
         return exit_code
     except UserError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return _fail(f"{error.strerror}: {error.filename or 'a file of the run'}; finished checkpoints are intact")
         raise
+    except KeyboardInterrupt:
+        print("interrupted: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)
+        return 130
 
 
 def _fail(message: str) -> int:

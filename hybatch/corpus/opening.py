@@ -27,6 +27,7 @@ from hybatch.corpus.parallel import ParallelCorpus
 from hybatch.corpus.rows import RowSource
 from hybatch.corpus.squad import SquadSource
 from hybatch.errors import UserError
+from hybatch.paths import expand_path
 
 _EMBEDDED = "embedded"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,7 +48,7 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
         UserError: the source is missing or bad (the message names file and line), a variable of the path is not set,
             or the cache cannot be written.
     """
-    path = expand_path(config.path)
+    path = expand_path(config.path, "corpora: path")
     kind = _resolve_format(config, path)
     root = cache_dir or Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
     last_part = Path(path.replace("{language}", "")).name or kind
@@ -56,18 +57,6 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
     if not directory.is_dir():
         _index_once(config, kind, path, directory, progress=progress)
     return ParallelCorpus(directory, name=config.name or last_part)
-
-
-def expand_path(path: str) -> str:
-    """`path` with `~` and environment variables expanded.
-
-    Raises:
-        UserError: a variable is not set.
-    """
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    if missing := re.search(r"\$(\w+|\{\w+\})", expanded):
-        raise UserError(f"path {path!r}: the environment variable {missing.group(0)} is not set")
-    return expanded.rstrip("/") or expanded
 
 
 def _resolve_format(config: CorpusConfig, path: str) -> str:
