@@ -6,6 +6,7 @@ import datetime
 import multiprocessing
 import os
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,9 @@ def _worker(function: Callable[..., Any], rank: int, world_size: int, folder: st
             timeout=datetime.timedelta(seconds=120),
         )
         torch.save(function(*args), f"{folder}/result-{rank}.pt")
+        # Destroying a gloo group holds Python's lock while gloo's threads may still wait for it: leave it free first.
+        dist.barrier()
+        time.sleep(0.1)
         dist.destroy_process_group()
     except BaseException:
         Path(folder, f"error-{rank}.txt").write_text(traceback.format_exc(), encoding="utf-8")
