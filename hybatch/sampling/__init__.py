@@ -1,6 +1,6 @@
 """Which global batch comes at step s."""
 
-from hybatch.sampling.cells import Cell, ExcludedCell
+from hybatch.sampling.cells import Cell, ExcludedCell, NoCellError
 from hybatch.sampling.config import AlphaSchedule, BatchKind, SamplingConfig
 from hybatch.sampling.sampler import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.sampling.summary import CellSummary, SamplingSummary, summarise, summary_tables
@@ -14,6 +14,7 @@ __all__ = [
     "CellSummary",
     "ExcludedCell",
     "GlobalBatch",
+    "NoCellError",
     "SamplingConfig",
     "SamplingSummary",
     "summarise",

@@ -54,6 +54,18 @@ class ExcludedCell:
         return f"{self.dataset}, {name}: {self.reason}"
 
 
+class NoCellError(UserError):
+    """No data set can fill a batch of a kind that is asked for.
+
+    Attributes:
+        excluded: the cells of every kind that were too small, and why.
+    """
+
+    def __init__(self, message: str, excluded: Sequence[ExcludedCell]) -> None:
+        super().__init__(message)
+        self.excluded = tuple(excluded)
+
+
 @dataclass(frozen=True)
 class CellTable:
     """All cells of a run.
@@ -78,7 +90,7 @@ def find_cells(
     """Find the cells of every kind and data set, and those too small for a batch.
 
     Raises:
-        UserError: a kind has no cell; the message lists every excluded cell and how to mend it.
+        NoCellError: a kind has no cell; the message lists every excluded cell and how to mend it.
     """
     table = CellTable()
     for dataset, corpus in enumerate(corpora):
@@ -90,7 +102,7 @@ def find_cells(
         _count_ids(table, table.cells[first:], corpus, progress=progress)
     for kind in kinds:
         if not any(cell.kind == kind for cell in table.cells):
-            raise UserError(_nothing_left(kind, table.excluded, config))
+            raise NoCellError(_nothing_left(kind, table.excluded, config), table.excluded)
     return table
 
 
@@ -183,7 +195,7 @@ def _count_ids(table: CellTable, cells: list[Cell], corpus: ParallelCorpus, *, p
 def _nothing_left(kind: BatchKind, excluded: list[ExcludedCell], config: SamplingConfig) -> str:
     lines = "\n".join(f"  {cell}" for cell in excluded)
     return (
-        f"sampling.kind is {config.kind}, but no data set can fill a {kind} batch of "
+        f"sampling.kind is {config.kind}, but no data set can fill an {kind} batch of "
         f"sampling.batch_size {config.batch_size}:\n{lines}\n"
         "Lower sampling.batch_size, add data or languages, or choose another sampling.kind."
     )

@@ -28,7 +28,7 @@ from hybatch.training.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.strategy import ReplicatedStrategy, check_strategy
 from hybatch.training.texts import some_texts
-from hybatch.training.validation import LossValidation, MapValidation, build_validation, validation_sampler
+from hybatch.training.validation import Validation, build_validation, check_languages, validation_samplers
 
 Say = Callable[[str], None]
 
@@ -45,7 +45,7 @@ class RunParts:
     sampler: BatchSampler
     loader: BatchLoader
     engine: StepEngine
-    validation: LossValidation | MapValidation | None
+    validation: Validation | None
     fingerprints: dict[str, str]
 
 
@@ -146,7 +146,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         seed=config.seed,
     )
     validation = build_validation(config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device)
-    for line in getattr(validation, "left_out", []):
+    for line in validation.left_out if validation is not None else []:
         say(line)
     return RunParts(
         encoder=encoder,
@@ -242,14 +242,9 @@ def _build_engine(config: RunConfig, strategy: ReplicatedStrategy, loss: Contras
 
 
 def _check_validation(config: RunConfig, corpora: OpenCorpora) -> None:
-    """Fail before the encoder is built if the held-out data can fill no batch."""
-    if not corpora.validation or config.validation.metric == "map":
+    """Fail before the encoder is built if the held-out data cannot be measured on as the options say."""
+    if not corpora.validation:
         return
-    problems = []
-    for kind in ("x-x-mono", "x-y"):
-        try:
-            validation_sampler(config, corpora.validation, kind)
-        except UserError as error:
-            problems.append(str(error))
-    if len(problems) == 2:
-        raise UserError("validation.corpora can fill no batch:\n" + "\n".join(problems))
+    check_languages(config, corpora.validation)
+    if config.validation.metric == "loss":
+        validation_samplers(config, corpora.validation)

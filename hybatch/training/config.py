@@ -118,6 +118,8 @@ class ValidationConfig:
         for name in ("every_steps", "patience", "batch_size", "batches", "examples"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
+        if self.languages is not None and not self.languages:
+            raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
         if not self.corpora and (self.metric == "map" or self.patience is not None):
             option = "metric map" if self.metric == "map" else "patience"
             raise UserError(f"validation.{option} needs held-out data: name some in validation.corpora")

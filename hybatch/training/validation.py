@@ -14,7 +14,7 @@ from hybatch.evaluation import evaluate_encoder, parallel_task
 from hybatch.losses import ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder
-from hybatch.sampling import BatchSampler, SamplingConfig
+from hybatch.sampling import BatchKind, BatchSampler, NoCellError, SamplingConfig
 from hybatch.training.batches import BatchLoader, LocalBatch, Tokenize, cost_of_a_chunk
 from hybatch.training.caching import loss_of_embeddings
 from hybatch.training.config import RunConfig
@@ -23,13 +23,15 @@ from hybatch.training.strategy import Strategy
 
 # The validation batches are the same for every seed of training, so that runs can be compared.
 _SEED = 20240819
-_KINDS = ("x-x-mono", "x-y")
+_KINDS: tuple[BatchKind, ...] = ("x-x-mono", "x-y")
 
 
 class Validation(Protocol):
     """Something to measure. Collective: all processes measure together and get the same figures."""
 
     larger_is_better: bool
+    left_out: list[str]
+    """Lines on what cannot be measured on these data."""
 
     def measure(self) -> dict[str, float]:
         """Named figures; "selection" is the one that decides which encoder is best."""
@@ -57,13 +59,8 @@ class LossValidation:
         self._loss = loss
         self._device = device
         self._batches: list[LocalBatch] = []
-        self.left_out: list[str] = []
-        for kind in _KINDS:
-            try:
-                sampler = validation_sampler(config, corpora, kind)
-            except UserError as error:
-                self.left_out.append(f"validation has no {kind} batches: {error}")
-                continue
+        samplers, self.left_out = validation_samplers(config, corpora)
+        for sampler in samplers:
             loader = BatchLoader(
                 sampler=sampler,
                 tokenize=tokenize,
@@ -73,8 +70,6 @@ class LossValidation:
                 chunk_cost=cost_of_a_chunk(strategy.encoder),
             )
             self._batches += [loader.load(step) for step in range(config.validation.batches)]
-        if not self._batches:
-            raise UserError("validation.corpora can fill no batch:\n" + "\n".join(self.left_out))
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -93,31 +88,73 @@ class LossValidation:
         return {"selection": sum(means) / len(means), **figures}
 
 
-def validation_sampler(config: RunConfig, corpora: Sequence[ParallelCorpus], kind: str) -> BatchSampler:
-    """The fixed batches of one kind.
+def validation_samplers(config: RunConfig, corpora: Sequence[ParallelCorpus]) -> tuple[list[BatchSampler], list[str]]:
+    """The fixed batches of each kind that the corpora can fill, and a line on each kind that they cannot.
 
     Raises:
-        UserError: the corpora cannot fill a batch of this kind.
+        UserError: no kind can be filled.
     """
     validation = config.validation
-    sampling = SamplingConfig(
-        kind=kind,  # type: ignore[arg-type]
-        batch_size=validation.batch_size or config.sampling.batch_size,
-        languages=validation.languages,
-    )
-    return BatchSampler(corpora, sampling, seed=_SEED, total_steps=validation.batches, progress=False)
+    samplers, left_out = [], []
+    for kind in _KINDS:
+        sampling = SamplingConfig(
+            kind=kind, batch_size=validation.batch_size or config.sampling.batch_size, languages=validation.languages
+        )
+        try:
+            samplers.append(BatchSampler(corpora, sampling, seed=_SEED, total_steps=validation.batches, progress=False))
+        except NoCellError as error:
+            left_out.append(f"validation has no {kind} batches: {'; '.join(map(str, error.excluded))}")
+    if not samplers:
+        size = (
+            f"sampling.batch_size {config.sampling.batch_size} (validation.batch_size is not given)"
+            if validation.batch_size is None
+            else f"validation.batch_size {validation.batch_size}"
+        )
+        raise UserError(
+            f"validation.corpora can fill no batch of {size}:\n  "
+            + "\n  ".join(left_out)
+            + "\nset validation.batch_size lower, or add held-out data or languages"
+        )
+    return samplers, left_out
+
+
+def check_languages(config: RunConfig, corpora: Sequence[ParallelCorpus]) -> None:
+    """Check validation.languages against the held-out corpora.
+
+    Raises:
+        UserError: no corpus has one of them, or mAP is asked for and a corpus has none of them.
+    """
+    existing = {code for corpus in corpora for code in corpus.languages}
+    if unknown := sorted(set(config.validation.languages or ()) - existing):
+        raise UserError(
+            f"validation.languages names {', '.join(unknown)}, which no corpus of validation.corpora has; "
+            f"there are {', '.join(sorted(existing))}"
+        )
+    for corpus in corpora:
+        if config.validation.metric == "map" and not measured_languages(config, corpus):
+            raise UserError(
+                f"validation.languages has none of the languages of {corpus.name} ({', '.join(corpus.languages)}): "
+                "add one, or take the corpus out of validation.corpora"
+            )
+
+
+def measured_languages(config: RunConfig, corpus: ParallelCorpus) -> list[str]:
+    """Those of a corpus's languages that are measured."""
+    wanted = config.validation.languages
+    return [code for code in corpus.languages if wanted is None or code in wanted]
 
 
 class MapValidation:
     """mAP and rank distance in every language setting, averaged over the held-out corpora."""
 
     larger_is_better = True
+    left_out: list[str] = []  # noqa: RUF012 (read only)
 
     def __init__(self, config: RunConfig, corpora: Sequence[ParallelCorpus], encoder: Encoder) -> None:
         self._encoder = encoder
         self._batch_size = config.validation.batch_size or 128
         self._tasks = [
-            parallel_task(corpus, config.validation.languages, config.validation.examples) for corpus in corpora
+            parallel_task(corpus, measured_languages(config, corpus), config.validation.examples) for corpus in corpora
         ]
 
     def measure(self) -> dict[str, float]:
@@ -140,7 +177,7 @@ def build_validation(
     loss: ContrastiveLoss,
     tokenize: Tokenize,
     device: torch.device,
-) -> LossValidation | MapValidation | None:
+) -> Validation | None:
     """What the configuration asks for; None without held-out data."""
     if not corpora:
         return None

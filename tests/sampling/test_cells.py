@@ -55,7 +55,7 @@ def test_a_kind_without_any_cell_is_refused_and_not_replaced_by_the_other() -> N
     with pytest.raises(UserError) as caught:
         sampler_of(full_corpus(400, ("en",), name="faq"), few_thai(), kind="hybrid", batch_size=301)
     message = str(caught.value)
-    assert "sampling.kind is hybrid, but no data set can fill a x-y batch of sampling.batch_size 301" in message
+    assert "sampling.kind is hybrid, but no data set can fill an x-y batch of sampling.batch_size 301" in message
     assert "faq, x-y: en is the only one" in message
     assert "sentences, x-y: 300 usable examples are fewer than a batch of 301" in message
     assert "sentences, x-x-mono th" in message
