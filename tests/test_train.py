@@ -146,6 +146,9 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(tm
         (["--validation.languages", "[]"], ["validation.languages"]),
         (["--validation.languages", "[xx]", "--validation.metric", "map"], ["validation.languages names xx"]),
         (["--model.backbone", "/nowhere"], ["model.backbone"]),
+        # The model is checked before the data, which may take an hour to index.
+        (["--corpora", "[{path: /nowhere}]", "--model.fresh.architecture", "xlm-robert"], ["model.fresh", "roberta"]),
+        (["--corpora", "[{path: /nowhere}]", "--model.fresh", "null", "--model.backbone", "/no/model"], ["/no/model"]),
         (["--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
     ],
 )

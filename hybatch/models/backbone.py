@@ -117,6 +117,24 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def fresh_config(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int) -> PretrainedConfig:
+    """The architecture's own configuration with our settings.
+
+    Raises:
+        UserError: the architecture is unknown or refuses the settings.
+    """
+    if fresh.architecture not in CONFIG_MAPPING:
+        hint = _near(fresh.architecture, CONFIG_MAPPING)
+        raise UserError(f"model.fresh.architecture {fresh.architecture!r} is unknown to transformers{hint}")
+    with quiet_transformers():
+        try:
+            return AutoConfig.for_model(
+                fresh.architecture, **_settings(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
+            )
+        except _BUILD_ERRORS as error:
+            raise _cannot_be_built(fresh, error) from error
+
+
 def fresh_backbone(
     fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int, attn_implementation: str | None
 ) -> PreTrainedModel:
@@ -125,21 +143,17 @@ def fresh_backbone(
     Raises:
         UserError: the architecture is unknown or cannot be built with these settings.
     """
-    if fresh.architecture not in CONFIG_MAPPING:
-        hint = _near(fresh.architecture, CONFIG_MAPPING)
-        raise UserError(f"model.fresh.architecture {fresh.architecture!r} is unknown to transformers{hint}")
+    config = fresh_config(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with quiet_transformers():
         try:
-            config = AutoConfig.for_model(
-                fresh.architecture, **_settings(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
-            )
-            backbone = _auto_class(config).from_config(config, dtype=torch.float32, **attention)
+            return _auto_class(config).from_config(config, dtype=torch.float32, **attention)
         except _BUILD_ERRORS as error:
-            raise UserError(
-                f"model.fresh: {fresh.architecture!r} cannot be built with these settings: {_first_line(error)}"
-            ) from error
-    return backbone
+            raise _cannot_be_built(fresh, error) from error
+
+
+def _cannot_be_built(fresh: FreshBackboneConfig, error: BaseException) -> UserError:
+    return UserError(f"model.fresh: {fresh.architecture!r} cannot be built with these settings: {_first_line(error)}")
 
 
 def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int) -> dict[str, Any]:
@@ -151,6 +165,8 @@ def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions
         "hidden_size": fresh.width,
         "num_hidden_layers": fresh.layers,
         "num_attention_heads": heads,
+        # XLNet keeps it apart from the width that it must follow.
+        "d_head": fresh.width // heads,
         # Two more than asked for: XLM-R and its kin count positions from the padding id + 1.
         "max_position_embeddings": max_positions + PAD_ID + 1,
         "bos_token_id": 0,

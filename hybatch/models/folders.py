@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from hybatch.errors import UserError
+from hybatch.paths import expand_path
 
 _WEIGHTS = (
     "model.safetensors",
@@ -34,7 +35,7 @@ def locate(path_or_hub_id: str) -> Path:
     Raises:
         UserError: there is no such folder, and the hub knows no such model or cannot be reached.
     """
-    folder = Path(path_or_hub_id).expanduser()
+    folder = Path(expand_path(path_or_hub_id, "model"))
     if folder.is_dir():
         return folder
     if folder.exists():

@@ -13,7 +13,14 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import fresh_backbone, max_positions, read_backbone, read_tokenizer, unused_parameters
+from hybatch.models.backbone import (
+    fresh_backbone,
+    fresh_config,
+    max_positions,
+    read_backbone,
+    read_tokenizer,
+    unused_parameters,
+)
 from hybatch.models.config import EncoderConfig, Role
 from hybatch.models.folders import check_holds_model, locate
 from hybatch.models.head import Dense
@@ -32,6 +39,21 @@ class Parts(NamedTuple):
     backbone: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     head: list[Dense]
+
+
+def check_backbone(config: EncoderConfig) -> None:
+    """Check, before a corpus is read, that the backbone is there, or that a fresh one can be configured.
+
+    A model of the hub is fetched.
+
+    Raises:
+        UserError: the folder or hub model is missing or holds no model, or the architecture refuses the settings.
+    """
+    if config.fresh is None:
+        assert config.backbone is not None
+        check_holds_model(read_layout(locate(config.backbone)).backbone_folder)
+    else:
+        fresh_config(config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config))
 
 
 def pretrained_parts(config: EncoderConfig) -> Parts:
@@ -151,17 +173,21 @@ def fresh_parts(config: EncoderConfig, texts: Iterable[str]) -> Parts:
     if config.head == "pooler":
         raise UserError("model.head 'pooler' needs a pretrained BERT; use 'dense' with model.fresh")
     tokenizer = train_tokenizer(config.fresh, texts)
-    longest = max(config.query_max_length, config.passage_max_length)
     backbone = fresh_backbone(
         config.fresh,
         vocabulary_size=len(tokenizer),
-        max_positions=config.fresh.max_positions or longest,
+        max_positions=_fresh_positions(config),
         attn_implementation=config.attn_implementation,
     )
     check_positions(config, backbone)
     head = [_new_dense(config, backbone)] if config.head == "dense" else []
     settled = replace(config, pooling=config.pooling or "mean", head=config.head or "none")
     return Parts(settled, backbone, tokenizer, head)
+
+
+def _fresh_positions(config: EncoderConfig) -> int:
+    assert config.fresh is not None
+    return config.fresh.max_positions or max(config.query_max_length, config.passage_max_length)
 
 
 def seeded_parts(config: EncoderConfig, *, seed: int, texts: Iterable[str] | None) -> Parts:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from hybatch.errors import UserError
 from hybatch.losses.gather import rank, world_size
+from hybatch.models.parts import check_backbone
 from hybatch.training.assembly import RunParts, assemble, check_config_for_processes
 from hybatch.training.batches import LocalBatch, describe
 from hybatch.training.checkpoint import Checkpoint, save_encoder, surroundings
@@ -18,7 +19,7 @@ from hybatch.training.config import RunConfig
 from hybatch.training.engine import StepResult
 from hybatch.training.metrics import Reporter
 from hybatch.training.prefetch import Prefetcher
-from hybatch.training.processes import decide, sum_over_processes
+from hybatch.training.processes import decide, main_first, sum_over_processes
 from hybatch.training.run_folder import RunFolder, open_run_folder, resume_from
 from hybatch.training.stopping import BestSoFar, StopRequest
 
@@ -38,6 +39,7 @@ def train(config: RunConfig, accelerator: Accelerator) -> int:
     if decide(lambda: folder.is_finished):
         accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
         return 0
+    main_first(lambda: check_backbone(config.model))
     parts = assemble(config, folder, accelerator, accelerator.print)
     return TrainingLoop(config, folder, parts, accelerator).run()
 

@@ -18,6 +18,7 @@ from hybatch.models.backbone import read_tokenizer
 from hybatch.models.config import check_config
 from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
+from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.paths import expand_path
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     if options.steps < 1 or options.samples < 0:
         raise UserError(f"--steps {options.steps} --samples {options.samples}: must be at least 1 and 0")
     check_config(config.model)
+    check_backbone(config.model)
     console = Console(width=None if sys.stdout.isatty() else 160)
     corpora = open_corpora(config, progress=True)
     sampler = build_sampler(config, corpora, progress=True)

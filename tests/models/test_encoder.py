@@ -221,6 +221,11 @@ def test_options_that_cannot_work_are_named(config, message) -> None:
         build_encoder(config, seed=0, texts=TEXTS)
 
 
+def test_an_xlnet_narrower_than_its_usual_head_can_be_made() -> None:
+    encoder = build_encoder(EncoderConfig(fresh=_fresh(architecture="xlnet", width=24, heads=2)), seed=0, texts=TEXTS)
+    assert encoder.embedding_size == 24
+
+
 def test_a_fresh_backbone_needs_texts() -> None:
     with pytest.raises(UserError, match="needs texts"):
         build_encoder(EncoderConfig(fresh=_fresh()), seed=0)
