@@ -3,7 +3,7 @@
 from hybatch.sampling.cells import Cell, ExcludedCell, NoCellError
 from hybatch.sampling.config import AlphaSchedule, BatchKind, SamplingConfig
 from hybatch.sampling.sampler import BatchSampler, BatchTexts, GlobalBatch
-from hybatch.sampling.summary import CellSummary, SamplingSummary, summarise, summary_tables
+from hybatch.sampling.summary import CellSummary, SamplingSummary, left_out, summarise, summary_tables
 
 __all__ = [
     "AlphaSchedule",
@@ -17,6 +17,7 @@ __all__ = [
     "NoCellError",
     "SamplingConfig",
     "SamplingSummary",
+    "left_out",
     "summarise",
     "summary_tables",
 ]

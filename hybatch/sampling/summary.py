@@ -146,6 +146,24 @@ def _summarise_cell(sampler: BatchSampler, cell: Cell, planned_steps: int) -> Ce
     )
 
 
+def left_out(sampler: BatchSampler) -> list[str]:
+    """What the run cannot use, a line each: cells too small for a batch; examples without the languages for x-y or x-x.
+
+    Of batches in one language only the excluded cells are named: that an example lacks a language is no loss there.
+    """
+    lines = [f"excluded: {cell}" for cell in sampler.excluded]
+    needs = {"x-y": "a question and a passage in two different languages", "x-x": "both in one language"}
+    for cell in sampler.cells:
+        corpus = sampler.corpora[cell.dataset]
+        unusable = corpus.num_examples - len(cell.usable)
+        if unusable and cell.kind in needs:
+            lines.append(
+                f"excluded: {corpus.name}, {cell.kind}: {unusable:,} of {corpus.num_examples:,} examples, which do not "
+                f"have {needs[cell.kind]} trained on"
+            )
+    return lines
+
+
 def summary_tables(summary: SamplingSummary) -> list[Table]:
     """The summary as tables for a terminal: cells, excluded cells (if any), languages, language pairs."""
     tables = [_cell_table(summary)]

@@ -16,7 +16,7 @@ from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
 from hybatch.models.tokenization import tokenize
-from hybatch.sampling import BatchSampler
+from hybatch.sampling import BatchSampler, left_out
 from hybatch.training.batches import BatchLoader, Features, Tokenize, cost_of_a_chunk
 from hybatch.training.checkpoint import save_encoder
 from hybatch.training.config import RunConfig
@@ -127,8 +127,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     """
     corpora = open_corpora(config, progress=True)
     sampler = build_sampler(config, corpora, progress=True)
-    for cell in sampler.excluded:
-        say(f"excluded: {cell}")
+    for line in left_out(sampler):
+        say(line)
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from hybatch.sampling import BatchSampler, summarise, summary_tables
-from tests.sampling.corpora import few_thai, full_corpus, ragged_corpus, sampler_of
+from hybatch.sampling import BatchSampler, left_out, summarise, summary_tables
+from tests.sampling.corpora import FakeCorpus, few_thai, fresh_folder, full_corpus, ragged_corpus, sampler_of
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,14 @@ def test_without_drawn_batches_there_are_no_shares_to_show(sampler: BatchSampler
     text = printed(sampler, 0)
     assert "50 steps of 80 examples" in text
     assert "Languages over" not in text
+
+
+def test_what_cannot_be_used_is_said_a_line_each() -> None:
+    masks = [0b01, 0b10, 0b11, 0b11] * 40
+    corpus = FakeCorpus(fresh_folder(), languages=("de", "en"), question_mask=masks, passage_mask=masks)
+    (line,) = left_out(sampler_of(corpus, kind="x-y", batch_size=20))
+    assert "80 of 160 examples, which do not have a question and a passage in two different languages" in line
+    assert left_out(sampler_of(corpus, kind="x-x-mono", batch_size=20)) == []
+    thai = left_out(sampler_of(few_thai(), kind="x-x-mono", batch_size=100))
+    assert len(thai) == 1
+    assert "x-x-mono th" in thai[0]
