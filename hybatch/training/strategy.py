@@ -6,6 +6,7 @@ FSDP) becomes another class here and another name in `choose_strategy`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -19,6 +20,13 @@ from hybatch.errors import UserError
 from hybatch.losses.gather import world_size
 from hybatch.training.batches import Features, TextChunk
 from hybatch.training.checkpoint import save_tensors
+
+# torch 2.13 renamed the option and deprecates the name that 2.11 knows.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 class Strategy(Protocol):
@@ -81,7 +89,8 @@ class ReplicatedStrategy:
         self._plain = _ChunkEncoder(encoder, autocast_dtype)
         self._module: nn.Module = self._plain
         if world_size() > 1:
-            self._module = DistributedDataParallel(self._plain, broadcast_buffers=False, gradient_as_bucket_view=True)
+            options: dict[str, Any] = {_SYNC_BUFFERS: False}
+            self._module = DistributedDataParallel(self._plain, gradient_as_bucket_view=True, **options)
 
     def encode(self, chunks: Sequence[TextChunk]) -> Tensor:
         return self._module([chunk.features for chunk in chunks], [chunk.seed for chunk in chunks])
