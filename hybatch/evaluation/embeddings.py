@@ -18,6 +18,8 @@ from hybatch.evaluation.tasks.task import RetrievalTask
 Part = Literal["queries", "candidates"]
 PARTS: tuple[Part, ...] = ("queries", "candidates")
 Similarity = Literal["cosine", "dot"]
+Rows = slice | np.ndarray
+EVERY_ROW = slice(None)
 
 # Half precision keeps unit vectors within 5e-4 of length 1; such rows are used as they are, so that embeddings that
 # were saved score exactly like those they were saved from.
@@ -30,8 +32,11 @@ class TaskEmbeddings(Protocol):
 
     similarity: Similarity
 
-    def embeddings(self, part: Part, language: str) -> np.ndarray:
-        """float32 [rows, H], rows in the order of the task's texts; their inner products are the scores."""
+    def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
+        """float32 [rows, H], rows in the order of the task's texts; their inner products are the scores.
+
+        `rows` picks some of them; a row has the same bits whichever others are asked for with it.
+        """
 
 
 class StoredEmbeddings:
@@ -73,12 +78,13 @@ class StoredEmbeddings:
                     "all files must come from one encoder"
                 )
 
-    def embeddings(self, part: Part, language: str) -> np.ndarray:
+    def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
         """float32 [rows, H]; scaled to unit length where the similarity is the cosine."""
-        array = self._arrays[part, language]
+        array = self._arrays[part, language][rows]
         result = np.empty(array.shape, dtype=np.float32)
         for start in range(0, len(array), _BLOCK):
-            block = array[start : start + _BLOCK]
+            # Numpy sums along a row in an order that depends on the layout of the array.
+            block = np.ascontiguousarray(array[start : start + _BLOCK])
             result[start : start + _BLOCK] = unit_rows(block) if self.similarity == "cosine" else block
         return result
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from hybatch.errors import UserError
-from hybatch.evaluation.embeddings import Part, Similarity
+from hybatch.evaluation.embeddings import EVERY_ROW, Part, Rows, Similarity
 from hybatch.evaluation.processes import rank, world_size
 from hybatch.evaluation.tasks.task import RetrievalTask
 from hybatch.models import Encoder
@@ -46,9 +46,9 @@ class EncodedTask:
         """Texts that were encoded."""
         return sum(map(len, self._rows.values()))
 
-    def embeddings(self, part: Part, language: str) -> np.ndarray:
+    def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
         """float32 [rows, H], of unit length."""
-        return self._rows[part][self._places[part, language]]
+        return self._rows[part][self._places[part, language][rows]]
 
 
 def encode_sorted(

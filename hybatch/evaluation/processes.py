@@ -65,10 +65,19 @@ def main_first(function: Callable[[], T]) -> T:
             result.append(function())
         except UserError as error:
             problem = str(error)
-    [problem, *_] = gather_objects(problem)
-    if problem is not None:
-        raise UserError(problem)
+    fail_together(problem)
     return result[0] if rank() == 0 else function()
+
+
+def fail_together(problem: str | None) -> None:
+    """Raise on every process what any of them found wrong, so that none waits for one that has given up.
+
+    Raises:
+        UserError: the problem of the first process that has one.
+    """
+    problems = [found for found in gather_objects(problem) if found is not None]
+    if problems:
+        raise UserError(problems[0])
 
 
 def gather_objects(local: Any) -> list[Any]:

@@ -1,18 +1,21 @@
 """Embeddings and a task to the figures of every language setting at once.
 
-One call of `rank_counts` per query language counts, for each positive and each candidate language, the candidates
-scoring above it; every monolingual, cross-lingual and multilingual rank is a sum of such counts.
+One pass over the candidates counts, for each positive and each candidate language, the candidates scoring above it;
+every monolingual, cross-lingual and multilingual rank is a sum of such counts. Several processes share the candidates,
+whatever their languages, and add what they have counted.
 
 Settings: *monolingual*, the pool is the candidates of the query's language; *cross-lingual* (x, y), those of y for
 queries of x; *multilingual*, those of all languages, with the positives in all of them.
 
-Q queries, D candidates, P positives of one query language, G languages, H embedding width.
+Q queries, D candidates, P positives, G languages, R distinct positives, H embedding width.
 """
 
 from __future__ import annotations
 
+import itertools
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,13 +26,15 @@ from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.metrics import CUTOFFS, QueryFigures, figures_per_query, mean, tie_bounds
-from hybatch.evaluation.processes import gather_objects, rank, world_size
+from hybatch.evaluation.processes import fail_together, gather_objects, rank, world_size
 from hybatch.evaluation.tasks.task import RetrievalTask
 from hybatch.models import Encoder
-from hybatch.ops import rank_counts
+from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
 from hybatch.version import __version__
 
+# Candidates counted between two steps of the progress bar, and held in memory at once.
+_BLOCK = 16384
 METRICS = ("map", *(f"recall@{k}" for k in CUTOFFS), *(f"hit@{k}" for k in CUTOFFS))
 
 
@@ -72,7 +77,9 @@ def score(
 ) -> dict[str, Any]:
     """Rank every query's positives in every setting; collective under torch.distributed.
 
-    The query languages are dealt to the processes; each computes the same figures whoever computes it.
+    Each process counts over its share of the candidates, for the queries of all languages; counts are integers, so
+    their sum, and every figure, is the same for any number of processes. Candidates are read in blocks; what is held
+    is the queries, the positives and 3 P G counts.
 
     Returns:
         {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
@@ -82,16 +89,12 @@ def score(
         (`num_skipped`), and where no query has one the figures are None. The summary holds unweighted means over the
         languages or pairs that have figures (`num_settings`). `ties` speaks of the multilingual setting: the
         positives that share their score with another candidate, and mAP with every tie broken for and against them.
+
+    Raises:
+        UserError: the processes would use different backends, or scores overflow float32; on every process.
     """
-    candidates_DH = torch.from_numpy(
-        np.concatenate([embeddings.embeddings("candidates", language) for language in task.languages])
-    ).to(device)
-    chosen = _agreed_backend(candidates_DH.device, backend)
-    mine = task.languages[rank() :: world_size()]
-    bar = tqdm(mine, desc="scoring", unit="language", disable=not progress or rank() > 0, leave=False)
-    local = {language: _score_language(embeddings, task, language, candidates_DH, chosen) for language in bar}
-    merged = {language: scored for part in gather_objects(local) for language, scored in part.items()}
-    scored = {language: merged[language] for language in task.languages}
+    chosen = _agreed_backend(torch.device(device), backend)
+    scored = _figures(_count(embeddings, task, chosen, torch.device(device), progress), task)
     pairs = {language: one["pairs"] for language, one in scored.items()}
     multilingual = {language: one["multilingual"] for language, one in scored.items()}
     return {
@@ -119,25 +122,102 @@ def score(
     }
 
 
-def _score_language(
-    embeddings: TaskEmbeddings, task: RetrievalTask, language: str, candidates_DH: torch.Tensor, backend: str
-) -> dict[str, Any]:
-    positives_P, offsets = task.positives_of(language)
-    groups_D = task.candidate_groups()
-    device = candidates_DH.device
-    counts = rank_counts(
-        torch.from_numpy(embeddings.embeddings("queries", language)).to(device),
-        candidates_DH,
-        torch.from_numpy(groups_D).to(device),
-        torch.from_numpy(positives_P).to(device),
-        torch.from_numpy(offsets).to(device),
+def _count(
+    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
+) -> RankCounts:
+    """Counts of all candidates for the positives of all queries, language by language; the same on every process."""
+    share = range(
+        task.num_candidates * rank() // world_size(),
+        task.num_candidates * (rank() + 1) // world_size(),
+    )
+    problem = None
+    try:
+        counter = _counter(embeddings, task, backend, device)
+        with tqdm(
+            total=len(share), desc="scoring", unit="candidate", disable=not progress or rank() > 0, leave=False
+        ) as bar:
+            for block in _blocks(task, share):
+                rows = embeddings.embeddings("candidates", task.languages[block.group], block.rows)
+                counter.add(torch.from_numpy(rows), torch.full((len(rows),), block.group), block.first)
+                bar.update(len(rows))
+    except ValueError as error:
+        problem = f"the embeddings cannot be ranked: {error}"
+    fail_together(problem)
+    if world_size() > 1:
+        counter.all_reduce()
+    return counter.finish(task.num_candidates)
+
+
+def _counter(embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device) -> RankCounter:
+    queries_QH = np.concatenate([embeddings.embeddings("queries", language) for language in task.languages])
+    parts = [task.positives_of(language) for language in task.languages]
+    positives_P = np.concatenate([positives for positives, _ in parts])
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(offsets) for _, offsets in parts]))])
+    distinct_R, rows_P = np.unique(positives_P, return_inverse=True)
+    tensors = (queries_QH, _candidates(embeddings, task, distinct_R), positives_P, offsets, rows_P)
+    queries, positive_embeddings, positive_index, positive_offsets, positive_rows = (
+        torch.from_numpy(array).to(device) for array in tensors
+    )
+    return RankCounter(
+        queries,
+        positive_embeddings,
+        positive_index,
+        positive_offsets,
         len(task.languages),
+        positive_rows=positive_rows,
         backend=backend,
     )
-    greater_PG, before_PG, after_PG = (
-        tensor.cpu().numpy().astype(np.int64) for tensor in (counts.greater, counts.tied_before, counts.tied_after)
-    )
-    group_P = groups_D[positives_P]
+
+
+def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_R: np.ndarray) -> np.ndarray:
+    """Embeddings of candidates given by ascending pool index, [R, H]."""
+    starts = _language_starts(task)
+    within = [index_R[(index_R >= start) & (index_R < stop)] - start for start, stop in itertools.pairwise(starts)]
+    tables = [embeddings.embeddings("candidates", x, rows) for x, rows in zip(task.languages, within, strict=True)]
+    return np.concatenate(tables)
+
+
+def _language_starts(task: RetrievalTask) -> list[int]:
+    """Pool index of each language's first candidate, and the size of the pool."""
+    return list(itertools.accumulate((len(task.candidates[language]) for language in task.languages), initial=0))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Consecutive candidates of one language."""
+
+    group: int
+    rows: slice
+    """Their places among the candidates of the language."""
+    first: int
+    """Pool index of the first."""
+
+
+def _blocks(task: RetrievalTask, share: range) -> Iterator[_Block]:
+    """The candidates of `share`, which are consecutive pool indices, in order."""
+    for group, (start, stop) in enumerate(itertools.pairwise(_language_starts(task))):
+        last = min(stop, share.stop)
+        for first in range(max(start, share.start), last, _BLOCK):
+            yield _Block(group, slice(first - start, min(first + _BLOCK, last) - start), first)
+
+
+def _figures(counts: RankCounts, task: RetrievalTask) -> dict[str, dict[str, Any]]:
+    """Query language -> its figures."""
+    tables = [tensor.cpu().numpy() for tensor in (counts.greater, counts.tied_before, counts.tied_after)]
+    scored, start = {}, 0
+    for language in task.languages:
+        positives_P, offsets = task.positives_of(language)
+        end = start + len(positives_P)
+        scored[language] = _score_language(task, positives_P, offsets, [table[start:end] for table in tables])
+        start = end
+    return scored
+
+
+def _score_language(
+    task: RetrievalTask, positives_P: np.ndarray, offsets: np.ndarray, counts_PG: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    greater_PG, before_PG, after_PG = (table.astype(np.int64) for table in counts_PG)
+    group_P = task.candidate_groups()[positives_P]
     query_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     ranks_PG = 1 + greater_PG + before_PG
     pairs = {}

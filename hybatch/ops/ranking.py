@@ -13,8 +13,10 @@ Shapes: Q queries, D candidates, P positives (all queries together), G groups, H
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -182,7 +184,6 @@ class RankCounter:
         self._positive_index = positive_index.long().contiguous()
         self._offsets = positive_offsets.long().contiguous()
         self._ranges: list[tuple[int, int]] = []
-        self._covers_other_processes = False
         self._failed = False
         if validate:
             self._refuse_bad_rows("queries", queries, self._queries)
@@ -231,25 +232,29 @@ class RankCounter:
         Raises:
             ValueError: other queries, positives, groups, precision or backend; candidates that both have counted.
         """
-        self._refuse_unlike(other)
-        ranges = list(self._ranges)
-        try:
-            for first, end in other._ranges:
-                self._claim(first, end)
-        except ValueError:
-            self._ranges = ranges
-            raise
+        _refuse_unlike("other", other._identity(), self._identity())
+        self._claim_all(other._ranges)
         self._counts += other._counts.to(self._counts.device)
         self._status += other._status.to(self._status.device)
-        self._covers_other_processes |= other._covers_other_processes
         self._failed |= other._failed
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> None:
         """Sum the counts of all processes of `group`; every process then holds those of all candidates.
 
-        The processes must hold the same queries and positives and have counted disjoint candidates. What they hold is
-        not compared; candidates counted twice show up in `finish` if there is a positive among them.
+        The processes first tell one another which candidates they have counted, and for which positives; the counts
+        and flags then travel in one all-reduce. Reads back from the device, with validate=False too.
+
+        Raises:
+            ValueError: on every process, which then keeps what it had: processes differ in their queries, positives,
+                groups, precision or backend; candidates that two of them have counted.
         """
+        shares: list[Any] = [None] * dist.get_world_size(group)
+        identity = self._identity()
+        dist.all_gather_object(shares, (identity, self._ranges), group=group)
+        for number, (theirs, _) in enumerate(shares):
+            _refuse_unlike(f"process {number}", theirs, identity)
+        mine = dist.get_rank(group)
+        self._claim_all([claimed for number, (_, ranges) in enumerate(shares) if number != mine for claimed in ranges])
         # Clamped, the flags stay within int32 however many processes add theirs.
         flags = self._status.clone()
         flags[BAD_QUERIES:].clamp_(max=1)
@@ -257,19 +262,24 @@ class RankCounter:
         dist.all_reduce(everything, group=group)
         self._counts.copy_(everything[: len(self._counts)])
         self._status.copy_(everything[len(self._counts) :])
-        self._covers_other_processes = True
 
-    def finish(self) -> RankCounts:
+    def finish(self, num_candidates: int | None = None) -> RankCounts:
         """The counts so far, once every positive has met itself with a score bit-equal to its threshold.
 
-        More blocks may follow. With validate=False nothing is raised; instead all counts are -1 for a positive whose
-        own score is not finite, and for every positive if a candidate is not finite, a score might overflow, or not
-        every positive has met itself.
+        More blocks may follow; they go on counting in the tensors that were returned. With validate=False no value is
+        looked at; instead all counts are -1 for a positive whose own score is not finite, and for every positive if a
+        candidate is not finite, a score might overflow, or not every positive has met itself.
+
+        Args:
+            num_candidates: D, to be sure that candidates 0 .. D - 1 and no others have been counted.
 
         Raises:
-            ValueError: a positive's candidate has not been added; or an earlier `add` has failed.
+            ValueError: a candidate is missing, or beyond `num_candidates`; a positive's candidate has not been added;
+                an earlier `add` has failed.
             RuntimeError: a positive's score in its block is not its threshold.
         """
+        if num_candidates is not None:
+            self._refuse_incomplete(num_candidates)
         if self._validate:
             self._refuse_bad_status()
         greater, before, after = self._tables()
@@ -334,6 +344,16 @@ class RankCounter:
                 )
         self._ranges.insert(place, (first, end))
 
+    def _claim_all(self, ranges: list[tuple[int, int]]) -> None:
+        """Enter what another counter has counted: all of it, or nothing if any of it is refused."""
+        before = list(self._ranges)
+        try:
+            for first, end in ranges:
+                self._claim(first, end)
+        except ValueError:
+            self._ranges = before
+            raise
+
     def _refuse_bad_rows(self, name: str, given: Tensor, rounded: Tensor | None = None, first_index: int = 0) -> None:
         row = checks.first_bad_row(given)
         if row is not None:
@@ -349,12 +369,27 @@ class RankCounter:
         num_positives = len(self._positive_index)
         if hits == num_positives:
             return
-        if not self._covers_other_processes:
-            self._refuse_absent_positives()
+        self._refuse_absent_positives()
         raise RuntimeError(
             f"{hits} of {num_positives} positives met their own score: the rows of the blocks are not equal to "
-            "positive_embeddings, or candidates are missing or counted twice"
+            "positive_embeddings"
         )
+
+    def _refuse_incomplete(self, num_candidates: int) -> None:
+        reached = 0
+        for first, end in self._ranges:
+            if first > reached:
+                break
+            reached = end
+        if reached < num_candidates:
+            following = [first for first, _ in self._ranges if first > reached]
+            last = min([num_candidates, *following]) - 1
+            raise ValueError(
+                f"num_candidates: candidates {reached} to {last} of {num_candidates} are in no block added"
+            )
+        if self._ranges and self._ranges[-1][1] > num_candidates:
+            last = self._ranges[-1][1] - 1
+            raise ValueError(f"num_candidates: expected {num_candidates}, but candidate {last} was counted")
 
     def _refuse_absent_positives(self) -> None:
         index_P = self._positive_index.cpu()
@@ -365,15 +400,24 @@ class RankCounter:
             place = int((~met_P).nonzero()[0])
             raise ValueError(f"positive_index: entry {place}, candidate {int(index_P[place])}, is in no block added")
 
-    def _refuse_unlike(self, other: RankCounter) -> None:
-        mine = (self.backend, self._precision, self._num_groups)
-        theirs = (other.backend, other._precision, other._num_groups)
-        if mine != theirs:
-            raise ValueError(f"other: (backend, precision, num_groups) is {theirs}, here {mine}")
-        for name in ("_offsets", "_positive_index", "_thresholds"):
-            ours, its = getattr(self, name), getattr(other, name).to(self._counts.device)
-            if ours.shape != its.shape or not torch.equal(ours, its):
-                raise ValueError(f"other: counts for other queries or positives ({name.strip('_')} differ)")
+    def _identity(self) -> dict[str, object]:
+        """What counters must have in common for their counts to be of the same things; small, and picklable."""
+        tensors = {
+            "positive_offsets": self._offsets,
+            "positive_index": self._positive_index,
+            "thresholds": self._thresholds,
+        }
+        digests = {name: hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
+        return {"backend": self.backend, "precision": self._precision, "num_groups": self._num_groups, **digests}
+
+
+def _refuse_unlike(name: str, identity: dict[str, object], expected: dict[str, object]) -> None:
+    for key, value in expected.items():
+        if identity[key] == value:
+            continue
+        if key in ("backend", "precision", "num_groups"):
+            raise ValueError(f"{name}: {key} is {identity[key]}, here {value}")
+        raise ValueError(f"{name}: counts for other queries or positives ({key} differ)")
 
 
 def _check_positives(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hybatch.evaluation.embeddings import Part, Similarity
+from hybatch.evaluation.embeddings import EVERY_ROW, Part, Rows, Similarity
 from hybatch.evaluation.tasks.task import RetrievalTask
 
 
@@ -71,8 +71,8 @@ class MemoryEmbeddings:
     def __init__(self, queries: dict[str, np.ndarray], candidates: dict[str, np.ndarray]) -> None:
         self._tables = {"queries": queries, "candidates": candidates}
 
-    def embeddings(self, part: Part, language: str) -> np.ndarray:
-        return self._tables[part][language]
+    def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
+        return self._tables[part][language][rows]
 
 
 class ToyEncoder(nn.Module):

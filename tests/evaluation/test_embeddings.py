@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,26 @@ def test_rows_of_another_length_are_scaled_to_one(task: RetrievalTask, folder: P
     np.save(path, before * 3.7)
     rows = StoredEmbeddings(folder, task).embeddings("candidates", "bb")
     np.testing.assert_allclose(rows, before, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_row_has_the_same_bits_whichever_others_are_read_with_it(
+    task: RetrievalTask, order: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    tables = ({x: rng.standard_normal((len(part[x]), 100)) for x in part} for part in (task.queries, task.candidates))
+    ordered = ({x: np.asarray(rows, order=order) for x, rows in table.items()} for table in tables)
+    stored = StoredEmbeddings(write_embeddings(tmp_path / "embeddings", *ordered), task)
+    encoder: Any = ToyEncoder()
+    for embeddings in (stored, EncodedTask(encoder, task, batch_size=4, progress=False)):
+        for language in task.languages:
+            every = embeddings.embeddings("candidates", language)
+            some = rng.integers(0, len(every), 5)
+            np.testing.assert_array_equal(embeddings.embeddings("candidates", language, some), every[some])
+            for row in range(len(every)):
+                one = embeddings.embeddings("candidates", language, slice(row, row + 1))
+                np.testing.assert_array_equal(one, every[row : row + 1])
+            assert embeddings.embeddings("candidates", language, slice(0, 0)).shape == (0, every.shape[1])
 
 
 def test_rows_of_length_one_keep_their_bits() -> None:

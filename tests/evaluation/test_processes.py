@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hybatch.errors import UserError
 from hybatch.evaluation.encoding import encode_sorted
 from hybatch.evaluation.results import dump
 from hybatch.evaluation.scoring import evaluate_encoder, score
@@ -35,6 +36,33 @@ def _rows(count: int) -> tuple[bytes, int]:
 
 def _all() -> tuple[tuple[str, str], list[tuple[bytes, int]]]:
     return _results(), [_rows(count) for count in (2, 17)]
+
+
+def _odd_pools() -> tuple[list[str], str]:
+    """Dumps where a process has no candidate, and where languages are cut; and what is said of an overflow."""
+    dumps = []
+    for most in (2, 30):
+        task = synthetic_task(7, ("aa",) if most == 2 else ("aa", "bb", "cc"), most)
+        embeddings = MemoryEmbeddings(*random_embeddings(task, 4))
+        dumps.append(dump(score(embeddings, task, model="odd", progress=False)))
+    # A candidate that is no positive of "aa", in the last process's share: no other process sees the overflow.
+    last = task.num_candidates - 1
+    task.positives["aa"] = [[p for p in row if p != last] for row in task.positives["aa"]]
+    queries, candidates = random_embeddings(task, 4)
+    candidates["cc"][-1] *= 1e38
+    queries["aa"] *= 1e10
+    with pytest.raises(UserError) as caught:
+        score(MemoryEmbeddings(queries, candidates), task, model="", progress=False)
+    return dumps, str(caught.value)
+
+
+@pytest.mark.slow
+def test_shares_may_be_empty_and_what_one_process_finds_wrong_all_report() -> None:
+    [(alone, _)] = run_processes(_odd_pools, 1)
+    together = run_processes(_odd_pools, 3)
+    assert [dumps for dumps, _ in together] == [alone] * 3
+    [message] = {said for _, said in together}
+    assert "may overflow float32" in message
 
 
 def test_results_and_embeddings_are_the_same_bytes_and_the_encoder_runs_equally_often() -> None:

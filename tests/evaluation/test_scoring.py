@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybatch.errors import UserError
+from hybatch.evaluation import scoring
+from hybatch.evaluation.results import dump
 from hybatch.evaluation.scoring import METRICS, score
 from hybatch.evaluation.tasks.task import RetrievalTask
 from tests.evaluation.oracle import largest_difference, oracle_results
@@ -66,3 +72,36 @@ def test_skipped_queries_are_counted_never_scored_as_zero() -> None:
     found = score(MemoryEmbeddings(queries, queries), task, model="", progress=False)
     figures = found["multilingual"]["aa"]
     assert (figures["map"], figures["num_queries"], figures["num_skipped"]) == (1.0, 1, 1)
+
+
+@pytest.mark.parametrize("block", [1, 3, 7])
+def test_the_size_of_the_blocks_changes_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = synthetic_task(8, most=40)
+    embeddings = MemoryEmbeddings(*random_embeddings(task, 6))
+    whole = score(embeddings, task, model="", progress=False)
+    monkeypatch.setattr(scoring, "_BLOCK", block)
+    assert dump(score(embeddings, task, model="", progress=False)) == dump(whole)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
+def test_shares_cut_into_blocks_hold_every_candidate_once_under_its_language(
+    seed: int, processes: int, block: int
+) -> None:
+    task = synthetic_task(seed)
+    bounds = [task.num_candidates * number // processes for number in range(processes + 1)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(scoring, "_BLOCK", block)
+        blocks = [one for ends in itertools.pairwise(bounds) for one in scoring._blocks(task, range(*ends))]
+    pool = [text for language in task.languages for text in task.candidates[language]]
+    texts = [task.candidates[task.languages[one.group]][one.rows] for one in blocks]
+    assert [text for part in texts for text in part] == pool
+    assert all(pool[one.first] == part[0] and len(part) <= block for one, part in zip(blocks, texts, strict=True))
+
+
+def test_scores_that_overflow_float32_are_the_users_to_mend() -> None:
+    task = synthetic_task(9)
+    queries, candidates = random_embeddings(task, 6)
+    candidates["bb"][-1] *= 1e38
+    queries["aa"] *= 1e10
+    with pytest.raises(UserError, match=r"cannot be ranked.*overflow"):
+        score(MemoryEmbeddings(queries, candidates), task, model="", progress=False)

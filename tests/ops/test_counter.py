@@ -61,23 +61,71 @@ def test_merged_counters_count_as_one(place: Place, integers: bool) -> None:
     assert_counts_equal(total.finish(), case.count(place))
 
 
-def _count_share(case: Case, rank: int, world_size: int) -> RankCounts:
+def _share_of(case: Case, part: int, parts: int) -> RankCounter:
+    """A counter that has counted one of `parts` contiguous shares, in blocks of 7."""
     counter = case.counter(Place("torch", "cpu"))
-    bounds = [len(case.candidates) * part // world_size for part in range(world_size + 1)]
-    _add(counter, case, bounds[rank], bounds[rank + 1])
+    first, end = (len(case.candidates) * number // parts for number in (part, part + 1))
+    for start in range(first, end, 7):
+        _add(counter, case, start, min(start + 7, end))
+    return counter
+
+
+def _refusal(counter: RankCounter) -> str:
+    try:
+        counter.all_reduce()
+    except ValueError as error:
+        return str(error)
+    return "none"
+
+
+def _reduce_well_and_badly(case: Case, other: Case) -> tuple[RankCounts, dict[str, str]]:
+    """The counts of this process after summing, and what it is told where the processes do not fit together."""
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    counter = _share_of(case, rank, world_size)
+    overlapping = _share_of(case, 0, world_size - rank)
+    refusals = {"overlap": _refusal(overlapping)}
+    refusals["positives"] = _refusal(_share_of([case, other][rank], rank, world_size))
+    refusals["sizes"] = _refusal([case, other][rank].counter(Place("torch", "cpu")))
+    lacking = case.counter(Place("torch", "cpu"))
+    if rank == 0:
+        _add(lacking, case, 0, 50)
+    lacking.all_reduce()
+    with pytest.raises(ValueError) as caught:
+        lacking.finish(len(case.candidates))
+    refusals["lacking"] = str(caught.value)
     counter.all_reduce()
-    return counter.finish()
+    refusals["again"] = _refusal(counter)
+    return counter.finish(len(case.candidates)), refusals
 
 
-def _count_own_share(case: Case) -> RankCounts:
-    return _count_share(case, torch.distributed.get_rank(), torch.distributed.get_world_size())
-
-
-def test_processes_that_share_the_candidates_sum_to_one_pass() -> None:
+def test_processes_sum_to_one_pass_and_all_refuse_shares_that_do_not_fit_together() -> None:
     case = random_case(2, queries=30, candidates=101, width=33, groups=3, integers=False)
+    other = random_case(3, queries=30, candidates=101, width=33, groups=3, integers=False)
     one_pass = case.count(Place("torch", "cpu"))
-    for counts in run_processes(_count_own_share, 2, case):
+    for rank, (counts, refusals) in enumerate(run_processes(_reduce_well_and_badly, 2, case, other)):
         assert_counts_equal(counts, one_pass)
+        assert "overlap candidates" in refusals["overlap"]
+        assert "overlap candidates" in refusals["again"]
+        assert f"process {1 - rank}: counts for other queries or positives" in refusals["positives"]
+        assert f"process {1 - rank}: counts for other queries or positives" in refusals["sizes"]
+        assert "candidates 50 to 100 of 101 are in no block" in refusals["lacking"]
+
+
+def test_missing_and_surplus_candidates_are_named_when_the_total_is_known(place: Place) -> None:
+    case = random_case(12, queries=9, candidates=60, width=8, groups=3, integers=True)
+    case = Case(case.queries, case.candidates, case.groups, case.positives * 0 + 25, case.offsets, 3)
+    counter = case.counter(place)
+    _add(counter, case, 20, 40)
+    for first, end, missing in [(50, 60, "0 to 19"), (0, 20, "40 to 49")]:
+        _add(counter, case, first, end)
+        with pytest.raises(ValueError, match=f"candidates {missing} of 60 are in no block"):
+            counter.finish(60)
+    _add(counter, case, 40, 50)
+    assert_counts_equal(counter.finish(60), case.count(place))
+    with pytest.raises(ValueError, match="expected 55, but candidate 59 was counted"):
+        counter.finish(55)
+    with pytest.raises(ValueError, match="candidates 60 to 60 of 61 are in no block"):
+        counter.finish(61)
 
 
 def test_blocks_may_be_read_only_memory_maps_of_sixteen_bits(place: Place, tmp_path: Path) -> None:
