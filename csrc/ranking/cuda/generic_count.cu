@@ -19,6 +19,11 @@ constexpr int kStageBytes = 2 * kOperandBytes;
 constexpr int kChunksPerThread = kTile * (kSlabBytes / 16) / kThreads;  // of 16 bytes, of one operand
 constexpr int kStashed = 32;                    // scores of a thread that are looked at together
 
+// The first row and column of a thread. A warp spans 4 rows and 8 columns, so that each of its 16-byte loads takes at
+// most 8 different rows, which fall into different banks.
+__device__ int ThreadRow() { return threadIdx.x / 64 * 4 + threadIdx.x % 32 / 8; }
+__device__ int ThreadColumn() { return threadIdx.x / 32 % 2 * 8 + threadIdx.x % 8; }
+
 struct SharedMemory {
   // While a tile is multiplied: two stages of slabs. Then: the scores that are counted, kStashed per thread.
   alignas(16) unsigned char bytes[2 * kStageBytes];
@@ -136,7 +141,7 @@ __device__ void MultiplyTile(const Operands& operands, SharedMemory& shared, Sco
     LoadSlab<Stored>(operands, shared.rows[0], first, to);
     LoadSlab<Stored>(operands, shared.rows[1], first, to + kOperandBytes);
   };
-  const int thread_row = threadIdx.x / kStep, thread_column = threadIdx.x % kStep;
+  const int thread_row = ThreadRow(), thread_column = ThreadColumn();
   load(0, 0);
   int stage = 0;
 #pragma unroll 1
@@ -156,7 +161,7 @@ __device__ void MultiplyTile(const Operands& operands, SharedMemory& shared, Sco
 __device__ void CountTile(const Scores& scores, SharedMemory& shared, const CountTables& tables,
                           const CandidateTiles& tiles, const CandidateTile& tile, int32_t& self_hits) {
   constexpr int kRows = kStashed / kPerThread;
-  const int thread_row = threadIdx.x / kStep, thread_column = threadIdx.x % kStep;
+  const int thread_row = ThreadRow(), thread_column = ThreadColumn();
   float* stash = reinterpret_cast<float*>(shared.bytes) + threadIdx.x;
   uint32_t columns = 0;
 #pragma unroll
