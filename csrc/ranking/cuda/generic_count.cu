@@ -1,6 +1,7 @@
 // Persistent thread blocks; each takes tiles of 128 queries x 128 candidates, 8 x 8 scores per thread. Slabs of 64
 // bytes of every row come in by cp.async, one slab ahead of the arithmetic.
 
+#include "async_copy.cuh"
 #include "generic.cuh"
 #include "runtime.h"
 #include "tile_counts.h"
@@ -38,15 +39,6 @@ struct Operands {
   int row_bytes;
   bool aligned;  // every 16-byte piece of every row can be copied as such
 };
-
-__device__ void CopyAsync(unsigned char* to, const unsigned char* from, int bytes) {
-  const auto target = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
-}
-
-__device__ void CopyAsyncWait() {
-  asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory");
-}
 
 // Copies this thread's chunks of the slab that begins at byte `first` of each row; zeros past the row's end.
 template <class Stored>
