@@ -230,7 +230,8 @@ void GenericCount(const CountAboveTask& task, ElementKind kind, const CandidateT
     Check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, GenericCountKernel<kKind>, kThreads, kBytes),
           "asking how many blocks of GenericCountKernel fit");
     const int64_t query_blocks = (task.queries.rows + kTile - 1) / kTile;
-    const unsigned blocks = BlocksFor(query_blocks * MostTiles(task, kTile), 1, int64_t{resident} * device.multiprocessors);
+    const int64_t most_blocks = int64_t{resident} * device.multiprocessors;
+    const unsigned blocks = BlocksFor(query_blocks * MostTiles(task, kTile), 1, most_blocks);
     GenericCountKernel<kKind><<<blocks, kThreads, kBytes, stream>>>(operands, tiles, tables, task.status);
   });
   CheckLaunch("launching GenericCountKernel");
