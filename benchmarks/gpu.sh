@@ -42,7 +42,6 @@ machine() {
 
 build() {
     FORCE_CUDA=1 "$python" setup.py build_ext --inplace || return 1
-    ! grep -E '[1-9][0-9]* bytes spill' "$results/build.log" || return 1 # they cost more than they show
     "$python" -c 'from hybatch.ops.backend import why_missing; exit(why_missing("cuda"))' # or all tests would skip
 }
 
@@ -51,11 +50,15 @@ bench() {
     shift
     "$python" benchmarks/bench_ranking.py --json "$results/ranking-$name.json" --device cuda --fast "$@"
 }
-export -f machine build bench
+spills() {
+    ! grep -E '[1-9][0-9]* bytes spill' "$results/build.log"
+}
+export -f machine build bench spills
 export python results
 
 step machine 30 bash -c machine
 step build 240 bash -c build || exit "$worst"
+step spills 5 bash -c spills
 # The kernels that every device runs come first; tensor cores then cannot keep them from being tested.
 tests=tests/ops/test_cuda_ranking.py
 step test-fp32 90 "$python" -m pytest -v -m gpu -k "not (tf32 or bf16 or fp16)" "$tests"

@@ -7,8 +7,10 @@ H embedding width.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -413,6 +415,23 @@ def test_rank_counts_of_a_whole_task_meet_every_positive(precision: str) -> None
     # It has raised unless every positive met its own score.
     assert counts.backend == "cuda"
     assert int(counts.rank_overall().max()) <= 6000
+
+
+def test_the_cuda_library_loads_and_registers_both_ops_without_a_gpu() -> None:
+    """Every symbol must resolve at once, also next to a torch without CUDA."""
+    libraries = [REPOSITORY / "hybatch" / name for name in ("_cpu.so", "_cuda.so")]
+    for library in libraries:
+        if not library.exists():
+            pytest.skip(f"{library} is not there")
+    program = """if True:
+        import sys, torch
+        for library in sys.argv[1:]:
+            torch.ops.load_library(library)
+        for op in ("pair_scores", "count_above_"):
+            assert torch._C._dispatch_has_kernel_for_dispatch_key(f"hybatch::{op}", "CUDA"), op
+    """
+    environment = os.environ | {"LD_BIND_NOW": "1"}
+    subprocess.run([sys.executable, "-c", program, *map(str, libraries)], check=True, env=environment)
 
 
 def test_the_kernels_logic_agrees_with_brute_force_on_the_host(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 // Persistent thread blocks; each takes tiles of 128 queries x 128 candidates, 8 x 8 scores per thread. Slabs of 64
 // bytes of every row come in by cp.async, one slab ahead of the arithmetic.
 
+#include "async_copy.cuh"
 #include "generic.cuh"
 #include "runtime.h"
 #include "tile_counts.h"
@@ -19,6 +20,11 @@ constexpr int kStageBytes = 2 * kOperandBytes;
 constexpr int kChunksPerThread = kTile * (kSlabBytes / 16) / kThreads;  // of 16 bytes, of one operand
 constexpr int kStashed = 32;                    // scores of a thread that are looked at together
 
+// The first row and column of a thread. A warp spans 4 rows and 8 columns, so that each of its 16-byte loads takes at
+// most 8 different rows, which fall into different banks.
+__device__ int ThreadRow() { return threadIdx.x / 64 * 4 + threadIdx.x % 32 / 8; }
+__device__ int ThreadColumn() { return threadIdx.x / 32 % 2 * 8 + threadIdx.x % 8; }
+
 struct SharedMemory {
   // While a tile is multiplied: two stages of slabs. Then: the scores that are counted, kStashed per thread.
   alignas(16) unsigned char bytes[2 * kStageBytes];
@@ -33,15 +39,6 @@ struct Operands {
   int row_bytes;
   bool aligned;  // every 16-byte piece of every row can be copied as such
 };
-
-__device__ void CopyAsync(unsigned char* to, const unsigned char* from, int bytes) {
-  const auto target = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
-}
-
-__device__ void CopyAsyncWait() {
-  asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory");
-}
 
 // Copies this thread's chunks of the slab that begins at byte `first` of each row; zeros past the row's end.
 template <class Stored>
@@ -136,7 +133,7 @@ __device__ void MultiplyTile(const Operands& operands, SharedMemory& shared, Sco
     LoadSlab<Stored>(operands, shared.rows[0], first, to);
     LoadSlab<Stored>(operands, shared.rows[1], first, to + kOperandBytes);
   };
-  const int thread_row = threadIdx.x / kStep, thread_column = threadIdx.x % kStep;
+  const int thread_row = ThreadRow(), thread_column = ThreadColumn();
   load(0, 0);
   int stage = 0;
 #pragma unroll 1
@@ -156,7 +153,7 @@ __device__ void MultiplyTile(const Operands& operands, SharedMemory& shared, Sco
 __device__ void CountTile(const Scores& scores, SharedMemory& shared, const CountTables& tables,
                           const CandidateTiles& tiles, const CandidateTile& tile, int32_t& self_hits) {
   constexpr int kRows = kStashed / kPerThread;
-  const int thread_row = threadIdx.x / kStep, thread_column = threadIdx.x % kStep;
+  const int thread_row = ThreadRow(), thread_column = ThreadColumn();
   float* stash = reinterpret_cast<float*>(shared.bytes) + threadIdx.x;
   uint32_t columns = 0;
 #pragma unroll
@@ -233,7 +230,8 @@ void GenericCount(const CountAboveTask& task, ElementKind kind, const CandidateT
     Check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, GenericCountKernel<kKind>, kThreads, kBytes),
           "asking how many blocks of GenericCountKernel fit");
     const int64_t query_blocks = (task.queries.rows + kTile - 1) / kTile;
-    const unsigned blocks = BlocksFor(query_blocks * MostTiles(task, kTile), 1, int64_t{resident} * device.multiprocessors);
+    const int64_t most_blocks = int64_t{resident} * device.multiprocessors;
+    const unsigned blocks = BlocksFor(query_blocks * MostTiles(task, kTile), 1, most_blocks);
     GenericCountKernel<kKind><<<blocks, kThreads, kBytes, stream>>>(operands, tiles, tables, task.status);
   });
   CheckLaunch("launching GenericCountKernel");

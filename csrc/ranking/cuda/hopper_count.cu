@@ -195,7 +195,9 @@ __global__ void FindTileGroups(const int32_t* groups, int64_t num_candidates, in
   const int64_t end = min(first + kCandidates, num_candidates);
   const int32_t group = BinOf(groups[first], num_groups) - 1;
   bool same = true;
-  for (int64_t row = first + threadIdx.x % 32; row < end; row += 32) same &= BinOf(groups[row], num_groups) - 1 == group;
+  for (int64_t row = first + threadIdx.x % 32; row < end; row += 32) {
+    same &= BinOf(groups[row], num_groups) - 1 == group;
+  }
   same = __all_sync(0xffffffffu, same);
   if (threadIdx.x % 32 == 0) tile_groups[tile] = same ? group : kMixedGroups;
 }

@@ -1,6 +1,7 @@
 // Thresholds by the instruction sequence of hopper_count.cu: 64 queries by 256 of their positives at a time, of whose
 // scores those are kept that belong together. A warpgroup per thread block.
 
+#include "async_copy.cuh"
 #include "hopper.cuh"
 #include "hopper_instructions.cuh"
 
@@ -31,33 +32,42 @@ __device__ uint4 Rounded(uint4 piece) {
   return piece;
 }
 
-// 16 bytes of a row of `row_bytes`, from byte `begin`; zeros past its end.
+// 16 bytes of a row of `row_bytes`, from byte `begin`, wherever in memory they lie; zeros past its end.
 template <class Stored>
-__device__ uint4 LoadPiece(const unsigned char* row, int begin, int row_bytes, bool aligned) {
-  uint4 piece = {0, 0, 0, 0};
-  if (row == nullptr) return piece;
-  if (aligned) return begin < row_bytes ? *reinterpret_cast<const uint4*>(row + begin) : piece;
-  constexpr int kCount = 16 / sizeof(Stored);
+__device__ uint4 LoadPiece(const unsigned char* row, int begin, int row_bytes) {
   const auto at = [&](int e) -> uint32_t {
     const int byte = begin + e * static_cast<int>(sizeof(Stored));
-    return byte < row_bytes ? *reinterpret_cast<const Stored*>(row + byte) : 0u;
+    return row != nullptr && byte < row_bytes ? *reinterpret_cast<const Stored*>(row + byte) : 0u;
   };
-  if constexpr (kCount == 4) {
-    piece = {at(0), at(1), at(2), at(3)};
+  if constexpr (sizeof(Stored) == 4) {
+    return {at(0), at(1), at(2), at(3)};
   } else {
-    piece = {at(0) | at(1) << 16, at(2) | at(3) << 16, at(4) | at(5) << 16, at(6) | at(7) << 16};
+    return {at(0) | at(1) << 16, at(2) | at(3) << 16, at(4) | at(5) << 16, at(6) | at(7) << 16};
   }
-  return piece;
 }
 
+// Aligned rows come by asynchronous copies; what has to be rounded is rounded in place by the thread that copied it.
 template <ElementKind kKind>
 __device__ void LoadSlab(SharedMemory& shared, int begin, int row_bytes, bool aligned) {
+  static_assert(kThreads % kPieces == 0 && kRows % (kThreads / kPieces) == 0);
+  const int piece = threadIdx.x % kPieces;
+  const int byte = begin + piece * 16;
+  if (aligned) {
 #pragma unroll 4
-  for (int at = threadIdx.x; at < kRows * kPieces; at += kThreads) {
-    const int row = at / kPieces, piece = at % kPieces;
-    const uint4 value =
-        LoadPiece<typename Element<kKind>::Stored>(shared.rows[row], begin + piece * 16, row_bytes, aligned);
-    *reinterpret_cast<uint4*>(shared.slab + sm90::SwizzledOffset(row, piece)) = Rounded<kKind>(value);
+    for (int row = threadIdx.x / kPieces; row < kRows; row += kThreads / kPieces) {
+      const unsigned char* from = shared.rows[row];
+      const bool inside = from != nullptr && byte < row_bytes;
+      // Where nothing is read, the address is that of a row that exists.
+      CopyAsync(shared.slab + sm90::SwizzledOffset(row, piece), inside ? from + byte : shared.rows[0], inside ? 16 : 0);
+    }
+    CopyAsyncWait();
+    if constexpr (kKind != ElementKind::kTf32) return;
+  }
+#pragma unroll 4
+  for (int row = threadIdx.x / kPieces; row < kRows; row += kThreads / kPieces) {
+    uint4* to = reinterpret_cast<uint4*>(shared.slab + sm90::SwizzledOffset(row, piece));
+    *to = Rounded<kKind>(
+        aligned ? *to : LoadPiece<typename Element<kKind>::Stored>(shared.rows[row], byte, row_bytes));
   }
 }
 

@@ -50,7 +50,9 @@ struct Counts {
 };
 
 Problem RandomProblem(std::mt19937& random, int queries, int candidates, int groups, int most_positives, int levels) {
-  const auto below = [&random](int end) { return static_cast<int>(random() % static_cast<unsigned>(std::max(end, 1))); };
+  const auto below = [&random](int end) {
+    return static_cast<int>(random() % static_cast<unsigned>(std::max(end, 1)));
+  };
   Problem p = {queries, candidates, groups, {}, {}, {0}, {}, {}, 1000};
   for (int i = 0; i < queries * candidates; ++i) p.scores.push_back(static_cast<float>(below(levels)) - levels / 2);
   for (int i = 0; i < candidates; ++i) p.groups.push_back(below(groups + 2) - 1);  // both ends are outside
@@ -131,7 +133,8 @@ struct Device {
     bin_first.assign(bins + 1, 0);
     bin_tile.assign(bins + 1, 0);
     for (int b = 0; b < bins; ++b) {
-      const auto size = static_cast<int32_t>(std::count_if(order.begin(), order.end(), [&](int32_t r) { return bin(r) == b; }));
+      const auto size = static_cast<int32_t>(
+          std::count_if(order.begin(), order.end(), [&](int32_t row) { return bin(row) == b; }));
       bin_first[b + 1] = bin_first[b] + size;
       bin_tile[b + 1] = bin_tile[b] + (size + tile_size - 1) / tile_size;
     }
@@ -157,7 +160,10 @@ constexpr auto kNoBarrier = [] {};
 Counts CountGeneric(const Problem& p, bool by_group) {
   constexpr int kTile = 128;
   Device device(p);
-  const CandidateTiles tiles = by_group ? device.ByGroup(kTile) : CandidateTiles{p.num_candidates, 0, kTile, nullptr, nullptr, nullptr, nullptr};
+  CandidateTiles tiles = {};
+  tiles.num_candidates = p.num_candidates;
+  tiles.tile_size = kTile;
+  if (by_group) tiles = device.ByGroup(kTile);
   const CountTables tables = device.Tables();
   static TileCounts<kTile> counts;
   const int query_blocks = (p.num_queries + kTile - 1) / kTile;
@@ -165,7 +171,6 @@ Counts CountGeneric(const Problem& p, bool by_group) {
   std::vector<int> covered(p.num_candidates);
   for (int64_t index = 0; index < static_cast<int64_t>(query_blocks) * tiles.NumTiles(); ++index) {
     const WorkItem item = WorkItemAt(index, query_blocks, tiles.NumTiles());
-    Require(item.query_block >= 0 && item.query_block < query_blocks && item.tile >= 0 && item.tile < tiles.NumTiles(), "a work item in range");
     Require(seen.insert({item.query_block, item.tile}).second, "every work item once");
     const CandidateTile tile = tiles.Tile(item.tile);
     Require(tile.count > 0 && tile.count <= kTile, "a tile that holds candidates");
@@ -183,7 +188,7 @@ Counts CountGeneric(const Problem& p, bool by_group) {
     counts.Flush(tables, tile.group, 0, 1);
     device.counts.self_hits += self_hits;
   }
-  if (query_blocks > 0) Require(std::all_of(covered.begin(), covered.end(), [](int times) { return times == 1; }), "every candidate in one tile");
+  Require(std::count(covered.begin(), covered.end(), 1) == p.num_candidates, "every candidate in one tile");
   device.AddBeaten();
   return device.counts;
 }
@@ -199,7 +204,8 @@ Counts CountHopper(const Problem& p) {
     for (int first = 0; first < p.num_candidates; first += kCandidates) {
       const int count = std::min(kCandidates, p.num_candidates - first);
       const int32_t group = BinOf(p.groups[first], p.num_groups) - 1;
-      const bool same = std::all_of(&p.groups[first], &p.groups[first] + count, [&](int32_t g) { return BinOf(g, p.num_groups) - 1 == group; });
+      const bool same = std::all_of(&p.groups[first], &p.groups[first] + count,
+                                    [&](int32_t g) { return BinOf(g, p.num_groups) - 1 == group; });
       const CandidateTile tile = {first, count, same ? group : kMixedGroups};
       counts.Load(tables, first_query, 0, 1, kNoBarrier);
       int32_t self_hits = 0;
@@ -213,7 +219,9 @@ Counts CountHopper(const Problem& p) {
           Require(in_use == (column < count), "the mask of columns in use");
           const bool real = first_query + query < p.num_queries && column < count;
           const float score = real ? p.score(first_query + query, first + column) : 0.0f;  // padding scores 0
-          if (in_use && score >= counts.lowest[query]) CountInTile(score, query, column, counts, tables, as_they_stand, tile, self_hits);
+          if (in_use && score >= counts.lowest[query]) {
+            CountInTile(score, query, column, counts, tables, as_they_stand, tile, self_hits);
+          }
         }
       }
       counts.Flush(tables, tile.group, 0, 1);
@@ -270,13 +278,25 @@ void TestLayout() {
   for (const int linear : {0, 16, 128, 1024 + 5 * 128 + 48, 7 * 128 + 112}) {
     Require(sm90::SwizzledOffset(linear / 128, linear % 128 / 16) == (linear ^ (linear >> 7 & 7) << 4), "the swizzle");
   }
+  // An operand's bytes as the descriptor leads to them: 8 rows of 128 bytes per 1024, then the swizzle.
+  constexpr int kBase = 0x12400;
+  for (int row = 0; row < 256; ++row) {
+    for (int byte = 0; byte < sm90::kSlabBytes; byte += 16) {
+      const int step = byte / sm90::kStepBytes;
+      const int start = static_cast<int>((sm90::MatrixDescriptor(kBase) & 0x3fff) + step * sm90::kStepBytes / 16) * 16;
+      const int address = start + row / 8 * 1024 + row % 8 * 128 + byte % sm90::kStepBytes;
+      const int swizzled = address ^ (address >> 7 & 7) << 4;
+      Require(swizzled == kBase + sm90::SwizzledOffset(row, byte / 16), "where an instruction reads an operand");
+    }
+  }
   Require(sm90::MatrixDescriptor(0x12400) == (0x1240ull | 1ull << 16 | 64ull << 32 | 1ull << 62), "a descriptor");
 }
 
 void TestNotANumber() {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float sorted[] = {-1, 0, 0, 2, nan, nan};
-  Require(SortsBefore(2, 9, nan, 0) && !SortsBefore(nan, 0, 2, 9) && SortsBefore(nan, 0, nan, 1) && !SortsBefore(nan, 1, nan, 0), "NaN sorts last");
+  Require(SortsBefore(2, 9, nan, 0) && !SortsBefore(nan, 0, 2, 9), "NaN sorts last");
+  Require(SortsBefore(nan, 0, nan, 1) && !SortsBefore(nan, 1, nan, 0), "NaN sorts by number");
   Require(SortsBefore(-0.0f, 1, 0.0f, 2) && !SortsBefore(0.0f, 2, -0.0f, 1), "zeros are equal");
   struct {
     int beats = -1, ties = 0;
