@@ -1,9 +1,11 @@
-"""Paths as people write them in configurations: with `~` and environment variables."""
+"""Paths that people give: `~` and environment variables in them, and whether they can be written."""
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
+from pathlib import Path
 
 from hybatch.errors import UserError
 
@@ -21,3 +23,27 @@ def expand_path(path: str, option: str) -> str:
     if unset := re.search(r"\$(\w+|\{\w+\})", expanded):
         raise UserError(f"{option} {path!r}: the environment variable {unset.group()} is not set")
     return expanded.rstrip("/") or expanded
+
+
+def check_writable(directory: Path, option: str) -> None:
+    """Check that a folder can be made or written into, by a file that vanishes at once; for before long work.
+
+    Args:
+        option: what a message calls the place where the folder was given.
+
+    Raises:
+        UserError: it or its parent is a file, or cannot be written.
+    """
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"{option} {directory}: {existing} is a file, not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{option} {directory}: {existing} cannot be written ({reason}); choose another folder"
+        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.paths import expand_path
+from hybatch.paths import check_writable, expand_path
 
 
 def test_variables_and_the_home_folder_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +22,18 @@ def test_variables_and_the_home_folder_are_expanded(monkeypatch: pytest.MonkeyPa
 def test_an_unset_variable_is_named_with_its_option(path: str) -> None:
     with pytest.raises(UserError, match=r"output_dir .*NOT_THERE\}? is not set"):
         expand_path(path, "output_dir")
+
+
+def test_a_folder_that_can_be_made_is_accepted_and_left_unmade(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "folder", "--output")
+    check_writable(tmp_path, "--output")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_by_its_option(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match=r"--output .*taken is a file"):
+        check_writable(tmp_path / "taken" / "below", "--output")
+    # Nobody can make a file there, not even root.
+    with pytest.raises(UserError, match="--output /proc/results: /proc cannot be written"):
+        check_writable(Path("/proc/results"), "--output")

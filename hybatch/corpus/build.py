@@ -92,7 +92,7 @@ class _IndexBuilder:
                 self._add_batch(batch, gathered, texts, new_ids, negatives)
                 bar.update(batch.work)
         if texts.num_rows == 0:
-            raise UserError(f"{self.source.place}: no row in language {language}; leave it out of `languages`")
+            raise UserError(f"{self.source.place}: no row in {language}; add some, or name the others in `languages`")
         examples = self._number_rows(language, gathered)
         if bit > 0:
             self._append_new_ids(MappedTable(waiting_ids, {"id": "text"}, texts.num_rows), examples, ids)

@@ -24,6 +24,7 @@ from hybatch.evaluation.tasks.registry import TASKS, load_task
 from hybatch.evaluation.tasks.task import RetrievalTask
 from hybatch.models import Encoder
 from hybatch.ops.backend import BackendError, choose_backend
+from hybatch.paths import check_writable
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
         raise UserError(f"--backend {arguments.backend}: {error}") from error
     if arguments.save_embeddings:
         check_save_directory(arguments.save_embeddings)
+        check_writable(arguments.save_embeddings, "--save-embeddings")
     task = load_task(arguments.task, arguments.data_dir, arguments.languages)
     if arguments.output:
         check_output(

@@ -7,12 +7,12 @@ processes, threads, device, date) is in timings.json.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.paths import check_writable
 
 RESULTS = "results.json"
 TIMINGS = "timings.json"
@@ -50,13 +50,7 @@ def check_output(directory: Path, *, task: str, model: str, languages: list[str]
     Raises:
         UserError: the folder holds other results, is a file, or cannot be written.
     """
-    parent = directory
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise UserError(f"--output {directory}: {parent} is a file, not a folder")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"--output {directory}: {parent} cannot be written; choose another folder")
+    check_writable(directory, "--output")
     path = directory / RESULTS
     if overwrite or not path.exists():
         return

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hybatch.errors import UserError
 from hybatch.evaluation.table import table_console
+from hybatch.paths import check_writable
 from hybatch.reporting.inputs import read_inputs
 from hybatch.reporting.render import terminal
 from hybatch.reporting.report import write_report
@@ -30,8 +30,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the report's folder")
     arguments = parser.parse_args(argv)
-    if arguments.output.exists() and not arguments.output.is_dir():
-        raise UserError(f"--output {arguments.output}: is a file, not a folder")
+    check_writable(arguments.output, "--output")
     tables = write_report(read_inputs(arguments.inputs), arguments.output)
     console = table_console()
     for table in tables:

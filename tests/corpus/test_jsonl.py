@@ -52,7 +52,7 @@ def test_bytes_that_are_not_utf_8_are_named_with_file_and_line(tmp_path: Path) -
 
 def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
     folder = write_jsonl(tmp_path / "corpus", {"en": [], "de": [{"id": "a", "passage": "A"}]})
-    with pytest.raises(UserError, match="corpus: no row in language en"):
+    with pytest.raises(UserError, match="corpus: no row in en"):
         opened(folder, tmp_path)
 
 
