@@ -57,7 +57,7 @@ def test_a_run_leaves_encoders_metrics_and_checkpoints(tmp_path: Path, capsys: p
     assert [row["step"] for row in rows if "validation" in row] == [20, 30]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["latest", "step-00000020", "step-00000030"]
     assert (run / "checkpoints" / "latest").resolve().name == "step-00000030"
-    assert list((run / "tensorboard").glob("events.*"))
+    assert list((run / "tensorboard" / "hybatch").glob("events.*"))
     shapes = {tuple(Encoder.load(run / name)(_features(run / name)).shape) for name in ("initial", "best", "final")}
     assert shapes == {(1, 32)}
     # Numbers 140 to 149 stand in both corpora: a question and a passage each in three languages.

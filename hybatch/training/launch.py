@@ -7,7 +7,7 @@ import os
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from hybatch.errors import UserError
 from hybatch.training.config import TrainingConfig
@@ -31,7 +31,7 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is entered around the encoder only; the loss stays fp32
         log_with=config.trackers or None,
-        project_dir=output_dir,
+        project_config=ProjectConfiguration(output_dir, logging_dir=os.path.join(output_dir, "tensorboard")),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if is_gloo else [],
     )
     _check_accumulation(str(accelerator.gradient_accumulation_steps))

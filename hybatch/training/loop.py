@@ -61,7 +61,7 @@ class TrainingLoop:
     def run(self) -> int:
         first_step = self._resume()
         self._accelerator.init_trackers(
-            "tensorboard", init_kwargs={"tensorboard": {"purge_step": first_step + 1}} if first_step else {}
+            "hybatch", init_kwargs={"tensorboard": {"purge_step": first_step + 1}} if first_step else {}
         )
         config = self._config
         self._reporter = Reporter(
