@@ -12,10 +12,8 @@ Q queries, D candidates, P positives, G languages, R distinct positives, H embed
 
 from __future__ import annotations
 
-import itertools
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +31,8 @@ from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
 from hybatch.version import __version__
 
-# Candidates counted between two steps of the progress bar, and held in memory at once.
-_BLOCK = 16384
+# Candidates read and counted between two steps of the progress bar.
+_BLOCK = 4096
 METRICS = ("map", *(f"recall@{k}" for k in CUTOFFS), *(f"hit@{k}" for k in CUTOFFS))
 
 
@@ -130,16 +128,18 @@ def _count(
         task.num_candidates * rank() // world_size(),
         task.num_candidates * (rank() + 1) // world_size(),
     )
+    groups_D = task.candidate_groups()
     problem = None
     try:
         counter = _counter(embeddings, task, backend, device)
         with tqdm(
             total=len(share), desc="scoring", unit="candidate", disable=not progress or rank() > 0, leave=False
         ) as bar:
-            for block in _blocks(task, share):
-                rows = embeddings.embeddings("candidates", task.languages[block.group], block.rows)
-                counter.add(torch.from_numpy(rows), torch.full((len(rows),), block.group), block.first)
-                bar.update(len(rows))
+            for first in share[::_BLOCK]:
+                index_D = np.arange(first, min(first + _BLOCK, share.stop))
+                rows_DH = torch.from_numpy(_candidates(embeddings, task, index_D))
+                counter.add(rows_DH, groups_D[index_D], first)
+                bar.update(len(index_D))
     except ValueError as error:
         problem = f"the embeddings cannot be ranked: {error}"
     fail_together(problem)
@@ -169,36 +169,16 @@ def _counter(embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, devi
     )
 
 
-def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_R: np.ndarray) -> np.ndarray:
-    """Embeddings of candidates given by ascending pool index, [R, H]."""
-    starts = _language_starts(task)
-    within = [index_R[(index_R >= start) & (index_R < stop)] - start for start, stop in itertools.pairwise(starts)]
-    tables = [embeddings.embeddings("candidates", x, rows) for x, rows in zip(task.languages, within, strict=True)]
-    return np.concatenate(tables)
-
-
-def _language_starts(task: RetrievalTask) -> list[int]:
-    """Pool index of each language's first candidate, and the size of the pool."""
-    return list(itertools.accumulate((len(task.candidates[language]) for language in task.languages), initial=0))
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Consecutive candidates of one language."""
-
-    group: int
-    rows: slice
-    """Their places among the candidates of the language."""
-    first: int
-    """Pool index of the first."""
-
-
-def _blocks(task: RetrievalTask, share: range) -> Iterator[_Block]:
-    """The candidates of `share`, which are consecutive pool indices, in order."""
-    for group, (start, stop) in enumerate(itertools.pairwise(_language_starts(task))):
-        last = min(stop, share.stop)
-        for first in range(max(start, share.start), last, _BLOCK):
-            yield _Block(group, slice(first - start, min(first + _BLOCK, last) - start), first)
+def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_N: np.ndarray) -> np.ndarray:
+    """Embeddings [N, H] of candidates given by their pool indices, N > 0, ascending."""
+    parts, start = [], 0
+    for language in task.languages:
+        stop = start + len(task.candidates[language])
+        low, high = np.searchsorted(index_N, (start, stop))
+        if low < high:
+            parts.append(embeddings.embeddings("candidates", language, index_N[low:high] - start))
+        start = stop
+    return np.concatenate(parts)
 
 
 def _figures(counts: RankCounts, task: RetrievalTask) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,19 +81,13 @@ def test_the_size_of_the_blocks_changes_nothing(block: int, monkeypatch: pytest.
     assert dump(score(embeddings, task, model="", progress=False)) == dump(whole)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
-def test_shares_cut_into_blocks_hold_every_candidate_once_under_its_language(
-    seed: int, processes: int, block: int
-) -> None:
+@given(st.integers(0, 10**6), st.data())
+def test_candidates_are_found_by_their_place_in_the_pool(seed: int, data: st.DataObject) -> None:
     task = synthetic_task(seed)
-    bounds = [task.num_candidates * number // processes for number in range(processes + 1)]
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(scoring, "_BLOCK", block)
-        blocks = [one for ends in itertools.pairwise(bounds) for one in scoring._blocks(task, range(*ends))]
-    pool = [text for language in task.languages for text in task.candidates[language]]
-    texts = [task.candidates[task.languages[one.group]][one.rows] for one in blocks]
-    assert [text for part in texts for text in part] == pool
-    assert all(pool[one.first] == part[0] and len(part) <= block for one, part in zip(blocks, texts, strict=True))
+    queries, candidates = random_embeddings(task, 3, seed)
+    chosen = sorted(data.draw(st.sets(st.integers(0, task.num_candidates - 1), min_size=1)))
+    found = scoring._candidates(MemoryEmbeddings(queries, candidates), task, np.array(chosen))
+    np.testing.assert_array_equal(found, np.concatenate([candidates[x] for x in task.languages])[chosen])
 
 
 def test_scores_that_overflow_float32_are_the_users_to_mend() -> None:
