@@ -27,11 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         128 + n stopped by signal n with a checkpoint written.
     """
     try:
+        from hybatch.evaluation.processes import leave_group
         from hybatch.paths import expand_path
         from hybatch.training.config import load_run_config
         from hybatch.training.launch import build_accelerator
         from hybatch.training.loop import train
-        from hybatch.training.processes import leave_group
 
         config = load_run_config(argv)
         accelerator = build_accelerator(config.training, expand_path(config.output_dir, "output_dir"))

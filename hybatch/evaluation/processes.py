@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -44,10 +45,22 @@ def launched_group() -> Iterator[None]:
     else:
         backend = "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    leave_group()
+
+
+def leave_group() -> None:
+    """Take the process out of its group at the end of a run that ended well on all processes.
+
+    Destroying a gloo group holds Python's lock while it waits for gloo's threads; one of these may itself be waiting
+    for the lock, to let go of the tensors of the last collective, and then both wait for ever. So the lock is left free
+    for a moment first.
+    """
+    if not dist.is_initialized():
+        return
+    dist.barrier()
+    time.sleep(0.1)
+    dist.destroy_process_group()
 
 
 def main_first(function: Callable[[], T]) -> T:

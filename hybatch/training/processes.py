@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -51,17 +50,3 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     if world_size() > 1:
         dist.all_reduce(values)
     return values
-
-
-def leave_group() -> None:
-    """Take the process out of its group at the end of a run that ended well on all processes.
-
-    Destroying a gloo group holds Python's lock while it waits for gloo's threads; one of these may itself be waiting
-    for the lock, to let go of the tensors of the last collective, and then both wait for ever. So the lock is left free
-    for a moment first.
-    """
-    if not dist.is_initialized():
-        return
-    dist.barrier()
-    time.sleep(0.1)
-    dist.destroy_process_group()
