@@ -36,7 +36,11 @@ def test_all_settings_agree_on_random_embeddings(name: str, data_dir: Path, tmp_
     found = score(
         StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task), task, model="r", progress=False
     )
-    difference, where = largest_difference(found, oracle_results(queries, candidates, task))
+    expected = oracle_results(queries, candidates, task)
+    # Scores that the oracle's float64 tells apart may be equal in float32: a few ties in a thousand positives.
+    tied, tied_in_float64 = (results["ties"].pop("positives_tied") for results in (found, expected))
+    assert abs(tied - tied_in_float64) < 1e-3 * sum(len(row) for rows in task.positives.values() for row in rows)
+    difference, where = largest_difference(found, expected)
     assert difference < 1e-4, where
     assert 0.02 < found["summary"]["multilingual"]["map"] < 0.98
 
