@@ -111,11 +111,14 @@ def _summary(pairs: dict[str, dict[str, Any]], multilingual: dict[str, Any]) -> 
 
 
 def largest_difference(found: Any, expected: Any, path: str = "") -> tuple[float, str]:
-    """The largest difference between the numbers of two equal structures, and where; infinite where they differ."""
+    """The largest difference between the numbers of two equal structures, and where; infinite where they differ.
+
+    Relative where the expected number is greater than 1: rank distances are in the thousands.
+    """
     if isinstance(expected, dict):
         if not isinstance(found, dict) or not expected.keys() <= found.keys():
             return float("inf"), path
         return max((largest_difference(found[k], v, f"{path}/{k}") for k, v in expected.items()), default=(0.0, path))
     if expected is None or found is None:
         return (0.0 if found is expected else float("inf")), path
-    return abs(found - expected), path
+    return abs(found - expected) / max(1.0, abs(expected)), path

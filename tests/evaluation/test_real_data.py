@@ -52,7 +52,7 @@ def test_all_settings_agree_exactly_on_tied_embeddings(name: str, data_dir: Path
     found = score(
         StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task), task, model="t", progress=False
     )
-    # Nothing but the summation order of the means may differ: rank distances are in the thousands.
+    # Nothing but the summation order of the means may differ.
     difference, where = largest_difference(found, oracle_results(queries, candidates, task))
     assert difference < 1e-9, where
     assert found["ties"]["positives_tied"] > 0.9 * sum(len(row) for rows in task.positives.values() for row in rows)
