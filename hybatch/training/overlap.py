@@ -25,10 +25,7 @@ class SharedTexts:
 
 
 def count_shared_texts(training: ParallelCorpus, validation: ParallelCorpus, *, progress: bool = True) -> SharedTexts:
-    """Read both corpora once, remembering only the validation texts; the counts are kept beside the index.
-
-    Takes about a second per million training texts the first time.
-    """
+    """Read both corpora once, remembering only the validation texts; the counts are kept beside the index."""
     kept = Path(validation.directory) / "shared-texts" / f"{training.fingerprint}.json"
     if kept.exists():
         return SharedTexts(**json.loads(kept.read_text(encoding="utf-8")))
