@@ -48,8 +48,8 @@ class TrainingConfig:
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16 runs the encoder under autocast; weights, optimizer and loss stay fp32."""
     strategy: str = "auto"
-    """How processes share the work: none (one process), ddp (each holds the whole model), auto (what the launcher
-    prepared)."""
+    """How processes share the work: auto takes what the launcher prepared; none (one process), ddp (each holds the
+    whole model), zero1, zero2, zero3 (DeepSpeed) and fsdp2 stop a run that the launcher prepared for another."""
     threads: int | None = None
     """CPU threads per process; None leaves torch's and the launcher's choice. Results repeat bitwise only for equal
     numbers of processes and threads."""

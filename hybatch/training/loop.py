@@ -22,6 +22,7 @@ from hybatch.training.prefetch import Prefetcher
 from hybatch.training.processes import decide, main_first, sum_over_processes
 from hybatch.training.run_folder import RunFolder, open_run_folder, resume_from
 from hybatch.training.stopping import BestSoFar, StopRequest
+from hybatch.training.strategy import prepared_engine
 
 
 def train(config: RunConfig, accelerator: Accelerator) -> int:
@@ -34,7 +35,7 @@ def train(config: RunConfig, accelerator: Accelerator) -> int:
         UserError: something in the configuration, the data or the output folder does not allow the run, or the disk
             is full.
     """
-    check_config_for_processes(config, engine=accelerator.distributed_type.value, processes=world_size())
+    check_config_for_processes(config, prepared_engine(accelerator))
     folder = decide(lambda: open_run_folder(config))
     if decide(lambda: folder.is_finished):
         accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
