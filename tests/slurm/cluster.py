@@ -1,4 +1,4 @@
-"""A SLURM cluster of two nodes on this machine: munged, slurmctld and two slurmd, in a folder and on ports of their own.
+"""A SLURM of two nodes on this machine: munged, slurmctld and two slurmd, in a folder and on ports of their own.
 
 Needs root and Debian's slurm-wlm and munge; touches nothing below /etc.
 """
@@ -20,7 +20,8 @@ NODES = ("n1", "n2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue")
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"}
 
-# cred_expire is also how long a requeued job waits (120 s by default); 5 is the least. MinJobAge keeps ended jobs for scontrol.
+# cred_expire is also how long a requeued job waits: 120 s by default, 5 at the least. MinJobAge keeps ended jobs for
+# scontrol. With config_overrides the nodes have what is said of them, and the batch scripts run as they are.
 CONFIG = """\
 ClusterName=hybatch
 SlurmctldHost={host}(127.0.0.1)
