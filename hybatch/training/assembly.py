@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import IMPLEMENTATIONS, ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
@@ -134,7 +134,11 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
     chunk_cost = cost_of_a_chunk(encoder)  # of the whole encoder, before a strategy shards it
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
-    loss = ContrastiveLoss(temperature=config.loss.temperature, symmetric=config.loss.symmetric)
+    loss = ContrastiveLoss(
+        temperature=config.loss.temperature,
+        symmetric=config.loss.symmetric,
+        info_nce=IMPLEMENTATIONS[config.loss.implementation],
+    )
     engine = _build_engine(config, strategy, loss)
     loader = BatchLoader(
         sampler=sampler,
@@ -143,7 +147,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         world_size=world_size(),
         chunk_size=config.training.chunk_size,
         chunk_cost=chunk_cost,
-        equal_chunks=strategy.shards_weights,
+        equal_chunks=strategy.equal_chunks,
         hard_negatives=config.loss.hard_negatives,
         seed=config.seed,
     )

@@ -148,9 +148,9 @@ class BatchLoader:
         rank, world_size: which rows are this process's own.
         chunk_size: texts encoded at once; None where memory does not matter.
         chunk_cost: see `cost_of_a_chunk`.
-        equal_chunks: cut into as many chunks on every process, since encoding one is a collective where weights are
-            sharded: the number depends on the batch and chunk size alone, not on the lengths of this process's texts,
-            and a hard negative that is missing is made up for by the passage, which the loss does not look at.
+        equal_chunks: cut into as many chunks on every process, where encoding one is a collective: the number depends
+            on the batch and chunk size alone, not on the lengths of this process's texts, and a hard negative that is
+            missing is made up for by the passage, which the loss does not look at.
         hard_negatives: slots per example.
         seed: the run's.
     """

@@ -70,7 +70,7 @@ class LossValidation:
                 world_size=world_size(),
                 chunk_size=config.training.chunk_size,
                 chunk_cost=chunk_cost,
-                equal_chunks=strategy.shards_weights,
+                equal_chunks=strategy.equal_chunks,
             )
             self._batches += [loader.load(step) for step in range(config.validation.batches)]
 

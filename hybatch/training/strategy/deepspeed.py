@@ -42,7 +42,7 @@ class DeepSpeedStrategy:
         deepspeed = import_deepspeed()
         self.stage: int = options["zero_optimization"]["stage"]
         self.name = f"zero{self.stage}"
-        self.shards_weights = self.stage == 3
+        self.equal_chunks = self.stage >= 2
         self.encoder = encoder
         learning = learning_parameters(encoder)
         self._group_names = names_of_groups(learning, optimizer)
@@ -104,7 +104,7 @@ class DeepSpeedStrategy:
     def _gathered(self, tensor: Tensor, *, writing: bool = False) -> Iterator[None]:
         """Within it a parameter is whole on every process; what the main process writes reaches all."""
         if hasattr(tensor, "ds_id"):
-            from deepspeed.zero import GatheredParameters
+            from deepspeed.runtime.zero import GatheredParameters
 
             with GatheredParameters([tensor], modifier_rank=0 if writing else None):
                 yield

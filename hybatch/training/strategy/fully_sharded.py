@@ -31,7 +31,7 @@ class FullyShardedStrategy:
     """Weights, gradients and moments cut over the processes; see `Strategy`."""
 
     name = "fsdp2"
-    shards_weights = True
+    equal_chunks = True
 
     def __init__(
         self,

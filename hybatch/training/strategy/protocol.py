@@ -18,12 +18,13 @@ class Strategy(Protocol):
     Attributes:
         name: none, ddp, zero1, zero2, zero3 or fsdp2.
         encoder: what is trained; its forward pass may be called directly where no gradient is wanted.
-        shards_weights: whether a forward pass is a collective too, so that every process must run equally many.
+        equal_chunks: whether every process must encode equally many chunks, because forward passes (sharded weights) or
+            the backward passes of single chunks (sharded gradients) are collectives themselves.
     """
 
     name: str
     encoder: nn.Module
-    shards_weights: bool
+    equal_chunks: bool
 
     def encode(self, chunks: Sequence[TextChunk]) -> Tensor:
         """Embeddings of the chunks' texts, in order, with a graph that `backward` may go through."""

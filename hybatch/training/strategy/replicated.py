@@ -32,7 +32,7 @@ _SYNC_BUFFERS = next(
 class ReplicatedStrategy:
     """Plain for one process, DistributedDataParallel for several; see `Strategy`."""
 
-    shards_weights = False
+    equal_chunks = False
 
     def __init__(
         self, encoder: nn.Module, optimizer: torch.optim.Optimizer, *, autocast_dtype: torch.dtype | None = None
