@@ -25,7 +25,7 @@ from hybatch.training.nonfinite import SkippedSteps
 from hybatch.training.prefetch import Prefetcher
 from hybatch.training.processes import decide, main_first, sum_over_processes
 from hybatch.training.run_folder import RunFolder, claimed, resume_from
-from hybatch.training.stopping import BestSoFar, StopRequest
+from hybatch.training.stopping import STOPPING_SIGNALS, BestSoFar, StopRequest
 from hybatch.training.strategy import prepared_engine
 from hybatch.training.watchdog import Watchdog
 
@@ -123,14 +123,15 @@ class TrainingLoop:
                 if local.batch.step == first_step:
                     check_agreement(facts_of_batch(local.batch), "on the first batch")
                 result = self._parts.engine.step(local.to(self._device))
-                loss, stopping, save_now = self._agree(result, stop)
+                loss, stopped_by, save_now = self._agree(result, stop)
                 step = local.batch.step + 1
                 self._watchdog.progress(step)
                 self._report(step, local, result, loss, time.perf_counter() - started)
                 validation_due = step == total_steps or step % self._config.validation.every_steps == 0
-                if stopping and step < total_steps:
+                if stopped_by and step < total_steps:
+                    # The time that is left after a signal is for the checkpoint; the resumed run validates first.
                     self._save_checkpoint(local, wait=True, validation_due=validation_due)
-                    return self._stopped(step, stop)
+                    return self._stopped(step, stopped_by)
                 if validation_due:
                     self._validate(step)
                 done = step == total_steps or self._best.exhausted
@@ -141,19 +142,20 @@ class TrainingLoop:
                 started = time.perf_counter()
         return 0
 
-    def _agree(self, result: StepResult, stop: StopRequest) -> tuple[float, bool, bool]:
-        """Loss of the global batch, whether any process was told to stop, whether the main one wants a checkpoint.
+    def _agree(self, result: StepResult, stop: StopRequest) -> tuple[float, int, bool]:
+        """Loss of the global batch, the signal that told any process to stop, whether a checkpoint is due by the clock.
 
         The same message tells whether every process has written its share of the checkpoint in the background.
         """
         minutes = self._config.training.checkpoint_every_minutes
         is_late = rank() == 0 and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
-        flags = [stop.signal != 0, is_late, self._writer.share_is_missing]
+        flags = [is_late, self._writer.share_is_missing, *(stop.signal == number for number in STOPPING_SIGNALS)]
         mine = torch.cat([result.loss.view(1), torch.tensor(flags, dtype=torch.float32, device=self._device)])
-        loss, stopping, late, missing = sum_over_processes(mine).tolist()
+        loss, late, missing, *votes = sum_over_processes(mine).tolist()
         if not missing:
             self._writer.seal()
-        return loss / world_size(), stopping > 0, late > 0
+        stopped_by = next((number for number, vote in zip(STOPPING_SIGNALS, votes, strict=True) if vote), 0)
+        return loss / world_size(), stopped_by, late > 0
 
     def _report(self, step: int, local: LocalBatch, result: StepResult, loss: float, seconds: float) -> None:
         names = {"step": step, **describe(local.batch, self._parts.sampler)}
@@ -232,8 +234,7 @@ class TrainingLoop:
             )
         return checkpoint
 
-    def _stopped(self, step: int, stop: StopRequest) -> int:
-        number = stop.signal or signal.SIGTERM
+    def _stopped(self, step: int, number: int) -> int:
         name = signal.Signals(number).name
         self._reporter.say(f"stopped by {name} after step {step}; the same command goes on from its checkpoint")
         return 128 + number

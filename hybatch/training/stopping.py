@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Where several came, to one process or to different ones, the first of these decides the exit code.
+STOPPING_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):

@@ -228,7 +228,7 @@ def _is_broken_connection(error: BaseException) -> bool:
     """Whether a collective failed: gloo raises plain RuntimeErrors that name it, NCCL and the stores a DistError."""
     while error.__cause__ is not None:
         error = error.__cause__
-    words = ("gloo", "Connection closed", "Connection reset", "NCCL")
+    words = ("gloo", "NCCL", "Connection closed", "Connection reset", "pair closure", "Timed out")
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
     )
