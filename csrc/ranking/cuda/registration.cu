@@ -49,11 +49,11 @@ cudaStream_t CurrentStream(int device) {
   return static_cast<cudaStream_t>(stream);
 }
 
-// With "+rescore" counts must equal those of fp32; here fp32 itself is what computes them.
 cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
-  for (const char* exact : {"fp32", "tf32+rescore", "bf16+rescore", "fp16+rescore"}) {
-    if (name == exact) return cuda::Precision::kExact;
-  }
+  if (name == "fp32") return cuda::Precision::kExact;
+  if (name == "tf32+rescore") return cuda::Precision::kRescoredTf32;
+  if (name == "bf16+rescore") return cuda::Precision::kRescoredBFloat16;
+  if (name == "fp16+rescore") return cuda::Precision::kRescoredFloat16;
   const bool known = name == "tf32" || name == "bf16" || name == "fp16";
   STD_TORCH_CHECK(known, "precision must be fp32, tf32, bf16 or fp16, the latter three with or without +rescore, not ",
                   name);
