@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.ops import backend
+from hybatch.ops.precision import round_rows
 from tests.ops.problems import (
     DTYPES,
     FAMILIES,
@@ -91,21 +92,38 @@ def scores_and_bands(
 
 
 def count_rescored(
-    emulation: ctypes.CDLL, problem: Problem, model: TensorCores, capacity: int | None = None
+    emulation: ctypes.CDLL, problem: Problem, model: TensorCores, *, room: float = 1.0, cut: int = 0
 ) -> tuple[Counts, int]:
-    """The counts, and how many pairs were pushed onto the queue; by default it has room for all."""
+    """The counts of the blocks on either side of the cut, and how many pairs were pushed onto the queue.
+
+    The queue has room for that share of all pairs.
+    """
     counts = Counts.zeros(problem, "cpu")
-    thresholds = pair_scores(problem, "cpu")
-    arrays = [t.float().contiguous().numpy() for t in (problem.queries, problem.candidates)]
-    others = [t.contiguous().numpy() for t in (thresholds, problem.positives, problem.offsets, problem.groups)]
-    num_pairs = len(problem.queries) * len(problem.candidates)
-    pushed = emulation.CountRescored(
-        pointer(arrays[0]), len(arrays[0]), pointer(arrays[1]), len(arrays[1]), arrays[0].shape[1],
-        *map(pointer, others), ctypes.c_int64(0), ctypes.c_int64(problem.num_groups),
-        ctypes.c_int64(num_pairs if capacity is None else capacity), ctypes.byref(model),
-        *(pointer(t.numpy()) for t in counts.all()),
-    )  # fmt: skip
-    return counts, int(pushed)
+    thresholds, queries = pair_scores(problem, "cpu"), problem.queries.float().contiguous()
+    pushed = 0
+    for first, end in ((0, cut), (cut, len(problem.candidates))):
+        candidates, groups = problem.candidates[first:end].float().contiguous(), problem.groups[first:end].contiguous()
+        pushed += emulation.CountRescored(
+            pointer(queries.numpy()), len(queries), pointer(candidates.numpy()), len(candidates), queries.size(1),
+            *(pointer(t.numpy()) for t in (thresholds, problem.positives, problem.offsets, groups)),
+            ctypes.c_int64(first), ctypes.c_int64(problem.num_groups),
+            ctypes.c_int64(int(room * len(queries) * len(candidates))), ctypes.byref(model),
+            *(pointer(t.numpy()) for t in counts.all()),
+        )  # fmt: skip
+    return counts, pushed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_device_rounds_to_nearest_as_torch_does(emulation: ctypes.CDLL, kind: str) -> None:
+    bits = np.random.default_rng(1).integers(0, 2**32, 10**6, dtype=np.uint32)
+    bits[::4] = (bits[::4] & np.uint32(0xFFFF0000)) | np.uint32(0x8000)  # ties of bf16
+    bits[1::4] = (bits[1::4] & np.uint32(0xFFFFE000)) | np.uint32(0x1000)  # ties of fp16 and tf32
+    bits[2::4] = (bits[2::4] & np.uint32(0x80FFFFFF)) + np.uint32(0x33000000)  # small and subnormal as fp16
+    values = bits.view(np.float32)
+    rounded = np.empty_like(values)
+    emulation.RoundValues(pointer(values), ctypes.c_int64(len(values)), KINDS[kind], pointer(rounded))
+    expected = round_rows(torch.from_numpy(values)[None], kind, "torch")[0].float().numpy()
+    np.testing.assert_array_equal(rounded, expected)
 
 
 @settings(deadline=None, max_examples=150)
@@ -141,14 +159,14 @@ def test_the_band_of_unit_vectors_is_as_narrow_as_their_rounding(
 @given(
     seed=st.integers(0, 2**32 - 1), family=st.sampled_from(FAMILIES), queries=st.integers(1, 140),
     candidates=st.integers(1, 300), width=st.integers(1, 40), groups=st.integers(0, 5), model=TENSOR_CORES,
-    room=st.sampled_from([1.0, 1.0, 0.05]),
+    room=st.sampled_from([1.0, 1.0, 0.05]), cut=st.floats(0, 1),
 )  # fmt: skip
 def test_rescored_counts_equal_those_of_fp32(
     emulation: ctypes.CDLL, seed: int, family: str, queries: int, candidates: int, width: int, groups: int,
-    model: TensorCores, room: float,
+    model: TensorCores, room: float, cut: float,
 ) -> None:  # fmt: skip
     problem = adversarial_problem(seed, family, Q=queries, D=candidates, H=width, G=groups)
-    counts, _ = count_rescored(emulation, problem, model, int(room * queries * candidates))
+    counts, _ = count_rescored(emulation, problem, model, room=room, cut=int(cut * candidates))
     assert counts == count(problem, "cpu")
 
 
@@ -183,13 +201,15 @@ def test_most_scores_of_unit_vectors_are_decided_by_the_tensor_cores(emulation: 
 
 
 @needs_cpu_ops
-@pytest.mark.parametrize("capacity", [0, 1, 130 * 400 - 1])
-def test_a_queue_that_overflows_leaves_the_counts_of_fp32(emulation: ctypes.CDLL, capacity: int) -> None:
+@pytest.mark.parametrize("missing_places", [1, 130 * 400 - 1, 130 * 400])
+def test_a_queue_that_overflows_leaves_the_counts_of_fp32(emulation: ctypes.CDLL, missing_places: int) -> None:
     """All candidates are equal: every pair is undecided. One tile holds more of them than it can note down."""
     problem = adversarial_problem(7, "unit", Q=130, D=400, H=16, G=2)
     owners = replace(problem, offsets=torch.arange(131), positives=torch.arange(130))
     equal = replace(owners, candidates=problem.candidates[:1].repeat(400, 1))
-    counts, pushed = count_rescored(emulation, equal, TensorCores(kind=KINDS["tf32"], **COARSEST), capacity)
+    counts, pushed = count_rescored(
+        emulation, equal, TensorCores(kind=KINDS["tf32"], **COARSEST), room=1 - (missing_places - 0.5) / 52000
+    )
     assert pushed == 130 * 400
     assert counts == count(equal, "cpu")
 

@@ -143,6 +143,10 @@ using namespace hybatch::ranking::cuda;  // NOLINT: a test
 
 extern "C" {
 
+void RoundValues(const float* values, int64_t count, int32_t kind, float* rounded) {
+  for (int64_t i = 0; i < count; ++i) rounded[i] = Rounded(values[i], static_cast<ElementKind>(kind));
+}
+
 // Both scores of every pair, and the band when the candidates come in tiles of `tile_size`; each [Q, D].
 void ScoresAndBands(const float* queries, int32_t num_queries, const float* candidates, int32_t num_candidates,
                     int32_t width, int32_t tile_size, const TensorCores* model, float* coarse, float* exact,
