@@ -64,7 +64,7 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         pytest.skip("no C++ compiler")
     source = REPOSITORY / "tests" / "csrc" / "cuda" / "rescoring_emulation.cpp"
     library = tmp_path_factory.mktemp("rescoring") / "emulation.so"
-    flags = ["-std=c++20", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra"]
+    flags = ["-std=c++20", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra"]
     trapping = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
     include = ["-I", str(REPOSITORY / "csrc")]
     subprocess.run([compiler, *flags, *trapping, *include, str(source), "-o", str(library)], check=True)
@@ -107,7 +107,7 @@ def count_rescored(
             pointer(queries.numpy()), len(queries), pointer(candidates.numpy()), len(candidates), queries.size(1),
             *(pointer(t.numpy()) for t in (thresholds, problem.positives, problem.offsets, groups)),
             ctypes.c_int64(first), ctypes.c_int64(problem.num_groups),
-            ctypes.c_int64(int(room * len(queries) * len(candidates))), ctypes.byref(model),
+            ctypes.c_int64(int(room * len(queries) * len(candidates))), ctypes.byref(model), 1,
             *(pointer(t.numpy()) for t in counts.all()),
         )  # fmt: skip
     return counts, pushed
@@ -243,6 +243,18 @@ def test_values_that_are_not_finite_count_as_in_fp32(emulation: ctypes.CDLL, whe
     for table, wanted in zip(counts.all()[:3], expected.all()[:3], strict=True):
         assert torch.equal(table, wanted)
     assert counts.status[0] == expected.status[0]
+
+
+@pytest.mark.slow
+def test_threads_that_share_a_tile_do_not_race(tmp_path: Path) -> None:
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    source, program = REPOSITORY / "tests" / "csrc" / "cuda" / "rescoring_threads.cpp", tmp_path / "threads"
+    flags = ["-std=c++20", "-O1", "-g", "-fsanitize=thread", "-Wall", "-Wextra", "-pthread"]
+    subprocess.run([compiler, *flags, "-I", str(REPOSITORY / "csrc"), str(source), "-o", str(program)], check=True)
+    result = subprocess.run([str(program)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.gpu

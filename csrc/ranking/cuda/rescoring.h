@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "host_device.h"
@@ -30,8 +31,8 @@ struct RescoringQueue {
 #ifdef __CUDA_ARCH__
     return static_cast<int64_t>(atomicAdd(length, static_cast<unsigned long long>(count)));
 #else
-    *length += static_cast<unsigned long long>(count);
-    return static_cast<int64_t>(*length) - count;
+    const auto added = static_cast<unsigned long long>(count);
+    return static_cast<int64_t>(std::atomic_ref(*length).fetch_add(added, std::memory_order_relaxed));
 #endif
   }
 
@@ -85,11 +86,7 @@ struct TileBands {
   }
 
   HYBATCH_HD void Push(int32_t query, int32_t column, const QueuedPair& pair, const RescoringQueue& queue) {
-#ifdef __CUDA_ARCH__
-    const int32_t at = atomicAdd(&num_undecided, 1);
-#else
-    const int32_t at = num_undecided++;
-#endif
+    const int32_t at = AddTo(&num_undecided, 1);
     if (at < kCapacity) {
       undecided[at] = static_cast<uint16_t>(query << kColumnBits | column);
     } else {

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "../contract.h"
@@ -33,11 +34,12 @@ inline CountTables TablesOf(const CountAboveTask& task, const SortedThresholds& 
           sorted};
 }
 
-HYBATCH_HD inline void AddTo(int32_t* counter, int32_t value) {
+// Adds atomically; returns what was there before.
+HYBATCH_HD inline int32_t AddTo(int32_t* counter, int32_t value) {
 #ifdef __CUDA_ARCH__
-  atomicAdd(counter, value);
+  return atomicAdd(counter, value);
 #else
-  *counter += value;
+  return std::atomic_ref(*counter).fetch_add(value, std::memory_order_relaxed);
 #endif
 }
 

@@ -2,9 +2,11 @@
 // Python, which brings the embeddings and knows what must be counted.
 
 #include <algorithm>
+#include <barrier>
 #include <cmath>
 #include <cstdint>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "host_steps.h"
@@ -15,7 +17,6 @@ namespace {
 
 constexpr int kQueries = 128;
 constexpr int kCandidates = 256;
-constexpr auto kNoBarrier = [] {};
 
 // Tensor cores that add `group` products and the accumulator at a time, each cut off below 2^-bits of the largest of
 // them, towards zero or downwards; `interleaved`: products that stand far apart make up a group.
@@ -100,30 +101,49 @@ std::vector<RowSize> Measure(const Rows& rows, ElementKind kind, int32_t tile_si
   return sizes;
 }
 
-// Every score of a block of queries with a tile of candidates, as HopperCountKernel looks at them.
-void CountTile(const Rows& queries, const Rows& candidates, const CountTables& tables, const QueuedPair& first,
-               const Rescoring& rescoring, const TensorCores& model) {
-  static TileCounts<kQueries> counts;
-  static TileBands<kQueries> bands;
-  const int32_t count = std::min(kCandidates, candidates.count - first.row);
-  const auto group = [&](int32_t row) { return GroupOf(tables, row); };
-  bool same = true;
-  for (int32_t column = 0; column < count; ++column) same &= group(first.row + column) == group(first.row);
-  const CandidateTile tile = {first.row, count, same ? group(first.row) : kMixedGroups};
+// The one group of a tile, as FindTileGroups finds it.
+CandidateTile TileAt(const CountTables& tables, int32_t num_candidates, int32_t first) {
+  const int32_t count = std::min(kCandidates, num_candidates - first);
+  const int32_t group = GroupOf(tables, first);
+  for (int32_t column = 0; column < count; ++column) {
+    if (GroupOf(tables, first + column) != group) return {first, count, kMixedGroups};
+  }
+  return {first, count, group};
+}
+
+struct SharedMemory {
+  TileCounts<kQueries> counts;
+  TileBands<kQueries> bands;
+};
+
+// As HopperCountKernel's Consume, by one of `num_threads` threads: the same steps between the same barriers.
+template <class Barrier>
+void Consume(const Rows& queries, const Rows& candidates, const CountTables& tables, const Rescoring& rescoring,
+             const TensorCores& model, int thread, int num_threads, SharedMemory& shared, Barrier barrier) {
   const CandidateTiles as_they_stand = {};
-  counts.Load(tables, first.query, 0, 1, kNoBarrier);
-  bands.Load(rescoring, first.row / kCandidates, first.query, 0, 1, counts);
   int32_t self_hits = 0;
-  for (int32_t i = 0; i < kQueries && first.query + i < queries.count; ++i) {
-    for (int32_t column = 0; column < count; ++column) {
-      const float score = TensorCoreScore(queries.Row(first.query + i), candidates.Row(first.row + column),
-                                          queries.width, model);
-      ScoreSink<kQueries> sink{counts, tables, as_they_stand, tile, column, counts.first[i], self_hits};
-      if (!(score < counts.lowest[i])) CountWithinBand(score, i, first, rescoring.queue, bands, sink);
+  for (QueuedPair first = {0, 0}; first.query < queries.count; first.query += kQueries) {
+    for (first.row = 0; first.row < candidates.count; first.row += kCandidates) {
+      const CandidateTile tile = TileAt(tables, candidates.count, first.row);
+      shared.counts.Load(tables, first.query, thread, num_threads, barrier);
+      shared.bands.Load(rescoring, first.row / kCandidates, first.query, thread, num_threads, shared.counts);
+      barrier();
+      const int32_t num_queries = std::min(kQueries, queries.count - first.query);
+      for (int32_t cell = thread; cell < num_queries * tile.count; cell += num_threads) {
+        const int32_t query = cell / tile.count, column = cell % tile.count;
+        const float score = TensorCoreScore(queries.Row(first.query + query), candidates.Row(first.row + column),
+                                            queries.width, model);
+        if (score < shared.counts.lowest[query]) continue;
+        ScoreSink<kQueries> sink{shared.counts, tables,   as_they_stand, tile, column, shared.counts.first[query],
+                                 self_hits};
+        CountWithinBand(score, query, first, rescoring.queue, shared.bands, sink);
+      }
+      barrier();
+      shared.counts.Flush(tables, tile.group, thread, num_threads);
+      shared.bands.Flush(first, rescoring.queue, thread, num_threads, barrier);
+      barrier();
     }
   }
-  counts.Flush(tables, tile.group, 0, 1);
-  bands.Flush(first, rescoring.queue, 0, 1, kNoBarrier);
 }
 
 // The fp32 kernel, all of it in one tile per query.
@@ -165,11 +185,12 @@ void ScoresAndBands(const float* queries, int32_t num_queries, const float* cand
   }
 }
 
-// Adds to the counters [P, G] what rescoring with a queue of this capacity counts. Returns the pairs that were pushed.
+// Adds to the counters [P, G] what rescoring with a queue of this capacity counts, on threads that share a tile as a
+// thread block's do. Returns the pairs that were pushed.
 int64_t CountRescored(const float* queries, int32_t num_queries, const float* candidates, int32_t num_candidates,
                       int32_t width, const float* thresholds, const int64_t* positive_index, const int64_t* offsets,
                       const int32_t* groups, int64_t first_index, int64_t num_groups, int64_t capacity,
-                      const TensorCores* model, int32_t* greater, int32_t* tied_before, int32_t* tied_after,
+                      const TensorCores* model, int32_t num_threads, int32_t* greater, int32_t* tied_before, int32_t* tied_after,
                       int64_t* self_hits) {
   const Rows query_rows = {queries, num_queries, width}, candidate_rows = {candidates, num_candidates, width};
   HostThresholds sorted = SortOnHost(thresholds, offsets, num_queries, num_groups);
@@ -182,11 +203,16 @@ int64_t CountRescored(const float* queries, int32_t num_queries, const float* ca
   std::vector<RowSize> tile_sizes = Measure(candidate_rows, kind, kCandidates);
   const Rescoring rescoring = {
       query_sizes.data(), tile_sizes.data(), BandTermsOf(width), {pairs.data(), &length, capacity}};
-  for (int32_t query = 0; query < num_queries; query += kQueries) {
-    for (int32_t row = 0; row < num_candidates; row += kCandidates) {
-      CountTile(query_rows, candidate_rows, tables, {query, row}, rescoring, *model);
-    }
+  SharedMemory shared;
+  std::barrier barrier(num_threads);
+  std::vector<std::jthread> threads;
+  for (int32_t thread = 0; thread < num_threads; ++thread) {
+    threads.emplace_back([&, thread] {
+      Consume(query_rows, candidate_rows, tables, rescoring, *model, thread, num_threads, shared,
+              [&] { barrier.arrive_and_wait(); });
+    });
   }
+  threads.clear();
   int32_t hits = 0;
   if (rescoring.queue.Overflowed()) {
     std::fill(sorted.beaten.begin(), sorted.beaten.end(), 0);
