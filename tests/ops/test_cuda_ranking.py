@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hybatch.ops import backend, rank_counts
+from hybatch.ops.precision import round_rows
 from hybatch.ops.torch_backend import BAD_CANDIDATES, BAD_QUERIES, OVERFLOWS
 from tests.ops.problems import (
     DTYPES,
@@ -309,6 +310,26 @@ def test_errors_name_the_argument() -> None:
         torch.ops.hybatch.pair_scores(queries, candidates, offsets, "fp32", problem.positives)
     with pytest.raises(RuntimeError, match="offsets must have size"):
         torch.ops.hybatch.pair_scores(queries, candidates, offsets[1:], "fp32", problem.positives.cuda())
+
+
+@on_gpu
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("width", [8, 100, 768, 4096])
+def test_tensor_cores_add_no_worse_than_the_band_of_rescoring_assumes(width: int, precision: str) -> None:
+    """The third bound of csrc/ranking/cuda/score_band.h, on inputs that are exact in the precision."""
+    cuts = (1.5 * width + 1.5) * 2.0**-22
+    for family in FAMILIES:
+        problem = adversarial_problem(23, family, Q=40, D=200, H=width, G=1)
+        queries, candidates = (round_rows(t, precision, "torch") for t in (problem.queries, problem.candidates))
+        scores = all_scores(replace(problem, queries=queries, candidates=candidates, precision=precision))
+        rows = queries.double().numpy(), candidates.double().numpy()
+        norms = [np.linalg.norm(r, axis=1) for r in rows]
+        bound = cuts / (1 - cuts) * np.outer(*norms) + 2.0**-125 * (width + 1) * (1 + np.add.outer(*norms))
+        finite = np.isfinite(bound)
+        gaps = np.abs(
+            scores - np.where(np.isfinite(rows[0]), rows[0], 0) @ np.where(np.isfinite(rows[1]), rows[1], 0).T
+        )
+        assert (gaps <= bound)[finite].all(), (family, (gaps / bound)[finite].max())
 
 
 @on_gpu

@@ -27,7 +27,6 @@ from tests.ops.problems import (
     Problem,
     adversarial_problem,
     adversarial_rows,
-    all_scores,
     count,
     pair_scores,
     random_problem,
@@ -255,24 +254,3 @@ def test_threads_that_share_a_tile_do_not_race(tmp_path: Path) -> None:
     subprocess.run([compiler, *flags, "-I", str(REPOSITORY / "csrc"), str(source), "-o", str(program)], check=True)
     result = subprocess.run([str(program)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(backend.why_missing("cuda") is not None, reason="no compiled CUDA ops")
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("width", [8, 100, 768, 4096])
-def test_the_tensor_cores_at_hand_stay_within_the_bands(
-    emulation: ctypes.CDLL, width: int, kind: str, family: str
-) -> None:
-    """What the derivation of the band assumes of their additions, and all of it for tf32, which rounds as well."""
-    problem = adversarial_problem(11, family, Q=40, D=200, H=width, G=1)
-    rounded = replace(
-        problem, queries=problem.queries.to(DTYPES[kind]), candidates=problem.candidates.to(DTYPES[kind]),
-        precision=kind,
-    )  # fmt: skip
-    rows = [t.float().numpy() for t in (rounded.queries, rounded.candidates)]
-    _, exact, bands = scores_and_bands(emulation, rows[0], rows[1], 1, TensorCores(kind=KINDS[kind], **COARSEST))
-    gaps = np.abs(all_scores(rounded) - exact)
-    within = (gaps <= bands) | np.isinf(bands)
-    assert within.all(), (gaps[~within] / bands[~within]).max()

@@ -23,8 +23,8 @@ HopperWorkspace CarveHopper(const CountAboveTask& task, ElementKind kind, Carver
 
 void HopperPairScores(const PairScoresTask& task, ElementKind kind, cudaStream_t stream);
 
-// Counts what the tensor cores' scores say. With `rescoring` they are taken for what they are, within a band of the fp32
-// chain's, and of the counters only sorted.beaten is touched; the undecided are queued.
+// Counts what the tensor cores' scores say. With `rescoring` they are known only within a band of the fp32 chain's: the
+// undecided are queued, and of the counters only sorted.beaten is touched.
 void HopperCount(const CountAboveTask& task, ElementKind kind, const HopperWorkspace& workspace,
                  const SortedThresholds& sorted, const Rescoring* rescoring, const DeviceTraits& device,
                  cudaStream_t stream);

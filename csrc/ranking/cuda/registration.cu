@@ -122,7 +122,7 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   CheckSameKind(task.queries, task.candidates, "queries", "candidates");
   const int64_t num_positives = positive_index.numel();
   CheckSizes(task.queries, num_positives);
-  STD_TORCH_CHECK(task.candidates.rows < kMost, "a block of candidates must stay below 2^31 - 1024 rows: cut it in two");
+  STD_TORCH_CHECK(task.candidates.rows < kMost, "a block of candidates must stay below 2^31 - 1024 rows");
   CheckTensor(positive_index, "positive_index", ScalarType::Long, {num_positives});
   CheckTensor(thresholds, "thresholds", ScalarType::Float, {num_positives});
   CheckTensor(offsets, "offsets", ScalarType::Long, {task.queries.rows + 1});

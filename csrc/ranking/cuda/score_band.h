@@ -7,14 +7,16 @@
 //
 //   |qc - s|  <=  R / (1 - R) |q| |c| with R = H 2^-24: H roundings to nearest, each of a partial sum.
 //
-//   |t - q'c'|  <=  C / (1 - C) |q'| |c'| with C = (3 H + 3) / 2 x 2^-22. Products of two significands of at most 11 bits
-//     are exact. NVIDIA does not say how they are added. By experiment (Fasi et al., Numerical behavior of NVIDIA tensor
-//     cores, PeerJ CS 7:e330, 2021; Khattak and Mikaitis, Accurate models of NVIDIA tensor cores, arXiv 2512.07004) 4 to
-//     16 products and the accumulator are aligned to the largest of them, cut off below a last place that is 2^-23 of
-//     it or finer, added, and the sum is cut to fp32. Taken here is a last place of 2^-22 of the largest term and groups
-//     of 4 products at least: to each group belong, beside its products, two more cuts, of the accumulator and of the
-//     sum, so there are at most H + 2 (H + 3) / 4 cuts. No term exceeds the sum of all |q'_h c'_h| and the errors so
-//     far, which gives C times their sum.
+//   |t - q'c'|  <=  C / (1 - C) |q'| |c'| with C = (3 H + 3) / 2 x 2^-22.
+//     Products of two significands of at most 11 bits are exact. How they are added NVIDIA does not say; experiments
+//     (Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ CS 7:e330, 2021; Khattak and Mikaitis, Accurate
+//     models of NVIDIA tensor cores, arXiv 2512.07004) find that groups of products and the accumulator are aligned to
+//     the largest of these terms, cut off below a last place near that of its fp32, added, and the sum is cut to fp32.
+//     Assumed here: groups of at least 4 products, a last place of at most 2^-22 of the largest term. Each group then
+//     makes two more cuts than it has products, of the accumulator and of the sum: at most H + 2 (H + 3) / 4 in all. No
+//     term exceeds the sum of all |q'_h c'_h| plus the errors so far, which gives C times that sum, and with it the
+//     bound. A GPU test compares the assumption with the device at hand, and every run fails whose positives, of all
+//     pairs, lie outside the band: they do not meet themselves.
 //
 //   2^-125 (H + 1) (1 + |q'| + |c'|): whatever is subnormal (an element, a product, a sum) may be taken for zero.
 

@@ -105,8 +105,9 @@ struct Device {
     for (int64_t own = 0; own < p.num_positives(); ++own) {
       const int64_t query = OwnerOf(p.offsets.data(), p.num_queries, own);
       Require(p.offsets[query] <= own && own < p.offsets[query + 1], "a positive's owner");
-      const auto begin = sorted.positive.begin();
-      Require(std::count(begin + p.offsets[query], begin + p.offsets[query + 1], own) == 1, "a place for each positive");
+      const auto places = sorted.positive.begin();
+      const auto count = std::count(places + p.offsets[query], places + p.offsets[query + 1], own);
+      Require(count == 1, "a place for each positive");
     }
   }
 

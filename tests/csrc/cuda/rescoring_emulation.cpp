@@ -190,8 +190,8 @@ void ScoresAndBands(const float* queries, int32_t num_queries, const float* cand
 int64_t CountRescored(const float* queries, int32_t num_queries, const float* candidates, int32_t num_candidates,
                       int32_t width, const float* thresholds, const int64_t* positive_index, const int64_t* offsets,
                       const int32_t* groups, int64_t first_index, int64_t num_groups, int64_t capacity,
-                      const TensorCores* model, int32_t num_threads, int32_t* greater, int32_t* tied_before, int32_t* tied_after,
-                      int64_t* self_hits) {
+                      const TensorCores* model, int32_t num_threads, int32_t* greater, int32_t* tied_before,
+                      int32_t* tied_after, int64_t* self_hits) {
   const Rows query_rows = {queries, num_queries, width}, candidate_rows = {candidates, num_candidates, width};
   HostThresholds sorted = SortOnHost(thresholds, offsets, num_queries, num_groups);
   const CountTables tables = {offsets,     positive_index, groups,     num_queries, num_groups,
