@@ -53,8 +53,8 @@ def markdown(result: dict[str, Any]) -> str:
         cells += ["" if row[k] is None else f"{row[k] / 1e6:.0f}" for k in ("peak_bytes", "beyond_gradients")]
         lines.append("| " + " | ".join(str(cell) for cell in [*cells, row["rounds"]]) + " |")
     lines += ["", "Ratios are medians of the rounds' ratios. Memory is what the first run added at its peak; the last "
-              "column is without the float32 gradients of queries and candidates. On the host, small sizes reuse memory that "
-              "earlier work has freed, which does not show."]  # fmt: skip
+              "column is without the float32 gradients of queries and candidates. On the host, small sizes use memory "
+              "that earlier work has freed, which does not show."]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
