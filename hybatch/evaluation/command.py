@@ -14,14 +14,17 @@ from typing import Any
 import torch
 
 from hybatch.errors import UserError
+from hybatch.evaluation.bitext import BitextTask, score_bitext
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.language_figures import figures_table
 from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.scoring import score
 from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.tasks.listing import tasks_table
 from hybatch.evaluation.tasks.registry import TASKS, load_task
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.tasks.task import TextsTask
 from hybatch.models import Encoder
 from hybatch.ops.backend import BackendError, choose_backend
 from hybatch.paths import check_writable
@@ -53,9 +56,7 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         if arguments.save_embeddings and rank() == 0:
             _save(embeddings, task, arguments.save_embeddings)
         scoring_started = time.perf_counter()
-        results = score(
-            embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments)
-        )
+        results = _score(embeddings, task, arguments)
         timings |= {
             "scoring_seconds": time.perf_counter() - scoring_started,
             "total_seconds": time.perf_counter() - started,
@@ -68,8 +69,22 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     if outcome.is_main_process:
         if arguments.output:
             write_results(arguments.output, results, timings)
-        table_console().print(results_table(results))
+        table_console().print(results_table(results) if "pairs" in results else figures_table(results))
     return outcome
+
+
+def _score(embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    if isinstance(task, BitextTask):
+        return score_bitext(embeddings, task, model=_model_name(arguments), device=_device(arguments))
+    return score(embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments))
+
+
+class _ListTasks(argparse.Action):
+    """Prints the table of tasks and leaves, as --help does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        table_console().print(tasks_table(TASKS.values()))
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
     parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
+    parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -112,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
+def _checked_task(arguments: argparse.Namespace) -> Any:
     """Check every option that can be checked before the model is loaded, and read the task."""
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be at least 1")
@@ -141,7 +157,7 @@ def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
     return task
 
 
-def _embeddings(arguments: argparse.Namespace, task: RetrievalTask) -> tuple[TaskEmbeddings, dict[str, Any]]:
+def _embeddings(arguments: argparse.Namespace, task: TextsTask) -> tuple[TaskEmbeddings, dict[str, Any]]:
     started = time.perf_counter()
     if arguments.embeddings:
         stored = StoredEmbeddings(arguments.embeddings, task, arguments.similarity)
@@ -168,7 +184,7 @@ def _device(arguments: argparse.Namespace) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _save(embeddings: TaskEmbeddings, task: RetrievalTask, directory: Path) -> None:
+def _save(embeddings: TaskEmbeddings, task: TextsTask, directory: Path) -> None:
     try:
         save_embeddings(embeddings, task, directory)
     except OSError as error:

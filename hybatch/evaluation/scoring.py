@@ -12,7 +12,6 @@ Q queries, D candidates, P positives, G languages, R distinct positives, H embed
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,11 +24,11 @@ from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.metrics import CUTOFFS, QueryFigures, figures_per_query, mean, tie_bounds
 from hybatch.evaluation.processes import fail_together, gather_objects, rank, world_size
+from hybatch.evaluation.results import versions
 from hybatch.evaluation.tasks.task import RetrievalTask
 from hybatch.models import Encoder
 from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
-from hybatch.version import __version__
 
 # Candidates read and counted between two steps of the progress bar.
 _BLOCK = 4096
@@ -111,12 +110,7 @@ def score(
             "map_optimistic": _mean_of((one["ties"] for one in scored.values()), "map_optimistic"),
             "map_pessimistic": _mean_of((one["ties"] for one in scored.values()), "map_pessimistic"),
         },
-        "versions": {
-            "hybatch": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
+        "versions": versions(),
     }
 
 
