@@ -15,6 +15,9 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask, score_bitext
+from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
+from hybatch.evaluation.collection.search import METHODS, import_faiss
+from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.language_figures import figures_table
@@ -52,13 +55,8 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     with launched_group():
         started = time.perf_counter()
         task = main_first(lambda: _checked_task(arguments))
-        embeddings, timings = _embeddings(arguments, task)
-        if arguments.save_embeddings and rank() == 0:
-            _save(embeddings, task, arguments.save_embeddings)
-        scoring_started = time.perf_counter()
-        results = _score(embeddings, task, arguments)
+        results, timings = (_search if isinstance(task, CollectionTask) else _encode_and_score)(task, arguments)
         timings |= {
-            "scoring_seconds": time.perf_counter() - scoring_started,
             "total_seconds": time.perf_counter() - started,
             "processes": world_size(),
             "threads_per_process": torch.get_num_threads(),
@@ -71,6 +69,31 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
             write_results(arguments.output, results, timings)
         table_console().print(results_table(results) if "pairs" in results else figures_table(results))
     return outcome
+
+
+def _encode_and_score(task: TextsTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    embeddings, timings = _embeddings(arguments, task)
+    if arguments.save_embeddings and rank() == 0:
+        _save(embeddings, task, arguments.save_embeddings)
+    started = time.perf_counter()
+    results = _score(embeddings, task, arguments)
+    return results, timings | {"scoring_seconds": time.perf_counter() - started}
+
+
+def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    started = time.perf_counter()
+    encoder = Encoder.load(arguments.model).to(_device(arguments))
+    loaded = time.perf_counter()
+    options = SearchOptions(
+        batch_size=arguments.batch_size,
+        index=arguments.index,
+        index_dtype=arguments.index_dtype,
+        method=arguments.search,
+        backend=arguments.backend,
+        save_run=arguments.save_run,
+    )
+    results, timings = evaluate_collections(encoder, task, model=_model_name(arguments), options=options)
+    return results, {"loading_seconds": loaded - started, **timings}
 
 
 def _score(embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -125,7 +148,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
     )
+    _add_search_options(parser.add_argument_group("tasks that search a collection"))
     return parser
+
+
+def _add_search_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
+    group.add_argument(
+        "--index", type=Path, metavar="DIR", help="where the passages' embeddings are kept; default: the cache"
+    )
+    group.add_argument(
+        "--index-dtype", choices=["float32", "float16"], default="float32", help="of these embeddings (default float32)"
+    )
+    group.add_argument(
+        "--save-run", type=Path, metavar="DIR", help="write the passages retrieved (TREC form) and exact ranks there"
+    )
 
 
 def _checked_task(arguments: argparse.Namespace) -> Any:
@@ -145,7 +182,16 @@ def _checked_task(arguments: argparse.Namespace) -> Any:
     if arguments.save_embeddings:
         check_save_directory(arguments.save_embeddings)
         check_writable(arguments.save_embeddings, "--save-embeddings")
+    if arguments.search != "torch":
+        import_faiss()
+    for option in ("index", "save_run"):
+        if getattr(arguments, option):
+            check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")
     task = load_task(arguments.task, arguments.data_dir, arguments.languages)
+    if isinstance(task, CollectionTask) and (arguments.embeddings or arguments.save_embeddings):
+        raise UserError(
+            f"--task {arguments.task}: encodes its passages into shards; use --model, and --index to say where"
+        )
     if arguments.output:
         check_output(
             arguments.output,

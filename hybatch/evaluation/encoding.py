@@ -76,7 +76,7 @@ def encode_sorted(
             for first in range(0, len(batches), world_size()):
                 number = first + rank()
                 batch = batches[number] if number < len(batches) else batches[0]
-                rows_UH[batch.start : batch.stop] = _encode(encoder, [texts[i] for i in batch], role)
+                rows_UH[batch.start : batch.stop] = encode_batch(encoder, [texts[i] for i in batch], role)
                 dealt = batches[first : first + world_size()]
                 bar.update(dealt[-1].stop - dealt[0].start)
     finally:
@@ -87,7 +87,8 @@ def encode_sorted(
     return rows_UH
 
 
-def _encode(encoder: Encoder, texts: list[str], role: Role) -> np.ndarray:
+def encode_batch(encoder: Encoder, texts: list[str], role: Role) -> np.ndarray:
+    """float32 [texts, H] on the CPU, encoded at once; under the caller's autograd and training modes."""
     device = next(encoder.parameters()).device
     features = {name: tensor.to(device) for name, tensor in encoder.tokenize(texts, role).items()}
     return encoder(features).float().cpu().numpy()

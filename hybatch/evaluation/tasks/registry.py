@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks import embedded, lareqa, parallel, tatoeba
+from hybatch.evaluation.tasks import (
+    beir_like,
+    embedded,
+    lareqa,
+    mewsli_x,
+    miracl,
+    mrtydi,
+    parallel,
+    tatoeba,
+    xor_retrieve,
+)
 from hybatch.evaluation.tasks.entry import TaskEntry
 
 TASKS: dict[str, TaskEntry] = {
@@ -19,6 +29,11 @@ TASKS: dict[str, TaskEntry] = {
         embedded.EMBEDDED,
         tatoeba.TATOEBA,
         tatoeba.TATOEBA_XTREME,
+        beir_like.BEIR_LIKE,
+        miracl.MIRACL,
+        mrtydi.MRTYDI,
+        xor_retrieve.XOR_RETRIEVE,
+        mewsli_x.MEWSLI_X,
     )
 }
 
