@@ -21,6 +21,7 @@ from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.language_figures import figures_table
+from hybatch.evaluation.probe import ProbeTask, score_probe
 from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.scoring import score
@@ -99,6 +100,8 @@ def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[s
 def _score(embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     if isinstance(task, BitextTask):
         return score_bitext(embeddings, task, model=_model_name(arguments), device=_device(arguments))
+    if isinstance(task, ProbeTask):
+        return score_probe(embeddings, task, model=_model_name(arguments))
     return score(embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments))
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from hybatch.errors import UserError
 from hybatch.evaluation.tasks import (
     beir_like,
+    belebele,
     embedded,
     lareqa,
     mewsli_x,
     miracl,
     mrtydi,
+    mtop,
     parallel,
     tatoeba,
     xor_retrieve,
@@ -34,6 +36,9 @@ TASKS: dict[str, TaskEntry] = {
         mrtydi.MRTYDI,
         xor_retrieve.XOR_RETRIEVE,
         mewsli_x.MEWSLI_X,
+        mtop.MTOP,
+        mtop.MTOP_INTENT,
+        belebele.BELEBELE,
     )
 }
 
