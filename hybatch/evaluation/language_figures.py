@@ -27,6 +27,7 @@ def figures_results(
 
     Returns:
         {"task", "model", "languages", "similarity", "num_queries", "num_candidates",
+        "metrics": their names, the task's main one first,
         "figures": {language: {metric: value, "num_queries": n}}, "summary": {"mean" | subset: means}, "versions"};
         the summary's means are unweighted, over the languages that have the figure.
     """
@@ -37,6 +38,7 @@ def figures_results(
         "similarity": embeddings.similarity,
         "num_queries": {language: len(texts) for language, texts in sorted(task.queries.items())},
         "num_candidates": {language: len(texts) for language, texts in sorted(task.candidates.items())},
+        "metrics": metrics_of(figures),
         "figures": {language: dict(row) for language, row in figures.items()},
         "summary": summarise(figures, subsets or {}),
         "versions": versions(),
@@ -69,7 +71,7 @@ def metrics_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def figures_table(results: Mapping[str, Any]) -> Table:
     """One row a language, one column a metric; the means below."""
-    metrics = metrics_of(results["figures"])
+    metrics = results["metrics"]
     table = Table(title=f"{results['task']}: {results['model']}", title_justify="left")
     table.add_column("language")
     for heading in ("queries", *metrics):

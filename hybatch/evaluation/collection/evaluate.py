@@ -22,7 +22,7 @@ from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.encoding import encode_sorted
-from hybatch.evaluation.language_figures import summarise
+from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.metrics import figures_per_query, mean
 from hybatch.evaluation.processes import rank
 from hybatch.evaluation.results import versions
@@ -161,6 +161,7 @@ def _results(
             language: {"left_out": one.unknown[0], "of": one.unknown[1], "first": list(one.unknown[2])}
             for language, (_, one) in searches.items()
         },
+        "metrics": metrics_of(figures),
         "figures": figures,
         "summary": summarise(figures, {}),
         "versions": versions(),

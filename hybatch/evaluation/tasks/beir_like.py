@@ -11,18 +11,18 @@ from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.tasks.entry import TaskEntry
 
-WHOLE = "all"
+_CORPUS = ("corpus.jsonl", "corpus.jsonl.gz")
 _JUDGEMENTS = ("qrels/test.tsv", "qrels/dev.tsv", "qrels.tsv", "qrels.txt")
 
 
 def collections_of(data_dir: Path) -> list[str]:
-    """The subfolders that hold a corpus, or "all" where `data_dir` itself does.
+    """The name of `data_dir` where it holds a corpus, or of its subfolders that do.
 
     Raises:
         UserError: none does.
     """
-    if _first(data_dir, ("corpus.jsonl", "corpus.jsonl.gz")):
-        return [WHOLE]
+    if _first(data_dir, _CORPUS):
+        return [data_dir.resolve().name]
     found = sorted(path.parent.name for path in data_dir.glob("*/corpus.jsonl*"))
     if not found:
         raise UserError(
@@ -34,9 +34,10 @@ def collections_of(data_dir: Path) -> list[str]:
 
 def _load(data_dir: Path, names: Sequence[str]) -> CollectionTask:
     collections, searches = {}, {}
+    itself = _first(data_dir, _CORPUS)
     for name in names:
-        folder = data_dir if name == WHOLE else data_dir / name
-        corpus = _existing(folder, ("corpus.jsonl", "corpus.jsonl.gz"))
+        folder = data_dir if itself else data_dir / name
+        corpus = _existing(folder, _CORPUS)
         queries = _existing(folder, ("queries.jsonl", "queries.jsonl.gz"))
         qrels = _existing(folder, _JUDGEMENTS)
         judgements = read_judgements(qrels)

@@ -75,3 +75,12 @@ def test_the_real_files_hold_112_languages_with_all_of_xtreme(data_dir: Path) ->
     assert max(map(len, task.queries.values())) == 1000
     assert all(re.fullmatch("[a-z]{3}", language) for language in task.languages)
     assert task.candidates["cmn"][:1] == ["Let's have a look."]
+
+
+@pytest.mark.data
+def test_real_sentences_of_small_languages_are_scored(data_dir: Path, model: Path) -> None:
+    arguments = ["--task", "tatoeba-xtreme", "--data-dir", str(data_dir), "--languages", "jav", "tam"]
+    results = evaluate([*arguments, "--model", str(model)]).results
+    assert results["num_queries"] == {"jav": 205, "tam": 307}
+    assert results["num_candidates"] == results["num_queries"]
+    assert all(0 < value < 0.5 for value in results["summary"]["mean"].values() if value != 2)
