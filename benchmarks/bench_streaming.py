@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import environment
 from tqdm import tqdm
 
 from hybatch.ops import RankCounter
@@ -250,9 +250,7 @@ def measure(problem: Problem, path: Path, backend: str) -> dict[str, Any]:
         "peak_resident_bytes_with_file_pages": peak_resident,
         "ranks": {f"p{p}": int(np.percentile(ranks_P, p)) for p in (0, 50, 100)},
         "check": check(problem, candidates, questions, added),
-        "load": os.getloadavg(),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
-        "cpu": platform.processor() or platform.machine(),
+        "environment": environment(torch.device("cpu")),
     }
 
 

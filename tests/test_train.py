@@ -128,7 +128,7 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(tm
         (["--training.steps", "0"], ["training.steps"]),
         (["--training.chunk_size", "17"], ["training.chunk_size", "17", "16"]),
         (["--training.chunk_size", "0"], ["training.chunk_size"]),
-        (["--training.strategy", "zero2"], ["training.strategy", "zero2"]),
+        (["--training.strategy", "zero2"], ["training.strategy", "zero2", "prepared none"]),
         (["--training.strategy", "ddp"], ["training.strategy", "several processes"]),
         (["--training.trackers", "[telegraph]"], ["trackers", "telegraph"]),
         (["--sampling.batch_size", "151"], ["sampling.batch_size", "151"]),

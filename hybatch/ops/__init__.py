@@ -1,6 +1,17 @@
 """Compute-heavy operations: their Python face and a pure-PyTorch backend; imports nothing else of the package."""
 
 from hybatch.ops.backend import BackendChoice, BackendError, describe
+from hybatch.ops.contrastive import contrastive_terms, info_nce, similarity
 from hybatch.ops.ranking import RankCounter, RankCounts, rank_counts
 
-__all__ = ["BackendChoice", "BackendError", "RankCounter", "RankCounts", "describe", "rank_counts"]
+__all__ = [
+    "BackendChoice",
+    "BackendError",
+    "RankCounter",
+    "RankCounts",
+    "contrastive_terms",
+    "describe",
+    "info_nce",
+    "rank_counts",
+    "similarity",
+]

@@ -21,7 +21,11 @@ from hybatch.ops import torch_backend
 BACKENDS = ("torch", "cpu", "cuda")
 ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
 _PACKAGE = Path(__file__).resolve().parent.parent
-_RANKING_OPS = ("pair_scores", "count_above_")
+FAMILIES = {
+    "ranking": ("pair_scores", "count_above_"),
+    "contrastive": ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward"),
+}
+"""Ops that a backend must have all of, to serve what is built on them."""
 
 
 class BackendError(RuntimeError):
@@ -36,8 +40,8 @@ class RankingOps:
     count_above_: Callable[..., None]
 
 
-def choose_backend(device: torch.device, requested: str = "auto") -> str:
-    """Name the backend that serves tensors on `device`.
+def choose_backend(device: torch.device, requested: str = "auto", family: str = "ranking") -> str:
+    """Name the backend that serves tensors on `device` with the ops of `family`, one of `FAMILIES`.
 
     `requested` wins over HYBATCH_BACKEND, which wins over the fastest that is there.
 
@@ -51,10 +55,10 @@ def choose_backend(device: torch.device, requested: str = "auto") -> str:
         source = f"{ENVIRONMENT_VARIABLE}={requested}"
     if requested == "auto":
         compiled = device.type if device.type in BACKENDS else None
-        return compiled if compiled and why_missing(compiled) is None else "torch"
+        return compiled if compiled and why_missing(compiled, family) is None else "torch"
     if requested not in BACKENDS:
         raise ValueError(f"{source}: no such backend; choose from auto, {', '.join(BACKENDS)}")
-    reason = why_missing(requested)
+    reason = why_missing(requested, family)
     if reason is not None:
         raise BackendError(f"{source}: this backend is missing: {reason}")
     if requested not in ("torch", device.type):
@@ -69,9 +73,16 @@ def ranking_ops(backend: str) -> RankingOps:
     return RankingOps(torch.ops.hybatch.pair_scores, torch.ops.hybatch.count_above_)
 
 
-def why_missing(backend: str) -> str | None:
-    """None if the backend can be used here, else the reason why not."""
-    return None if backend == "torch" else _load(backend)
+def why_missing(backend: str, family: str = "ranking") -> str | None:
+    """None if the backend can be used here for the ops of `family`, else the reason why not."""
+    if backend == "torch":
+        return None
+    reason = _load(backend)
+    absent = [] if reason else [op for op in FAMILIES[family] if not _has_kernel(op, backend)]
+    if absent:
+        library = _PACKAGE / f"_{backend}.so"
+        reason = f"{library} holds no {backend} kernel for {', '.join(absent)}: it was built from another version"
+    return reason
 
 
 @functools.cache
@@ -92,9 +103,6 @@ def _load(backend: str) -> str | None:
         torch.ops.load_library(str(library))
     except OSError as error:
         return f"{library} failed to load: {error}"
-    absent = [op for op in _RANKING_OPS if not _has_kernel(op, backend)]
-    if absent:
-        return f"{library} holds no {backend} kernel for {', '.join(absent)}: it was built from another version"
     _register_fakes()
     return None
 
@@ -107,7 +115,13 @@ def _has_kernel(op: str, backend: str) -> bool:
 @functools.cache
 def _register_fakes() -> None:
     """Tell torch.compile the shapes that the compiled ops return."""
+    if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["ranking"]):
+        _register_ranking_fakes()
+    if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["contrastive"]):
+        _register_contrastive_fakes()
 
+
+def _register_ranking_fakes() -> None:
     @torch.library.register_fake("hybatch::pair_scores")
     def _(
         queries: Tensor,
@@ -124,6 +138,27 @@ def _register_fakes() -> None:
         return None
 
 
+def _register_contrastive_fakes() -> None:
+    def like(rows: Tensor, *shape: int) -> Tensor:
+        return rows.new_empty(shape, dtype=torch.float32)
+
+    def gradients(queries: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return like(queries, *queries.shape), like(queries, *candidates.shape), like(queries)
+
+    @torch.library.register_fake("hybatch::contrastive_forward")
+    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        num_columns = candidates.shape[0] if args[-1] else 0
+        return like(queries, queries.shape[0]), like(queries, queries.shape[0]), like(queries, num_columns)
+
+    @torch.library.register_fake("hybatch::contrastive_backward")
+    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return gradients(queries, candidates)
+
+    @torch.library.register_fake("hybatch::contrastive_forward_backward")
+    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        return like(queries, queries.shape[0]), like(queries, queries.shape[0]), *gradients(queries, candidates)
+
+
 class BackendChoice(NamedTuple):
     """One line of `hybatch env`."""
 
@@ -137,16 +172,17 @@ class BackendChoice(NamedTuple):
 
 def describe() -> list[BackendChoice]:
     """For each op and kind of device: the backend that will be used, and why not a faster one."""
-    return [_describe("rank_counts", "cpu"), _describe("rank_counts", "cuda")]
+    ops = {"rank_counts": "ranking", "info_nce": "contrastive"}
+    return [_describe(op, family, device) for op, family in ops.items() for device in ("cpu", "cuda")]
 
 
-def _describe(op: str, device: str) -> BackendChoice:
+def _describe(op: str, family: str, device: str) -> BackendChoice:
     label = f"{op}, {device} tensors"
-    missing = why_missing(device)
+    missing = why_missing(device, family)
     if device == "cuda" and not torch.cuda.is_available():
         return BackendChoice(label, "none", str(missing))
     try:
-        backend = choose_backend(torch.device(device))
+        backend = choose_backend(torch.device(device), family=family)
     except (BackendError, ValueError) as error:
         return BackendChoice(label, "none", str(error))
     if backend == device:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from accelerate import Accelerator
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import IMPLEMENTATIONS, ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
@@ -26,7 +27,8 @@ from hybatch.training.overlap import count_shared_texts
 from hybatch.training.processes import decide, main_first
 from hybatch.training.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
-from hybatch.training.strategy import ReplicatedStrategy, check_strategy
+from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
+from hybatch.training.strategy.choose import check_engine_options
 from hybatch.training.texts import some_texts
 from hybatch.training.validation import Validation, build_validation, check_languages, validation_samplers
 
@@ -61,17 +63,14 @@ class OpenCorpora:
         return {f"{place}.{i}": corpus.fingerprint for place, corpora in places for i, corpus in enumerate(corpora)}
 
 
-def check_config_for_processes(config: RunConfig, *, engine: str, processes: int) -> None:
-    """Check what needs no data: options against each other and against the processes.
-
-    Args:
-        engine: accelerate's name of what it prepared.
-        processes: their number.
+def check_config_for_processes(config: RunConfig, prepared: PreparedEngine) -> None:
+    """Check what needs no data: options against each other and against what the launcher prepared.
 
     Raises:
         UserError: names the option.
     """
-    check_strategy(config.training.strategy, engine=engine)
+    processes = prepared.processes
+    check_strategy(config.training.strategy, prepared)
     check_config(config.model)
     sizes = [("sampling.batch_size", config.sampling.batch_size)]
     if config.validation.corpora and config.validation.metric == "loss" and config.validation.batch_size is not None:
@@ -87,6 +86,7 @@ def check_config_for_processes(config: RunConfig, *, engine: str, processes: int
             f"process{'es' if processes > 1 else ''} has of a batch of {config.sampling.batch_size}: "
             "lower it, or leave it out to encode all at once"
         )
+    check_engine_options(prepared, batch_size=config.sampling.batch_size, max_grad_norm=config.training.max_grad_norm)
 
 
 def open_corpora(config: RunConfig, *, progress: bool) -> OpenCorpora:
@@ -132,8 +132,13 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
-    strategy = _build_strategy(config, encoder)
-    loss = ContrastiveLoss(temperature=config.loss.temperature, symmetric=config.loss.symmetric)
+    chunk_cost = cost_of_a_chunk(encoder)  # of the whole encoder, before a strategy shards it
+    strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
+    loss = ContrastiveLoss(
+        temperature=config.loss.temperature,
+        symmetric=config.loss.symmetric,
+        info_nce=IMPLEMENTATIONS[config.loss.implementation],
+    )
     engine = _build_engine(config, strategy, loss)
     loader = BatchLoader(
         sampler=sampler,
@@ -141,11 +146,14 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         rank=rank(),
         world_size=world_size(),
         chunk_size=config.training.chunk_size,
-        chunk_cost=cost_of_a_chunk(encoder),
+        chunk_cost=chunk_cost,
+        equal_chunks=strategy.equal_chunks,
         hard_negatives=config.loss.hard_negatives,
         seed=config.seed,
     )
-    validation = build_validation(config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device)
+    validation = build_validation(
+        config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device, chunk_cost=chunk_cost
+    )
     for line in validation.left_out if validation is not None else []:
         say(line)
     return RunParts(
@@ -210,20 +218,28 @@ def own_tokenize(encoder: Encoder) -> Tokenize:
     return tokenize_copy
 
 
-def _build_strategy(config: RunConfig, encoder: Encoder) -> ReplicatedStrategy:
+def _build_strategy(config: RunConfig, encoder: Encoder, prepared: PreparedEngine) -> Strategy:
     training = config.training
-    optimizer = build_adamw(
-        encoder,
+    build_optimizer = partial(
+        build_adamw,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         betas=training.betas,
         epsilon=training.epsilon,
     )
-    dtype = torch.bfloat16 if training.mixed_precision == "bf16" else None
-    return ReplicatedStrategy(encoder, optimizer, autocast_dtype=dtype)
+    return build_strategy(
+        check_strategy(training.strategy, prepared),
+        encoder,
+        build_optimizer,
+        prepared=prepared,
+        deepspeed_options=check_engine_options(
+            prepared, batch_size=config.sampling.batch_size, max_grad_norm=training.max_grad_norm
+        ),
+        autocast_dtype=torch.bfloat16 if training.mixed_precision == "bf16" else None,
+    )
 
 
-def _build_engine(config: RunConfig, strategy: ReplicatedStrategy, loss: ContrastiveLoss) -> StepEngine:
+def _build_engine(config: RunConfig, strategy: Strategy, loss: ContrastiveLoss) -> StepEngine:
     training = config.training
 
     def learning_rate_at(step: int) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,8 @@ Tokenize = Callable[[list[str], Role], Features]
 
 # Tokens that could be encoded while the operators of one chunk more are started.
 _LAUNCH_COST = 64.0
+# Chunks of the queries, and of the passages, where every process must have equally many and their size is left open.
+_EQUAL_CHUNKS = 4
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,9 @@ class BatchLoader:
         rank, world_size: which rows are this process's own.
         chunk_size: texts encoded at once; None where memory does not matter.
         chunk_cost: see `cost_of_a_chunk`.
+        equal_chunks: cut into as many chunks on every process, where encoding one is a collective: the number depends
+            on the batch and chunk size alone, not on the lengths of this process's texts, and a hard negative that is
+            missing is made up for by the passage, which the loss does not look at.
         hard_negatives: slots per example.
         seed: the run's.
     """
@@ -157,6 +161,7 @@ class BatchLoader:
     world_size: int = 1
     chunk_size: int | None = None
     chunk_cost: float = 0.0
+    equal_chunks: bool = False
     hard_negatives: int = 0
     seed: int = 0
 
@@ -166,12 +171,13 @@ class BatchLoader:
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
         negatives = self._choose_negatives(texts, step) if self.hard_negatives else []
+        if self.equal_chunks:
+            negatives = self._fill_slots(negatives, texts.passages)
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
-        cut = partial(cut_into_chunks, chunk_size=self.chunk_size, chunk_cost=self.chunk_cost)
         pieces = [
-            *cut(self.tokenize(texts.questions, "query"), range(share)),
-            *cut(self.tokenize(passages, "passage"), slots),
+            *self._cut(self.tokenize(texts.questions, "query"), range(share)),
+            *self._cut(self.tokenize(passages, "passage"), slots),
         ]
         return LocalBatch(
             batch=batch,
@@ -184,6 +190,17 @@ class BatchLoader:
             num_tokens=sum(int(features["attention_mask"].sum()) for features, _ in pieces),
             num_padded=sum(features["attention_mask"].numel() for features, _ in pieces),
         )
+
+    def _cut(self, features: Features, slots: Sequence[int]) -> list[tuple[Features, Tensor]]:
+        size = self.chunk_size
+        if size is None and self.equal_chunks:
+            size = -(-len(slots) // _EQUAL_CHUNKS)
+        return cut_into_chunks(features, slots, size, chunk_cost=self.chunk_cost)
+
+    def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
+        """Add the passage, as a candidate of no query, in every slot that has no hard negative."""
+        missing = set(range(len(passages) * self.hard_negatives)) - {slot for slot, _, _ in negatives}
+        return negatives + [(slot, passages[slot // self.hard_negatives], EMPTY_SLOT) for slot in sorted(missing)]
 
     def _choose_negatives(self, texts: BatchTexts, step: int) -> list[tuple[int, str, int]]:
         """Pick (slot, text, group) of the hard negatives of this step: a stretch of each list from a drawn start."""

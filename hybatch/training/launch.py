@@ -8,10 +8,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from transformers.integrations import unset_hf_deepspeed_config
 
 from hybatch.errors import UserError
 from hybatch.training.config import TrainingConfig
 from hybatch.training.memory import keep_freed_memory
+from hybatch.training.strategy.deepspeed import import_deepspeed
 
 
 def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
@@ -27,19 +29,36 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
     # Without a backend by name accelerate takes several CPU processes under DeepSpeed for a single one; with one it
     # expects a group even where there is a single process.
-    is_gloo = int(os.environ.get("WORLD_SIZE", "1")) > 1 and (on_cpu or not torch.cuda.is_available())
+    is_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    if is_deepspeed:
+        _check_deepspeed(on_cpu)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    is_gloo = (several or is_deepspeed) and (on_cpu or not torch.cuda.is_available())
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is entered around the encoder only; the loss stays fp32
         log_with=config.trackers or None,
         project_config=ProjectConfiguration(output_dir, logging_dir=os.path.join(output_dir, "tensorboard")),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if is_gloo else [],
     )
+    if is_deepspeed:
+        # Told of a stage 3, transformers would partition weights as it builds them, a collective; the encoder is built
+        # whole, a fresh one on the main process alone, and partitioned afterwards.
+        unset_hf_deepspeed_config()
     _check_accumulation(str(accelerator.gradient_accumulation_steps))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     return accelerator
+
+
+def _check_deepspeed(on_cpu: bool) -> None:
+    import_deepspeed()
+    if on_cpu:
+        raise UserError(
+            "accelerate was told to use DeepSpeed and use_cpu: true, with which it would train by plain DDP: set "
+            "use_cpu to false; DeepSpeed runs on the CPU where there is no GPU (configs/accelerate/cpu-zero*.yaml)"
+        )
 
 
 def _check_all_started() -> None:

@@ -15,7 +15,7 @@ from hybatch.losses import ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder
 from hybatch.sampling import BatchKind, BatchSampler, NoCellError, SamplingConfig
-from hybatch.training.batches import BatchLoader, LocalBatch, Tokenize, cost_of_a_chunk
+from hybatch.training.batches import BatchLoader, LocalBatch, Tokenize
 from hybatch.training.caching import loss_of_embeddings
 from hybatch.training.config import RunConfig
 from hybatch.training.processes import sum_over_processes
@@ -54,6 +54,8 @@ class LossValidation:
         loss: ContrastiveLoss,
         tokenize: Tokenize,
         device: torch.device,
+        *,
+        chunk_cost: float,
     ) -> None:
         self._strategy = strategy
         self._loss = loss
@@ -67,7 +69,8 @@ class LossValidation:
                 rank=rank(),
                 world_size=world_size(),
                 chunk_size=config.training.chunk_size,
-                chunk_cost=cost_of_a_chunk(strategy.encoder),
+                chunk_cost=chunk_cost,
+                equal_chunks=strategy.equal_chunks,
             )
             self._batches += [loader.load(step) for step in range(config.validation.batches)]
 
@@ -177,12 +180,18 @@ def build_validation(
     loss: ContrastiveLoss,
     tokenize: Tokenize,
     device: torch.device,
+    *,
+    chunk_cost: float,
 ) -> Validation | None:
-    """What the configuration asks for; None without held-out data."""
+    """What the configuration asks for; None without held-out data.
+
+    Args:
+        chunk_cost: see `cost_of_a_chunk`.
+    """
     if not corpora:
         return None
     if config.validation.metric == "map":
         encoder = strategy.encoder
         assert isinstance(encoder, Encoder)
         return MapValidation(config, corpora, encoder)
-    return LossValidation(config, corpora, strategy, loss, tokenize, device)
+    return LossValidation(config, corpora, strategy, loss, tokenize, device, chunk_cost=chunk_cost)

@@ -65,7 +65,7 @@ def test_cuda_without_cuda_in_torch_says_so(package: Path) -> None:
 
 
 def test_a_backend_of_another_device_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "why_missing", lambda name: None)
+    monkeypatch.setattr(backend, "why_missing", lambda *names: None)
     with pytest.raises(ValueError, match="needs tensors on cuda; queries are on cpu"):
         choose_backend(CPU, "cuda")
     assert choose_backend(CPU) == "cpu"
@@ -75,13 +75,14 @@ def test_a_backend_of_another_device_is_refused(package: Path, monkeypatch: pyte
 def test_the_description_says_what_runs_and_why_not_a_faster_one(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cpu, cuda = describe()
+    cpu, cuda, contrastive, _ = describe()
     assert (cpu.op, cpu.backend) == ("rank_counts, cpu tensors", "torch")
     assert "_cpu.so is not there" in cpu.reason
+    assert (contrastive.op, contrastive.backend) == ("info_nce, cpu tensors", "torch")
     assert cuda.backend == ("torch" if torch.cuda.is_available() else "none")
     monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
     assert describe()[0].backend == "none"
-    monkeypatch.setattr(backend, "why_missing", lambda name: None)
+    monkeypatch.setattr(backend, "why_missing", lambda *names: None)
     assert describe()[0] == ("rank_counts, cpu tensors", "cpu", "the fastest there is")
     monkeypatch.setenv("HYBATCH_BACKEND", "torch")
     assert describe()[0] == ("rank_counts, cpu tensors", "torch", "HYBATCH_BACKEND=torch asks for it")

@@ -180,7 +180,7 @@ def model_fingerprint(encoder: Encoder) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     digest.update(repr(encoder.config).encode())
     features = encoder.tokenize(["0 1 2 3", "Ein Satz, one sentence, 文."], "passage")
     digest.update(repr({name: rows.tolist() for name, rows in sorted(features.items())}).encode())

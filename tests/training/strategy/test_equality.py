@@ -1,0 +1,75 @@
+"""The invariant of training: neither the number of processes, nor the strategy, nor chunking changes a gradient.
+
+One launch per number of processes and strategy runs all cells: plain and cached, with dropout and without, clipped and
+not. Without dropout the truth is one process that holds the whole batch at once. With it (the masks depend on how the
+batch is shared) the truth is the plain step of the same launch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.processes import run_processes
+from tests.training.strategy.cells import CELLS, LEARNING_RATE, Cell, run_cells
+
+LAUNCHES = [
+    *((1, name) for name in ("zero1", "zero2", "zero3")),
+    *((2, name) for name in ("ddp", "zero1", "zero2", "zero3", "fsdp2", "zero2-offload", "zero3-offload")),
+    *((4, name) for name in ("ddp", "zero1", "zero2", "zero3", "fsdp2")),
+]
+
+
+@pytest.fixture(scope="module")
+def whole_batch() -> dict[Cell, Any]:
+    """One process, one forward pass, no wrapper."""
+    cells = [cell for cell in CELLS if not cell.cached and not cell.dropout]
+    return dict(zip(cells, run_cells("none", cells), strict=True))
+
+
+def _assert_same_training(found: Any, truth: Any) -> None:
+    losses, norms, gradients, weights = found
+    true_losses, true_norms, true_gradients, true_weights = truth
+    assert losses[0] == pytest.approx(true_losses[0], rel=1e-6)
+    assert norms[0] == pytest.approx(true_norms[0], rel=1e-5)
+    assert gradients.keys() == true_gradients.keys()
+    for name, gradient in true_gradients.items():
+        assert (gradients[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
+    assert losses == pytest.approx(true_losses, rel=1e-3)
+    assert norms == pytest.approx(true_norms, rel=1e-3)
+    assert weights.keys() == true_weights.keys()
+    for name, weight in true_weights.items():
+        assert (weights[name] - weight).abs().max() <= 0.1 * LEARNING_RATE, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "name"), LAUNCHES, ids=lambda value: str(value))
+def test_every_strategy_trains_as_one_process_on_the_whole_batch(
+    processes: int, name: str, whole_batch: dict[Cell, Any]
+) -> None:
+    of_ranks = run_processes(run_cells, processes, name, CELLS)
+    main = dict(zip(CELLS, of_ranks[0], strict=True))
+    for cell, found in main.items():
+        plain = Cell(False, cell.dropout, cell.max_norm)
+        truth = main[plain] if cell.dropout else whole_batch[plain]
+        _assert_same_training(found, truth)
+        assert cell.max_norm is None or min(found[1]) > cell.max_norm
+    for others in of_ranks[1:]:
+        for (losses, norms, _, _), (other_losses, other_norms, _, _) in zip(of_ranks[0], others, strict=True):
+            assert losses == other_losses
+            assert norms == other_norms
+
+
+@pytest.mark.slow
+def test_the_matrix_would_notice_clipping_that_is_left_out_and_dropout_that_is_not_replayed(
+    whole_batch: dict[Cell, Any],
+) -> None:
+    unclipped, clipped = (whole_batch[Cell(False, 0.0, norm)] for norm in (None, 0.05))
+    with pytest.raises(AssertionError):
+        _assert_same_training(unclipped, clipped)
+    (dropped,) = run_cells("none", [Cell(True, 0.3, None)])
+    with pytest.raises(AssertionError):
+        _assert_same_training(dropped, unclipped)
+    assert torch.isfinite(torch.tensor(dropped[1])).all()
