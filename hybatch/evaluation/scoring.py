@@ -94,10 +94,7 @@ def score(
         UserError: the processes would use different backends, or scores overflow float32; on every process.
     """
     chosen = _agreed_backend(torch.device(device), backend)
-    scored: dict[str, dict[str, Any]] = {}
-    for languages in _turns(task):
-        counts = _count(embeddings, task, languages, chosen, torch.device(device), progress)
-        scored |= _figures(counts, task, languages)
+    scored = _scored(embeddings, task, chosen, torch.device(device), progress)
     pairs = {language: one["pairs"] for language, one in scored.items()}
     multilingual = {language: one["multilingual"] for language, one in scored.items()}
     return {
@@ -118,6 +115,17 @@ def score(
         },
         "versions": versions(),
     }
+
+
+def _scored(
+    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
+) -> dict[str, dict[str, Any]]:
+    """Query language -> its figures."""
+    scored: dict[str, dict[str, Any]] = {}
+    for languages in _turns(task):
+        counts = _count(embeddings, task, languages, backend, device, progress)
+        scored |= _figures(counts, task, languages)
+    return scored
 
 
 def _turns(task: RetrievalTask) -> list[list[str]]:
