@@ -59,18 +59,36 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
-    retired = path.with_name(f".{path.name}.retired-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
-        for file in sorted(partial.rglob("*")):
-            _sync(file)
-        _sync(partial)
-        if path.exists():
-            os.replace(path, retired)
-        os.replace(partial, path)
-        _sync(path.parent)
-        shutil.rmtree(retired, ignore_errors=True)
+        sync_tree(partial)
+        replace_directory(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync_tree(directory: Path) -> None:
+    """Hand every file and folder below `directory`, and itself, to the disk.
+
+    Raises:
+        OSError: the disk is full or failed, which some file systems say only now.
+    """
+    for path in sorted(directory.rglob("*")):
+        _sync(path)
+    _sync(directory)
+
+
+def replace_directory(partial: Path, path: Path) -> None:
+    """Rename a synced folder to `path`, on the same file system; what stood there is moved aside first, removed last.
+
+    Raises:
+        OSError: the parent cannot be written; `path` is then as it was before.
+    """
+    retired = path.with_name(f".{path.name}.retired-{os.getpid()}")
+    if path.exists():
+        os.replace(path, retired)
+    os.replace(partial, path)
+    _sync(path.parent)
+    shutil.rmtree(retired, ignore_errors=True)

@@ -12,6 +12,7 @@ from hybatch.version import __version__
 # Each module has `main(argv) -> int`; they are imported on demand, because torch alone takes seconds.
 COMMANDS = {
     "batches": ("hybatch.training.preview", "show what would be trained, without loading a model"),
+    "plan": ("hybatch.training.plan.command", "expected memory per strategy and time per step, without weights"),
     "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
     "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),

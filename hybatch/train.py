@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__" and not __package__:
     # Run as a file, this folder comes first on the path and its subfolders would stand for other packages; the one
@@ -18,35 +19,57 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.errors import UserError
 
+if TYPE_CHECKING:
+    from hybatch.training.stopping import StopRequest
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and return the exit code.
 
     Returns:
-        0 done, 2 bad input, a full disk or a folder that cannot be written, 130 interrupted before the first step,
-        128 + n stopped by signal n with a checkpoint written.
+        0 done; 2 bad input, a full disk or a folder that cannot be written; 128 + n stopped by signal n, with a
+        checkpoint of the step that it came in; 75 another process died or hangs, and the same command goes on.
     """
-    try:
-        from hybatch.evaluation.processes import leave_group
-        from hybatch.paths import expand_path
-        from hybatch.training.config import load_run_config
-        from hybatch.training.launch import build_accelerator
-        from hybatch.training.loop import train
+    from hybatch.training.stopping import Stopped, StopRequest
 
-        config = load_run_config(argv)
-        accelerator = build_accelerator(config.training, expand_path(config.output_dir, "output_dir"))
-        exit_code = train(config, accelerator)
-        leave_group()
-        return exit_code
-    except UserError as error:
-        return _fail(str(error))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return _fail(f"{error.strerror}: {error.filename or 'a file of the run'}; finished checkpoints are intact")
-        raise
-    except KeyboardInterrupt:
-        print("interrupted: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)
-        return 130
+    with StopRequest() as stop:
+        try:
+            return _train(argv, stop)
+        except UserError as error:
+            return _fail(str(error))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                file = error.filename or "a file of the run"
+                return _fail(f"{error.strerror}: {file}; finished checkpoints are intact")
+            raise
+        except Stopped as stopped:
+            print(f"{stopped}: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)
+            return stopped.exit_code
+        except KeyboardInterrupt:
+            print("interrupted: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)
+            return 130
+
+
+def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
+    from hybatch.evaluation.processes import leave_group
+    from hybatch.paths import expand_path
+    from hybatch.training.config import load_run_config
+    from hybatch.training.launch import build_accelerator
+    from hybatch.training.loop import train
+    from hybatch.training.orphans import end_with_launcher
+    from hybatch.training.watchdog import JobFailed, report_failure
+
+    end_with_launcher()
+    config = load_run_config(argv)
+    accelerator = build_accelerator(config.training, expand_path(config.output_dir, "output_dir"))
+    try:
+        exit_code = train(config, accelerator, stop)
+    except JobFailed as failure:
+        # A group with a dead member cannot be left in order: its threads wait for ever.
+        report_failure(str(failure), failure.exit_code)
+        os._exit(failure.exit_code)
+    leave_group()
+    return exit_code
 
 
 def _fail(message: str) -> int:

@@ -50,8 +50,10 @@ end_job() {
 }
 
 requeue() {
+    local job
+    job=$(scontrol show job "$SLURM_JOB_ID" --oneliner)
     # A job that was cancelled, has timed out or is requeued by SLURM itself runs no more: leave it as it is.
-    if scontrol show job "$SLURM_JOB_ID" --oneliner | grep -q 'JobState=RUNNING'; then
+    if [[ $job == *JobState=RUNNING* ]]; then
         echo "requeued: $1"
         scontrol requeue "$SLURM_JOB_ID"
     else

@@ -6,20 +6,14 @@ L rows that this process gives to the gather, W processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
 from hybatch.losses.gather import gather, gather_with_gradient, rank, world_size
-
-UNKNOWN_GROUP = -1
-"""Passage group of a hard negative that is no example's passage: it is a negative of every query."""
-EMPTY_SLOT = -2
-"""Passage group of a hard-negative slot that holds no text: it is a candidate of no query."""
+from hybatch.losses.info_nce import IMPLEMENTATIONS, Implementation, InfoNCE, auto_info_nce
 
 
 @dataclass(kw_only=True)
@@ -33,51 +27,19 @@ class LossConfig:
     hard_negatives: int = 0
     """Hard negatives per query, drawn anew each step from those that the corpus lists; a query that has fewer uses
     all of its own."""
+    implementation: Implementation = "auto"
+    """How the softmax over all passages is computed. dense: through the matrix of all logits; streaming: tile by tile,
+    in memory that grows with the batch and not with its square; auto: streaming, but for batches so small that the
+    matrix is faster."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise UserError(f"loss.temperature must be greater than 0, not {self.temperature}")
         if self.hard_negatives < 0:
             raise UserError(f"loss.hard_negatives must be 0 or more, not {self.hard_negatives}")
-
-
-def dense_info_nce(
-    queries_QH: Tensor,
-    candidates_DH: Tensor,
-    *,
-    positive_index_Q: Tensor,
-    query_groups_Q: Tensor,
-    candidate_groups_D: Tensor,
-    temperature: float,
-) -> Tensor:
-    """Sum over the queries of -log softmax(cosine / temperature)[positive], through a Q x D matrix of logits.
-
-    Args:
-        queries_QH: float, rows of unit length.
-        candidates_DH: float, rows of unit length.
-        positive_index_Q: int64, the column of each query's positive.
-        query_groups_Q: int64, the passage group of each query's positive.
-        candidate_groups_D: int64; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there.
-        temperature: greater than 0.
-
-    Returns:
-        float32 scalar. Logits, log-sum-exp and softmax are float32 whatever the dtype of the embeddings: logits in
-        bfloat16 cost some percent of the gradient at temperatures of 0.01 to 0.02.
-
-    A candidate of the query's own passage group (a translation or a duplicate of the positive) is no negative; only the
-    positive's own column counts.
-    """
-    with torch.autocast(queries_QH.device.type, enabled=False):
-        logits_QD = queries_QH.float() @ candidates_DH.float().T / temperature
-        same_group_QD = (query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
-        left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)
-        left_out_QD.scatter_(1, positive_index_Q[:, None], False)
-        logits_QD = logits_QD.masked_fill(left_out_QD, float("-inf"))
-        return F.cross_entropy(logits_QD, positive_index_Q, reduction="sum")
-
-
-InfoNCE = Callable[..., Tensor]
-"""Anything with the arguments, result and gradients of `dense_info_nce`: a streaming or fused kernel goes here."""
+        if self.implementation not in IMPLEMENTATIONS:
+            known = ", ".join(IMPLEMENTATIONS)
+            raise UserError(f"loss.implementation: {self.implementation!r} is none of {known}")
 
 
 class ContrastiveLoss(nn.Module):
@@ -92,7 +54,7 @@ class ContrastiveLoss(nn.Module):
     average of the results over processes is that mean.
     """
 
-    def __init__(self, *, temperature: float, symmetric: bool = False, info_nce: InfoNCE = dense_info_nce) -> None:
+    def __init__(self, *, temperature: float, symmetric: bool = False, info_nce: InfoNCE = auto_info_nce) -> None:
         super().__init__()
         self.temperature = temperature
         self.symmetric = symmetric

@@ -144,12 +144,17 @@ def fresh_backbone(
         UserError: the architecture is unknown or cannot be built with these settings.
     """
     config = fresh_config(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
+    try:
+        return build_backbone(config, attn_implementation)
+    except _BUILD_ERRORS as error:
+        raise _cannot_be_built(fresh, error) from error
+
+
+def build_backbone(config: PretrainedConfig, attn_implementation: str | None) -> PreTrainedModel:
+    """Make the backbone of a configuration in fp32, on the device and from the random numbers that are current."""
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with quiet_transformers():
-        try:
-            return _auto_class(config).from_config(config, dtype=torch.float32, **attention)
-        except _BUILD_ERRORS as error:
-            raise _cannot_be_built(fresh, error) from error
+        return _auto_class(config).from_config(config, dtype=torch.float32, **attention)
 
 
 def _cannot_be_built(fresh: FreshBackboneConfig, error: BaseException) -> UserError:

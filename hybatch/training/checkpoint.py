@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import tokenizers
 import torch
 import transformers
 from safetensors import SafetensorError
+from torch import Tensor
 
-from hybatch.atomic import atomic_directory, atomic_file
+from hybatch.atomic import atomic_file, replace_directory, sync_tree
 from hybatch.errors import UserError
 from hybatch.losses.gather import world_size
 from hybatch.models import Encoder
@@ -36,6 +38,7 @@ class Surroundings:
 
     processes: int
     threads: int
+    strategy: str
     device: str
     versions: dict[str, str]
 
@@ -46,46 +49,69 @@ class Surroundings:
         return [f"{name} {mine.get(name)} -> {theirs.get(name)}" for name in names]
 
     def _flat(self) -> dict[str, Any]:
-        return {"processes": self.processes, "threads": self.threads, "device": self.device, **self.versions}
+        named = asdict(self)
+        return {**{name: named[name] for name in ("processes", "threads", "strategy", "device")}, **self.versions}
 
 
-def surroundings(device: torch.device) -> Surroundings:
-    """Those of this process."""
+def surroundings(device: torch.device, strategy: str) -> Surroundings:
+    """Those of this process; `strategy` by its name."""
     modules = (torch, transformers, tokenizers, accelerate, numpy)
     versions = {"python": platform.python_version(), "hybatch": __version__}
     versions |= {module.__name__: str(module.__version__) for module in modules}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return Surroundings(world_size(), torch.get_num_threads(), name, versions)
+    return Surroundings(world_size(), torch.get_num_threads(), strategy, name, versions)
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """An intact checkpoint.
+class Description:
+    """What a checkpoint says of itself besides weights and optimizer.
 
     Attributes:
-        directory: its folder.
         step: optimiser steps done.
-        state: what the loop keeps besides weights and optimizer.
+        state: what the loop keeps; plain JSON.
+        model: what the encoder is, by name (see `describe_model`).
         fingerprints: of the corpora, by their place in the configuration.
         surroundings: of the run that wrote it.
     """
 
-    directory: Path
     step: int
     state: dict[str, Any]
+    model: dict[str, Any]
     fingerprints: dict[str, str]
     surroundings: Surroundings
 
 
-class CheckpointFolder:
-    """The checkpoints of a run: `step-XXXXXXXX` folders and `latest`, a link to the newest."""
+@dataclass(frozen=True)
+class Checkpoint(Description):
+    """An intact checkpoint.
 
-    def __init__(self, directory: Path, *, keep: int) -> None:
+    Attributes:
+        directory: its folder.
+    """
+
+    directory: Path
+
+
+class CheckpointFolder:
+    """The checkpoints of a run: `step-XXXXXXXX` folders and `latest`, a link to the newest.
+
+    A checkpoint is written in a hidden folder: `begin` makes it, any number of processes fill it, `finish` makes it
+    one of the checkpoints. All methods act for one process, the main one.
+    """
+
+    def __init__(self, directory: Path, *, keep: int, keep_every: int | None = None) -> None:
+        """Name the folder, made when first needed, and the policy.
+
+        Args:
+            keep: number of newest checkpoints to keep.
+            keep_every: those of steps that are multiples of it are kept for good; None: none.
+        """
         self.directory = directory
         self.keep = keep
+        self.keep_every = keep_every
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove what a killed process left half-written or half-removed."""
         for leftover in self.directory.glob(".*"):
             if leftover.is_dir() and not leftover.is_symlink():
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -99,57 +125,90 @@ class CheckpointFolder:
     def path(self, step: int) -> Path:
         return self.directory / f"step-{step:08d}"
 
-    def write(
-        self,
-        step: int,
-        save: Callable[[Path], None],
-        *,
-        state: dict[str, Any],
-        fingerprints: Mapping[str, str],
-        where: Surroundings,
-    ) -> None:
-        """Write a checkpoint through `save`, point `latest` at it and remove those beyond `keep`.
+    def begin(self, step: int) -> Path:
+        """Make the hidden folder of a checkpoint.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written.
+        """
+        partial = self.directory / f".step-{step:08d}.partial"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(self.failure(step, error)) from error
+        return partial
+
+    def finish(self, partial: Path, description: Description) -> None:
+        """Seal a hidden folder with its manifest, rename it, point `latest` at it, remove what the policy drops.
 
         Raises:
             UserError: the disk is full or the folder cannot be written; the checkpoints there are untouched.
         """
+        step = description.step
         try:
-            with atomic_directory(self.path(step)) as folder:
-                save(folder)
-                (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-                manifest = {
-                    "step": step,
-                    "corpora": dict(fingerprints),
-                    "surroundings": asdict(where),
-                    "files": {path.name: _measure(path) for path in sorted(folder.iterdir())},
-                }
-                (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            (partial / STATE).write_text(json.dumps(description.state, indent=1), encoding="utf-8")
+            manifest = {
+                "step": step,
+                "model": description.model,
+                "corpora": description.fingerprints,
+                "surroundings": asdict(description.surroundings),
+                "files": _measure_all(partial),
+            }
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            sync_tree(partial)
+            replace_directory(partial, self.path(step))
             self._link_latest(step)
         except OSError as error:
-            raise UserError(self._failed(step, error)) from error
+            self.abandon(partial)
+            raise UserError(self.failure(step, error)) from error
         for old in self.steps()[self.keep :]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+            if self.keep_every is None or old % self.keep_every:
+                self._remove(old)
+
+    def abandon(self, partial: Path) -> None:
+        shutil.rmtree(partial, ignore_errors=True)
 
     def newest_intact(self, say: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint whose files have the sizes and checksums of its manifest; damaged ones are named."""
+        """The newest checkpoint whose files have the sizes and checksums of its manifest.
+
+        Damaged ones that are newer are named and, where there is an intact one, renamed to `damaged-step-XXXXXXXX`:
+        `latest` and the policy then speak of intact checkpoints only.
+        """
+        damaged = []
         for step in self.steps():
             try:
-                return read_checkpoint(self.path(step))
+                checkpoint = read_checkpoint(self.path(step))
             except UserError as error:
                 say(f"{error}; trying the one before")
+                damaged.append(step)
+            else:
+                for newer in damaged:
+                    aside = self.directory / f"damaged-{self.path(newer).name}"
+                    shutil.rmtree(aside, ignore_errors=True)
+                    self.path(newer).rename(aside)
+                self._link_latest(step)
+                return checkpoint
         return None
+
+    def failure(self, step: int, error: OSError) -> str:
+        """Say why the checkpoint of `step` could not be written, and which is the last good one."""
+        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
+        others = [old for old in self.steps() if old != step]
+        last = f"the last good checkpoint is {self.path(others[0])}" if others else "there is no earlier checkpoint"
+        return f"cannot write {self.path(step)}: {cause}; {last}"
+
+    def _remove(self, step: int) -> None:
+        """Under a hidden name first: a process killed half-way must not leave a folder that looks like a checkpoint."""
+        retired = self.directory / f".step-{step:08d}.retired"
+        self.path(step).rename(retired)
+        shutil.rmtree(retired, ignore_errors=True)
 
     def _link_latest(self, step: int) -> None:
         beside = self.directory / ".latest"
         beside.unlink(missing_ok=True)
         beside.symlink_to(self.path(step).name)
         os.replace(beside, self.directory / "latest")
-
-    def _failed(self, step: int, error: OSError) -> str:
-        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
-        others = [old for old in self.steps() if old != step]
-        last = f"the last good checkpoint is {self.path(others[0])}" if others else "there is no earlier checkpoint"
-        return f"cannot write {self.path(step)}: {cause}; {last}"
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
@@ -160,20 +219,47 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     """
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        measured = _measure_all(directory)
         for name, expected in manifest["files"].items():
-            if _measure(directory / name) != expected:
+            if measured.get(name) != expected:
                 raise UserError(f"checkpoint {directory} is damaged: {name} is not the file that was written")
         state = json.loads((directory / STATE).read_text(encoding="utf-8"))
-        where = Surroundings(**manifest["surroundings"])
-        return Checkpoint(directory, manifest["step"], state, manifest["corpora"], where)
+        return Checkpoint(
+            step=manifest["step"],
+            state=state,
+            model=manifest["model"],
+            fingerprints=manifest["corpora"],
+            surroundings=Surroundings(**manifest["surroundings"]),
+            directory=directory,
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"checkpoint {directory} is damaged: {error}") from error
+
+
+def _measure_all(directory: Path) -> dict[str, dict[str, Any]]:
+    """Size and checksum of every file below `directory`, by its path from there; several files at a time."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        names = [path.relative_to(directory).as_posix() for path in files]
+        return dict(zip(names, pool.map(_measure, files), strict=True))
 
 
 def _measure(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def describe_model(encoder: Encoder) -> dict[str, Any]:
+    """What makes an encoder's weights belong to it: its backbone's configuration and its vocabulary.
+
+    A local backbone keeps its path when its content is exchanged, so that the run's configuration does not tell.
+    """
+    config = json.loads(encoder.backbone.config.to_json_string(use_diff=True))
+    unrelated = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+    fields = {name: value for name, value in sorted(config.items()) if name not in unrelated}
+    vocabulary = json.dumps(sorted(encoder.tokenizer.get_vocab().items()), ensure_ascii=False)
+    return {**fields, "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()[:16]}
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
@@ -191,14 +277,17 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
         raise
 
 
-def save_encoder(encoder: Encoder, directory: Path) -> None:
+def save_encoder(encoder: Encoder, directory: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
     """Write an encoder's folder, whole or not at all.
+
+    Args:
+        state_dict: the whole encoder's weights, where `encoder` holds only a shard of them.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     try:
-        encoder.save(directory)
+        encoder.save(directory, state_dict)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {directory}: {error}; finished checkpoints are intact") from error
 

@@ -57,8 +57,24 @@ class TrainingConfig:
     """Write a checkpoint after every so many steps; one is always written at the end."""
     checkpoint_every_minutes: float | None = None
     """Write a checkpoint when so many minutes have passed since the last."""
+    checkpoint_in_background: bool = True
+    """Go on training while a checkpoint is written, where the strategy can copy its state to host memory (weights and
+    both moments); the last checkpoint, and one that a signal asked for, are waited for."""
     keep_checkpoints: int = 2
     """Newest checkpoints to keep."""
+    keep_every_steps: int | None = None
+    """Also keep, for good, the checkpoints of steps that are multiples of this; None: none."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What happens when the loss or the gradient norm of a step is not a finite number. Either way the update is not
+    applied and the batch is named; stop ends the run, skip goes on with the next batch."""
+    max_skipped_steps: int = 10
+    """With on_nonfinite skip, end the run after so many skipped steps in a row."""
+    timeout_minutes: float = 30.0
+    """End all processes, with exit code 75, when one has made no progress for so long during training; longer than the
+    longest step, validation or checkpoint."""
+    heartbeat_seconds: float = 120.0
+    """End all processes, with exit code 75, when one has given no sign of life for so long: it died, was stopped, or
+    its machine is gone."""
     resume: Literal["auto", "never"] = "auto"
     """auto: go on from the newest intact checkpoint in output_dir, if there is one; never: refuse a folder that holds a
     run."""
@@ -74,9 +90,11 @@ class TrainingConfig:
         return self.warmup_steps if self.warmup_steps is not None else round(self.warmup_share * self.steps)
 
     def __post_init__(self) -> None:
-        positive = ("steps", "keep_checkpoints", "log_every", "learning_rate", "epsilon")
-        optional = ("chunk_size", "max_grad_norm", "threads", "checkpoint_every_steps", "checkpoint_every_minutes")
-        for name in positive + tuple(name for name in optional if getattr(self, name) is not None):
+        positive = ["steps", "keep_checkpoints", "log_every", "learning_rate", "epsilon", "max_skipped_steps"]
+        positive += ["timeout_minutes", "heartbeat_seconds"]
+        optional = ["chunk_size", "max_grad_norm", "threads", "keep_every_steps"]
+        optional += ["checkpoint_every_steps", "checkpoint_every_minutes"]
+        for name in positive + [name for name in optional if getattr(self, name) is not None]:
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"training.{name} is {getattr(self, name)}: it must be greater than 0")
         if self.weight_decay < 0:

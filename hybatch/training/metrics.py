@@ -19,7 +19,8 @@ class MetricsFile:
 
     Lines of steps have step (counted from 1), kind, dataset, language, loss, grad_norm, learning_rate,
     examples_per_second, displaced (examples that gave way to another passage group), padding (share of the encoded
-    tokens); lines of validations have step and "validation": {metric: value}.
+    tokens); lines of steps whose update was left out have step, kind, dataset, language and "skipped", the reason;
+    lines of validations have step and "validation": {metric: value}.
     """
 
     def __init__(self, path: Path, *, last_step: int) -> None:
@@ -82,6 +83,7 @@ class Reporter:
         self._log_every = log_every
         self._batch_size = batch_size
         self._averages = KindAverages()
+        self._num_skipped = 0
         self._file = MetricsFile(path, last_step=first_step) if self._is_main else None
         self._bar = tqdm(
             total=total_steps * batch_size,
@@ -107,6 +109,17 @@ class Reporter:
                 name: row[name] for name in ("loss", "grad_norm", "learning_rate", "examples_per_second", "padding")
             }
             self._accelerator.log(values | self._averages.take(), step=row["step"])
+
+    def skipped(self, names: Mapping[str, Any], *, loss: float, grad_norm: float) -> None:
+        """Take in a step whose update was left out; `names` has step, kind, dataset and language."""
+        if self._file is None:
+            return
+        reason = f"loss {loss}, gradient norm {grad_norm}"
+        self._file.write({**names, "skipped": reason})
+        self._num_skipped += 1
+        self._accelerator.log({"skipped_steps": self._num_skipped}, step=names["step"])
+        self._bar.update(self._batch_size)
+        self.say(f"step {names['step']} ({names['kind']}, {names['dataset']}, {names['language']}): {reason}; left out")
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         if self._file is None:

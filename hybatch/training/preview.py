@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +19,6 @@ from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
 from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
-from hybatch.paths import expand_path
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
 from hybatch.training.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
 from hybatch.training.batches import describe
@@ -114,7 +112,7 @@ def _truncation_table(tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, 
 
 def _tokenizer(config: RunConfig, corpora: OpenCorpora, sampler: BatchSampler) -> PreTrainedTokenizerBase:
     """The run's tokenizer: the run folder's if it has one, the backbone's, or one trained as the run would."""
-    folder = RunFolder(Path(expand_path(config.output_dir, "output_dir")), keep_checkpoints=1)
+    folder = RunFolder(config)
     if config.model.fresh is None:
         assert config.model.backbone is not None
         return read_tokenizer(read_layout(locate(config.model.backbone)).backbone_folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hybatch.errors import UserError
 from hybatch.paths import expand_path
 from hybatch.training.checkpoint import Checkpoint, CheckpointFolder, write_text
 from hybatch.training.config import RunConfig
+from hybatch.training.lock import folder_lock
 
 CONFIG = "config.yaml"
 
@@ -20,23 +22,33 @@ CONFIG = "config.yaml"
 # the work is shared, not what is computed. Corpora are compared by their content.
 _FREE = re.compile(
     r"output_dir"
-    r"|training\.(resume|checkpoint_every_\w+|keep_checkpoints|log_every|trackers(\.\d+)?|save_initial|threads|strategy)"
+    r"|training\.(resume|checkpoint_\w+|keep_\w+|log_every|trackers(\.\d+)?|save_initial|threads|strategy)"
+    r"|training\.(on_nonfinite|max_skipped_steps|timeout_minutes|heartbeat_seconds)"
     r"|(validation\.)?corpora\.\d+\.path"
     r"|validation\.count_shared_texts"
 )
 
 
 class RunFolder:
-    """Paths below the output folder."""
+    """Paths below the output folder.
 
-    def __init__(self, directory: Path, *, keep_checkpoints: int) -> None:
+    Raises:
+        UserError: the configuration's output_dir names a variable that is not set.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        directory = Path(expand_path(config.output_dir, "output_dir"))
         self.directory = directory
         self.config = directory / CONFIG
         self.metrics = directory / "metrics.jsonl"
         self.initial = directory / "initial"
         self.best = directory / "best"
         self.final = directory / "final"
-        self.checkpoints = CheckpointFolder(directory / "checkpoints", keep=keep_checkpoints)
+        self.checkpoints = CheckpointFolder(
+            directory / "checkpoints",
+            keep=config.training.keep_checkpoints,
+            keep_every=config.training.keep_every_steps,
+        )
 
     @property
     def has_results(self) -> bool:
@@ -48,36 +60,43 @@ class RunFolder:
         return self.final.exists()
 
 
-def open_run_folder(config: RunConfig) -> RunFolder:
-    """Claim the output folder for this run: a new or empty one, or one that holds a run of the same configuration.
+@contextmanager
+def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the output folder for this run: a new or empty one, or one that holds a run of the same configuration.
+
+    Args:
+        say: told where the file system cannot keep other runs out.
 
     Raises:
-        UserError: the folder holds something else or another run (the fields that differ are named), or cannot be
-            written.
+        UserError: the folder holds something else or another run (the fields that differ are named), is held by another
+            run, or cannot be written.
     """
-    directory = Path(expand_path(config.output_dir, "output_dir"))
-    folder = RunFolder(directory, keep_checkpoints=config.training.keep_checkpoints)
+    directory = folder.directory
     if directory.exists() and not directory.is_dir():
         raise UserError(f"output_dir {directory} is a file: name a folder")
-    if folder.config.exists() and folder.has_results:
-        _check_same_run(folder, config)
-    elif directory.exists() and folder.has_results:
+    if directory.exists() and folder.has_results and not folder.config.exists():
         raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
-    write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
-    if folder.checkpoints.directory.exists():
-        folder.checkpoints.clean()
-    return folder
+    with folder_lock(directory, say):
+        if folder.config.exists() and folder.has_results:
+            _check_same_run(folder, config)
+        write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
+        if folder.checkpoints.directory.exists():
+            folder.checkpoints.clean()
+        yield
 
 
-def resume_from(folder: RunFolder, fingerprints: dict[str, str], say: Callable[[str], None]) -> Checkpoint | None:
+def resume_from(
+    folder: RunFolder, fingerprints: dict[str, str], model: dict[str, Any], say: Callable[[str], None]
+) -> Checkpoint | None:
     """The checkpoint to go on from, or None to start anew.
 
     Args:
         fingerprints: of the corpora, by their place in the configuration.
+        model: what the encoder is, by name.
         say: told about damaged checkpoints that are passed over.
 
     Raises:
-        UserError: the checkpoint was written on other corpora, or all checkpoints are damaged.
+        UserError: the checkpoint was written on other corpora or for another model, or all checkpoints are damaged.
     """
     checkpoint = folder.checkpoints.newest_intact(say)
     if checkpoint is None and folder.checkpoints.steps():
@@ -88,6 +107,12 @@ def resume_from(folder: RunFolder, fingerprints: dict[str, str], say: Callable[[
         raise UserError(
             f"{checkpoint.directory} was trained on other data: the content of {', '.join(changed)} has changed; "
             "restore it or name a new output_dir"
+        )
+    if checkpoint is not None and (differences := differing_fields(checkpoint.model, model)):
+        raise UserError(
+            f"{checkpoint.directory} is a checkpoint of another model:\n  "
+            + "\n  ".join(differences)
+            + "\nrestore model.backbone or name a new output_dir"
         )
     return checkpoint
 

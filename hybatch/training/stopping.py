@@ -7,11 +7,27 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
+# Where several came, to one process or to different ones, the first of these decides the exit code.
+STOPPING_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end before there was a step to finish.
+
+    Attributes:
+        exit_code: 128 + the number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} before the first step")
+        self.exit_code = 128 + number
+
 
 class StopRequest:
-    """As a context manager, notes SIGINT and SIGTERM instead of dying, so that the loop can end a step and save.
+    """As a context manager, takes SIGINT, SIGTERM and SIGUSR1, which SLURM sends before it preempts a job.
 
-    A second SIGINT acts at once.
+    Until `finish_steps` is called there is nothing to save, and a signal raises Stopped where it arrives. From then on
+    it is only noted, so that the loop can end its step and save; a second SIGINT raises KeyboardInterrupt.
 
     Attributes:
         signal: the signal that came, 0 so far.
@@ -19,10 +35,15 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._finishes_steps = False
         self._before: dict[int, Any] = {}
 
+    def finish_steps(self) -> None:
+        """From now on the loop looks at `signal` after every step."""
+        self._finishes_steps = True
+
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING_SIGNALS:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -35,7 +56,11 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
+        first = not self.signal
+        self.signal = self.signal or number
+        # Only once: what ends the process must not itself be interrupted.
+        if first and not self._finishes_steps:
+            raise Stopped(number)
 
 
 @dataclass

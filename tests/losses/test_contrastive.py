@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,11 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
-from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveLoss, LossConfig
+from hybatch.losses import EMPTY_SLOT, IMPLEMENTATIONS, UNKNOWN_GROUP, ContrastiveLoss, LossConfig
 from tests.processes import run_processes
 
 BATCH = 8
 WIDTH = 6
+Computed = Literal["dense", "streaming"]
+COMPUTED: list[Computed] = ["dense", "streaming"]
+both = pytest.mark.parametrize("computed", COMPUTED)
+
+
+def _build(computed: Computed, temperature: float, symmetric: bool = False) -> ContrastiveLoss:
+    return ContrastiveLoss(temperature=temperature, symmetric=symmetric, info_nce=IMPLEMENTATIONS[computed])
 
 
 def _rows(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -73,6 +81,7 @@ def _loss(problem: dict[str, torch.Tensor], rows: slice, loss: ContrastiveLoss) 
     return value.detach(), torch.cat([g.reshape(len(queries), -1) for g in gradients], dim=1)
 
 
+@both
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
@@ -82,45 +91,49 @@ def _loss(problem: dict[str, torch.Tensor], rows: slice, loss: ContrastiveLoss) 
     symmetric=st.booleans(),
 )
 def test_the_loss_equals_the_definition(
-    seed: int, num_slots: int, num_groups: int, temperature: float, symmetric: bool
+    computed: Computed, seed: int, num_slots: int, num_groups: int, temperature: float, symmetric: bool
 ) -> None:
     problem = _problem(seed, num_slots, num_groups)
-    value, _ = _loss(problem, slice(None), ContrastiveLoss(temperature=temperature, symmetric=symmetric))
+    value, _ = _loss(problem, slice(None), _build(computed, temperature, symmetric))
     assert value.item() == pytest.approx(_oracle(problem, temperature, symmetric), rel=1e-4, abs=2e-5)
 
 
-def test_a_batch_of_one_passage_group_has_no_negatives_and_no_loss() -> None:
+@both
+def test_a_batch_of_one_passage_group_has_no_negatives_and_no_loss(computed: Computed) -> None:
     problem = _problem(0, 2, 1)
     problem["negative_groups"].fill_(EMPTY_SLOT)
-    value, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.05, symmetric=True))
+    value, gradient = _loss(problem, slice(None), _build(computed, 0.05, symmetric=True))
     assert value.item() == 0.0
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
-def test_a_hard_negative_of_unknown_group_always_counts_and_an_empty_slot_never() -> None:
+@both
+def test_a_hard_negative_of_unknown_group_always_counts_and_an_empty_slot_never(computed: Computed) -> None:
     problem = _problem(1, 1, 1)
     problem["negative_groups"].fill_(UNKNOWN_GROUP)
-    _, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.05))
+    _, gradient = _loss(problem, slice(None), _build(computed, 0.05))
     assert (gradient[:, 2 * WIDTH :].abs().sum(1) > 0).all()
     problem["negative_groups"].fill_(EMPTY_SLOT)
-    _, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.05))
+    _, gradient = _loss(problem, slice(None), _build(computed, 0.05))
     assert not gradient[:, 2 * WIDTH :].any()
 
 
-def test_opposite_vectors_at_temperature_001_give_finite_loss_and_gradients() -> None:
+@both
+def test_opposite_vectors_at_temperature_001_give_finite_loss_and_gradients(computed: Computed) -> None:
     problem = _problem(2, 0, 100)
     problem["groups"] = torch.arange(BATCH)
     problem["passages"] = -problem["queries"]
-    value, gradient = _loss(problem, slice(None), ContrastiveLoss(temperature=0.01, symmetric=True))
+    value, gradient = _loss(problem, slice(None), _build(computed, 0.01, symmetric=True))
     assert torch.isfinite(value)
     assert value > 50
     assert torch.isfinite(gradient).all()
 
 
-def test_sixteen_bit_embeddings_are_scored_in_float32() -> None:
+@both
+def test_sixteen_bit_embeddings_are_scored_in_float32(computed: Computed) -> None:
     problem = _problem(3, 2, 100)
     rounded = {k: v.bfloat16().double() if v.is_floating_point() else v for k, v in problem.items()}
-    loss = ContrastiveLoss(temperature=0.01)
+    loss = _build(computed, 0.01)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(
             *(rounded[key].bfloat16() for key in ("queries", "passages", "negatives")),
@@ -131,25 +144,30 @@ def test_sixteen_bit_embeddings_are_scored_in_float32() -> None:
     assert value.item() == pytest.approx(_oracle(rounded, 0.01, False), rel=1e-4)
 
 
-def _loss_of_own_rows(seed: int, num_slots: int, num_groups: int, symmetric: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    problem = _problem(seed, num_slots, num_groups)
+Case = tuple[int, int, bool, Computed]
+CASES: list[Case] = [
+    (slots, groups, symmetric, computed)
+    for slots in (0, 2)
+    for groups in (3, 50)
+    for symmetric in (False, True)
+    for computed in COMPUTED
+]
+
+
+def _losses_of_own_rows() -> list[tuple[torch.Tensor, torch.Tensor]]:
     share = BATCH // dist.get_world_size()
     rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    return _loss(problem, rows, ContrastiveLoss(temperature=0.02, symmetric=symmetric))
-
-
-def _all_cases() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [_loss_of_own_rows(7, slots, groups, sym) for slots in (0, 2) for groups in (3, 50) for sym in (False, True)]
+    return [
+        _loss(_problem(7, slots, groups), rows, _build(computed, 0.02, symmetric))
+        for slots, groups, symmetric, computed in CASES
+    ]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
-    per_process = run_processes(_all_cases, world_size)
-    cases = [(slots, groups, sym) for slots in (0, 2) for groups in (3, 50) for sym in (False, True)]
-    for index, (slots, groups, symmetric) in enumerate(cases):
-        whole_loss, whole_gradient = _loss(
-            _problem(7, slots, groups), slice(None), ContrastiveLoss(temperature=0.02, symmetric=symmetric)
-        )
+    per_process = run_processes(_losses_of_own_rows, world_size)
+    for index, (slots, groups, symmetric, _) in enumerate(CASES):
+        whole_loss, whole_gradient = _loss(_problem(7, slots, groups), slice(None), _build("dense", 0.02, symmetric))
         losses = torch.stack([results[index][0] for results in per_process])
         # The gradients sum over processes and strategies average them, hence the division.
         gradient = torch.cat([results[index][1] for results in per_process]) / world_size
@@ -158,8 +176,13 @@ def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_wh
 
 
 @pytest.mark.parametrize(
-    ("options", "word"), [({"temperature": 0.0}, "temperature"), ({"hard_negatives": -1}, "hard_negatives")]
+    ("options", "word"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"hard_negatives": -1}, "hard_negatives"),
+        ({"implementation": "sparse"}, "implementation"),
+    ],
 )
-def test_impossible_options_are_named(options: dict[str, float], word: str) -> None:
+def test_impossible_options_are_named(options: dict[str, float | str], word: str) -> None:
     with pytest.raises(UserError, match=word):
         LossConfig(**options)  # type: ignore[arg-type]

@@ -47,8 +47,8 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1,preempt_send_user_signal
 SlurmdParameters=config_overrides
-SlurmdTimeout=10
-KillWait=10
+SlurmdTimeout=6
+KillWait=5
 MinJobAge=3600
 ReturnToService=2
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_n1} CPUs=8 RealMemory=100000 Gres=gpu:1

@@ -6,25 +6,29 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.training.checkpoint import CheckpointFolder, read_checkpoint, save_tensors, surroundings
+from hybatch.training.checkpoint import CheckpointFolder, Description, read_checkpoint, save_tensors, surroundings
 
-WHERE = surroundings(torch.device("cpu"))
-
-
-def _writes(content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / "model.pt").write_bytes(content) and None
+WHERE = surroundings(torch.device("cpu"), "none")
 
 
-def _write(folder: CheckpointFolder, step: int, save: Callable[[Path], None] | None = None) -> None:
-    save = save or _writes(b"weights" * step)
-    folder.write(step, save, state={"best": step}, fingerprints={"corpora.0": "f"}, where=WHERE)
+def _describe(step: int) -> Description:
+    return Description(
+        step=step, state={"best": step}, model={"width": 2}, fingerprints={"corpora.0": "f"}, surroundings=WHERE
+    )
+
+
+def _write(folder: CheckpointFolder, step: int) -> None:
+    partial = folder.begin(step)
+    (partial / "model.pt").write_bytes(b"weights" * step)
+    (partial / "shards").mkdir()
+    (partial / "shards" / "0.bin").write_bytes(b"shard")
+    folder.finish(partial, _describe(step))
 
 
 def test_what_was_written_comes_back_and_old_ones_go(tmp_path: Path) -> None:
@@ -36,16 +40,24 @@ def test_what_was_written_comes_back_and_old_ones_go(tmp_path: Path) -> None:
     newest = folder.newest_intact(print)
     assert newest is not None
     assert (newest.step, newest.state, newest.fingerprints) == (15, {"best": 15}, {"corpora.0": "f"})
+    assert newest.model == {"width": 2}
     assert newest.surroundings == WHERE
     assert newest.surroundings.differences(WHERE) == []
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
+def test_checkpoints_of_round_steps_are_kept_for_good(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=1, keep_every=20)
+    for step in (10, 20, 30, 40, 50):
+        _write(folder, step)
+    assert folder.steps() == [50, 40, 20]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest", "shard"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(damage: str, tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=3)
     _write(folder, 1)
     _write(folder, 2)
-    victim = folder.path(2) / ("manifest.json" if damage == "manifest" else "model.pt")
+    victim = folder.path(2) / {"manifest": "manifest.json", "shard": "shards/0.bin"}.get(damage, "model.pt")
     content = victim.read_bytes()
     if damage == "remove":
         victim.unlink()
@@ -56,41 +68,33 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(damage: str, tmp_
     assert newest is not None
     assert newest.step == 1
     assert "step-00000002" in said[0]
-    if damage in ("flip", "cut"):
-        assert "model.pt" in said[0]
-
-
-def test_a_full_disk_leaves_the_last_checkpoint_and_says_which(tmp_path: Path) -> None:
-    folder = CheckpointFolder(tmp_path, keep=1)
-    _write(folder, 1)
-
-    def disk_is_full(directory: Path) -> None:
-        (directory / "model.pt").write_bytes(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with pytest.raises(UserError, match=r"disk is full.*step-00000001"):
-        _write(folder, 2, disk_is_full)
-    assert read_checkpoint(folder.path(1)).step == 1
+    if damage != "manifest":
+        assert str(victim.relative_to(folder.path(2))) in said[0]
+    # The damaged one no longer counts: neither for the policy nor as the newest.
+    assert folder.steps() == [1]
     assert (tmp_path / "latest").resolve() == folder.path(1).resolve()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
+    assert (tmp_path / "damaged-step-00000002").is_dir()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_really_full_disk_is_reported_the_same_way(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint_and_says_which(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True).returncode:
         pytest.skip("this machine does not allow mounting a tmpfs")
     try:
         folder = CheckpointFolder(small, keep=1)
-
-        def save_tensor(numbers: int) -> Callable[[Path], None]:
-            return lambda directory: save_tensors(directory / "model.pt", {"weight": torch.zeros(numbers)})
-
-        _write(folder, 1, save_tensor(1000))
-        with pytest.raises(UserError, match="disk is full"):
-            _write(folder, 2, save_tensor(2_000_000))
+        _write(folder, 1)
+        partial = folder.begin(2)
+        with pytest.raises(OSError) as raised:
+            save_tensors(partial / "model.pt", {"weight": torch.zeros(2_000_000)})
+        assert raised.value.errno == errno.ENOSPC
+        # The weights fit, the manifest does not.
+        with pytest.raises(UserError, match=r"disk is full.*last good checkpoint is .*step-00000001"):
+            folder.finish(partial, _describe(2))
         assert read_checkpoint(folder.path(1)).step == 1
+        assert sorted(path.name for path in small.iterdir()) == ["latest", "step-00000001"]
+        assert (small / "latest").resolve() == folder.path(1).resolve()
     finally:
         subprocess.run(["umount", small], check=True)
 
@@ -98,8 +102,7 @@ def test_a_really_full_disk_is_reported_the_same_way(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=1)
     _write(folder, 1)
-    (tmp_path / ".step-00000002.partial-77").mkdir()
-    (tmp_path / ".step-00000002.partial-77" / "model.pt").write_bytes(b"half")
+    (folder.begin(2) / "model.pt").write_bytes(b"half")
     folder.clean()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
 

@@ -7,20 +7,32 @@ import signal
 
 import pytest
 
-from hybatch.training.stopping import BestSoFar, StopRequest
+from hybatch.training.stopping import STOPPING_SIGNALS, BestSoFar, Stopped, StopRequest
 
 
-def test_a_signal_is_noted_and_the_handlers_come_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", STOPPING_SIGNALS)
+def test_a_signal_is_noted_and_the_handlers_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with StopRequest() as stop:
+        stop.finish_steps()
         assert stop.signal == 0
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.signal == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), number)
+        assert stop.signal == number
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", STOPPING_SIGNALS)
+def test_before_the_first_step_a_signal_ends_the_process_once(number: signal.Signals) -> None:
+    with StopRequest():
+        with pytest.raises(Stopped, match=f"{number.name} before the first step") as raised:
+            os.kill(os.getpid(), number)
+        assert raised.value.exit_code == 128 + number
+        os.kill(os.getpid(), signal.SIGTERM)  # while the process cleans up
 
 
 def test_a_second_interrupt_acts_at_once() -> None:
-    with StopRequest():
+    with StopRequest() as stop:
+        stop.finish_steps()
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -33,7 +33,9 @@ def engine_options(
     """
     for block, owner in _HYBATCH_OWNS.items():
         value = given.get(block)
-        if value not in (None, "auto") and not (isinstance(value, dict) and value.get("enabled", True) is False):
+        if value not in (None, "auto") and not (
+            isinstance(value, dict) and value.get("enabled", True) in (False, "auto")
+        ):
             raise UserError(f"DeepSpeed's configuration has {block}: {value!r}, but {owner}: take {block} out")
     settled = {
         "train_batch_size": batch_size,

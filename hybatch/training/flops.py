@@ -1,0 +1,67 @@
+"""How much arithmetic a training step is, and what share of a device's peak it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+# Dense bf16 tensor-core peaks in TFLOP/s, from NVIDIA's data sheets (the figures "with sparsity" halved); the more
+# particular name first.
+_BF16_PEAKS = {"H200": 989.4, "H100 PCIe": 756.0, "H100 NVL": 835.0, "H100": 989.4, "A100": 312.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFlops:
+    """What the arithmetic of an encoder depends on.
+
+    Attributes:
+        matrix_parameters: weights that every token is multiplied with; tables that are only looked up do not count.
+        head_parameters: weights that every text is multiplied with, once pooled.
+        attention_width: number of layers x width of the hidden states; 0 without attention.
+    """
+
+    matrix_parameters: int
+    head_parameters: int
+    attention_width: int
+
+    def forward(self, chunks: Iterable[tuple[int, int]]) -> int:
+        """Floating-point operations of encoding chunks of (texts, tokens per text), padding included.
+
+        A multiplication and an addition are two. Per text of T tokens: 2 T matrix_parameters, and 4 T^2 per layer and
+        unit of width for the two products of attention (Kaplan et al. 2020, "Scaling Laws for Neural Language Models",
+        table 1, without the causal half). Norms, softmax and activation functions are left out.
+        """
+        return sum(
+            texts * (tokens * (2 * self.matrix_parameters + 4 * tokens * self.attention_width))
+            + texts * 2 * self.head_parameters
+            for texts, tokens in chunks
+        )
+
+    def step(self, chunks: Iterable[tuple[int, int]], *, cached: bool, recomputed: bool = False) -> int:
+        """Operations of a training step: the backward pass is two forward passes.
+
+        Args:
+            cached: gradient caching encodes everything once more.
+            recomputed: gradient checkpointing does so too. By custom it does not count towards the utilisation that
+                logs report.
+        """
+        return (3 + cached + recomputed) * self.forward(chunks)
+
+
+def encoder_flops(backbone: nn.Module, head: nn.Module | None = None) -> EncoderFlops:
+    """Count a whole (not yet sharded) backbone of transformers; frozen parameters take no part in the encoding."""
+    tables = {id(module.weight) for module in backbone.modules() if isinstance(module, nn.Embedding)}
+    matrices = [p for p in backbone.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in tables]
+    config = backbone.config
+    return EncoderFlops(
+        matrix_parameters=sum(parameter.numel() for parameter in matrices),
+        head_parameters=sum(p.numel() for p in head.parameters() if p.ndim == 2) if head is not None else 0,
+        attention_width=int(config.num_hidden_layers) * int(config.hidden_size),  # type: ignore[union-attr, arg-type]
+    )
+
+
+def bf16_peak_tflops(device_name: str) -> float | None:
+    """Peak of dense bf16 products in TFLOP/s of a device as CUDA names it; None where it is not in the table."""
+    return next((peak for name, peak in _BF16_PEAKS.items() if name in device_name), None)

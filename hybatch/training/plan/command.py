@@ -1,0 +1,214 @@
+"""`hybatch plan`: expected memory per strategy and time per step of a configuration; nothing is fetched but sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hybatch.atomic import atomic_file
+from hybatch.errors import UserError
+from hybatch.models.config import check_config
+from hybatch.training.config import RunConfig, instantiate, run_parser
+from hybatch.training.plan.activations import profile_activations
+from hybatch.training.plan.memory import (
+    Memory,
+    ParameterCounts,
+    StrategyName,
+    Workload,
+    largest_chunk_size,
+    plan_memory,
+    strategies,
+)
+from hybatch.training.plan.sizes import EncoderSizes, encoder_sizes
+
+SUMMARY = "expected memory per strategy and time per step, from the configuration alone"
+_GB = 1e9
+_ROWS = ("weights", "gradients", "optimizer", "buffers", "activations", "caches", "total", "host")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyPlan:
+    """One column of the table.
+
+    Attributes:
+        fits: with the configuration's chunk size.
+        chunk_size: the largest power of two that fits; None where none does.
+    """
+
+    memory: Memory
+    fits: bool
+    chunk_size: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `hybatch plan` prints.
+
+    Attributes:
+        step_flops: of one device.
+        step_seconds: at the assumed share of the assumed peak, communication left out.
+    """
+
+    sizes: EncoderSizes
+    work: Workload
+    strategies: dict[StrategyName, StrategyPlan]
+    step_flops: int
+    step_seconds: float
+
+
+def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: float, utilisation: float) -> Plan:
+    """Plan a run in which every text has its role's maximum length.
+
+    Args:
+        capacity: bytes of one device.
+        peak_flops: operations per second of one device.
+        utilisation: the share of them that is reached.
+
+    Raises:
+        UserError: the batch does not divide, or the model's sizes cannot be found out.
+    """
+    _check(config, devices)
+    model, sizes = config.model, encoder_sizes(config.model)
+    queries, passages = (
+        profile_activations(
+            sizes.config,
+            tokens=tokens,
+            pooling=sizes.pooling,
+            bf16=config.training.mixed_precision == "bf16",
+            attn_implementation=model.attn_implementation,
+        )
+        for tokens in (model.query_max_length, model.passage_max_length)
+    )
+    work = Workload(
+        batch_size=config.sampling.batch_size,
+        chunk_size=config.training.chunk_size,
+        negatives=config.loss.hard_negatives,
+        symmetric=config.loss.symmetric,
+        dense={"dense": True, "streaming": False}.get(config.loss.implementation),
+        checkpointing=model.gradient_checkpointing,
+        width=sizes.width,
+    )
+    counts = ParameterCounts(all=sizes.parameters, learning=sizes.learning, layer=sizes.layer, outside=sizes.outside)
+    common: dict[str, Any] = {
+        "devices": devices, "counts": counts, "work": work, "queries": queries, "passages": passages
+    }  # fmt: skip
+    planned = {}
+    for name in strategies(devices):
+        memory = plan_memory(name, **common)
+        chunk_size = largest_chunk_size(name, capacity=capacity, **common)
+        planned[name] = StrategyPlan(memory=memory, fits=memory.fits(capacity), chunk_size=chunk_size)
+    rows = work.batch_size // devices
+    texts = [(rows, model.query_max_length), (rows * (1 + work.negatives), model.passage_max_length)]
+    flops = sizes.flops.step(texts, cached=work.chunk_size is not None, recomputed=work.checkpointing)
+    return Plan(
+        sizes=sizes,
+        work=work,
+        strategies=planned,
+        step_flops=flops,
+        step_seconds=flops / (peak_flops * utilisation),
+    )
+
+
+def _check(config: RunConfig, devices: int) -> None:
+    check_config(config.model)
+    batch_size, chunk_size = config.sampling.batch_size, config.training.chunk_size
+    if batch_size % devices:
+        raise UserError(f"sampling.batch_size is {batch_size}, which {devices} GPUs do not divide: choose a multiple")
+    if chunk_size is not None and chunk_size > batch_size // devices:
+        raise UserError(
+            f"training.chunk_size is {chunk_size}, more than the {batch_size // devices} examples of each of "
+            f"{devices} GPUs: lower it, or leave it out"
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the plan of a configuration; return 0.
+
+    Raises:
+        UserError: as `make_plan`, or an option is out of its range.
+    """
+    parser = run_parser("hybatch plan", SUMMARY)
+    parser.add_argument("--gpus", type=int, default=1, help="devices, one process each")
+    parser.add_argument("--gpu-memory", type=float, default=80, help="GB (10^9 bytes) of one device")
+    parser.add_argument("--peak-tflops", type=float, default=989, help="of one device: H100 and H200 dense bf16 989")
+    parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak that is assumed to be reached")
+    parser.add_argument("--json", type=Path, default=None, help="also write the plan to this file")
+    config, options = instantiate(parser, argv)
+    if min(options.gpus, options.gpu_memory, options.peak_tflops, options.mfu) <= 0 or options.mfu > 1:
+        raise UserError("--gpus, --gpu-memory, --peak-tflops and --mfu must be greater than 0, --mfu at most 1")
+    plan = make_plan(
+        config,
+        devices=options.gpus,
+        capacity=options.gpu_memory * _GB,
+        peak_flops=options.peak_tflops * 1e12,
+        utilisation=options.mfu,
+    )
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(_table(plan, options.gpus, options.gpu_memory))
+    for line in _remarks(config, plan, options):
+        console.print(line, highlight=False)
+    if options.json is not None:
+        with atomic_file(options.json) as file:
+            json.dump(_as_json(plan, options), file, indent=1)
+    return 0
+
+
+def _table(plan: Plan, devices: int, gigabytes: float) -> Table:
+    table = Table(title=f"Expected memory of one of {devices} GPU{'s' if devices > 1 else ''}, GB (10^9 bytes)")
+    table.add_column("")
+    for name in plan.strategies:
+        table.add_column(name, justify="right")
+    for row in _ROWS:
+        label = "host, per process" if row == "host" else row
+        cells = [column.memory.as_dict()[row] / _GB for column in plan.strategies.values()]
+        table.add_row(label, *(f"{cell:.2f}" for cell in cells), style="bold" if row == "total" else None)
+    columns = plan.strategies.values()
+    table.add_row(f"fits {gigabytes:g} GB", *("yes" if column.fits else "no" for column in columns))
+    table.add_row("largest chunk_size", *(str(column.chunk_size or "none fits") for column in columns))
+    return table
+
+
+def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
+    model, work, sizes = config.model, plan.work, plan.sizes
+    chunks = "all at once" if work.chunk_size is None else f"{work.chunk_size} texts at a time"
+    return [
+        f"Model: {sizes.parameters:,} parameters, {sizes.learning:,} of them learning; embeddings of {sizes.width}.",
+        f"Batch: {work.batch_size:,} examples, {work.batch_size // options.gpus:,} on each GPU, encoded {chunks}; "
+        f"every text at its maximum length ({model.query_max_length} and {model.passage_max_length} tokens), "
+        f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
+        f"{'on' if work.checkpointing else 'off'}.",
+        f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "
+        f"{options.peak_tflops:g} TFLOP/s, {work.batch_size / plan.step_seconds:,.0f} examples/s; communication, "
+        "offloading and the optimizer come on top.",
+        "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
+        "the maximum takes less.",
+    ]
+
+
+def _as_json(plan: Plan, options: Any) -> dict[str, Any]:
+    return {
+        "assumptions": {
+            "gpus": options.gpus,
+            "gpu_memory_gb": options.gpu_memory,
+            "peak_tflops": options.peak_tflops,
+            "mfu": options.mfu,
+        },
+        "model": {
+            "parameters": plan.sizes.parameters,
+            "learning": plan.sizes.learning,
+            "embedding_size": plan.sizes.width,
+        },
+        "work": asdict(plan.work),
+        "strategies": {
+            name: {"bytes": column.memory.as_dict(), "fits": column.fits, "largest_chunk_size": column.chunk_size}
+            for name, column in plan.strategies.items()
+        },
+        "step_flops_per_gpu": plan.step_flops,
+        "step_seconds": plan.step_seconds,
+    }

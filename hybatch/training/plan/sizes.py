@@ -1,0 +1,118 @@
+"""Count an encoder's parameters from its configuration, on torch's meta device: no weights are read or made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+
+from hybatch.errors import UserError
+from hybatch.models import EncoderConfig
+from hybatch.models.backbone import build_backbone, fresh_config, unused_parameters
+from hybatch.models.config import PoolingMode
+from hybatch.models.layout import Layout, read_layout
+from hybatch.paths import expand_path
+from hybatch.training.flops import EncoderFlops, encoder_flops
+from hybatch.training.plan.published import published_config, published_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSizes:
+    """What memory and time depend on.
+
+    Attributes:
+        config: of the backbone.
+        pooling: how its hidden states become one vector.
+        parameters: all, frozen ones included.
+        learning: those that have gradients and moments.
+        layer: parameters of the largest layer.
+        outside: parameters outside the layers: embedding tables, head.
+        width: of the embedding.
+        flops: its arithmetic.
+    """
+
+    config: PretrainedConfig
+    pooling: PoolingMode
+    parameters: int
+    learning: int
+    layer: int
+    outside: int
+    width: int
+    flops: EncoderFlops
+
+
+def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
+    """Count the encoder that a configuration describes.
+
+    A fresh backbone is counted with `vocabulary_size` tokens: a tokenizer trained on few texts may end with fewer.
+
+    Raises:
+        UserError: the configuration of the backbone is neither in a folder, nor in the table of published ones, nor to
+            be had from the hub; or it cannot be built.
+    """
+    layout = Layout(backbone_folder=Path())
+    if config.fresh is not None:
+        positions = config.fresh.max_positions or max(config.query_max_length, config.passage_max_length)
+        backbone_config = fresh_config(
+            config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=positions
+        )
+    else:
+        assert config.backbone is not None
+        folder = Path(expand_path(config.backbone, "model"))
+        if folder.is_dir():
+            layout = read_layout(folder)
+        backbone_config = _read_config(config.backbone, layout if folder.is_dir() else None)
+    with FakeTensorMode():
+        backbone = build_backbone(backbone_config, config.attn_implementation)
+        frozen = unused_parameters(backbone)
+        for name, parameter in backbone.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+        return _count(config, backbone, _head(config, backbone_config, layout), layout)
+
+
+def _read_config(backbone: str, layout: Layout | None) -> PretrainedConfig:
+    if layout is None and (known := published_config(backbone)) is not None:
+        return known
+    try:
+        return AutoConfig.from_pretrained(backbone if layout is None else layout.backbone_folder)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{backbone}: its config.json cannot be read ({str(error).splitlines()[0]}); give a folder that holds one, "
+            f"go online, or plan with one of {', '.join(published_names())}"
+        ) from error
+
+
+def _head(config: EncoderConfig, backbone: PretrainedConfig, layout: Layout) -> nn.ModuleList:
+    """The dense layers behind the pooling, of the right size."""
+    if layout.head and config.head != "none":
+        sizes = [(dense.linear.in_features, dense.linear.out_features) for dense in layout.head]
+    elif config.head in ("dense", "pooler") or (config.head is None and _is_labse(config)):
+        sizes = [(backbone.hidden_size, config.head_size or backbone.hidden_size)]
+    else:
+        sizes = []
+    return nn.ModuleList(nn.Linear(before, after) for before, after in sizes)
+
+
+def _is_labse(config: EncoderConfig) -> bool:
+    return "labse" in str(config.backbone).lower()
+
+
+def _count(config: EncoderConfig, backbone: PreTrainedModel, head: nn.ModuleList, layout: Layout) -> EncoderSizes:
+    everything = [*backbone.parameters(), *head.parameters()]
+    parameters = sum(parameter.numel() for parameter in everything)
+    lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
+    layers = [sum(p.numel() for p in layer.parameters()) for layer in (lists[0] if lists else [])]
+    pooling = config.pooling or layout.pooling or ("cls" if _is_labse(config) else "mean")
+    return EncoderSizes(
+        config=backbone.config,
+        pooling=pooling,
+        parameters=parameters,
+        learning=sum(parameter.numel() for parameter in everything if parameter.requires_grad),
+        layer=max(layers, default=0),
+        outside=parameters - sum(layers),
+        width=head[-1].out_features if len(head) else backbone.config.hidden_size,  # type: ignore[arg-type]
+        flops=encoder_flops(backbone, head),
+    )

@@ -1,0 +1,63 @@
+"""`hybatch plan` on the recipes for GPUs, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybatch import cli
+from hybatch.training.config import load_run_config
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def any_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBATCH_DATA_DIR", "data")
+
+
+def planned(tmp_path: Path, recipe: str, *options: str) -> Any:
+    output = tmp_path / "plan.json"
+    arguments = ["plan", "--config", str(CONFIGS / f"{recipe}.yaml"), "--json", str(output), *options]
+    assert cli.main(arguments) == 0
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "gpus", "strategy"),
+    [("labse-hybrid", 1, "none"), ("xlmr-large-hybrid", 8, "ddp"), ("xlmr-xxl-zero3", 8, "zero3")],
+)
+def test_a_recipe_fits_the_gpus_that_it_names_with_the_figures_that_it_says(
+    recipe: str, gpus: int, strategy: str, tmp_path: Path
+) -> None:
+    plan = planned(tmp_path, recipe, "--gpus", str(gpus))
+    assert plan["strategies"][strategy]["fits"]
+    path = CONFIGS / f"{recipe}.yaml"
+    text = " ".join(path.read_text(encoding="utf-8").replace("#", " ").split())
+    for name, column in plan["strategies"].items():
+        assert f"{name} {column['bytes']['total'] / 1e9:.1f}" in text
+    chunk_size = load_run_config(["--config", str(path)]).training.chunk_size
+    assert (chunk_size or 0) <= plan["strategies"][strategy]["largest_chunk_size"]
+
+
+def test_the_largest_model_fits_no_gpu_whole(tmp_path: Path) -> None:
+    strategies = planned(tmp_path, "xlmr-xxl-zero3", "--gpus", "8")["strategies"]
+    assert not strategies["ddp"]["fits"]
+    assert strategies["ddp"]["largest_chunk_size"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--gpus", "3"], "sampling.batch_size"),
+        (["--gpus", "512"], "training.chunk_size"),
+        (["--gpus", "0"], "--gpus"),
+        (["--mfu", "2"], "--mfu"),
+    ],
+)
+def test_what_cannot_be_planned_is_named(options: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--config", str(CONFIGS / "xlmr-large-hybrid.yaml"), *options]) == 2
+    assert named in capsys.readouterr().err

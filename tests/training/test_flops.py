@@ -1,0 +1,40 @@
+"""Arithmetic of a step, against torch's own counter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hybatch.training.flops import EncoderFlops, bf16_peak_tflops, encoder_flops
+from tests.models.backbones import backbone
+
+
+@pytest.mark.parametrize("architecture", ["xlm-roberta", "labse", "xlm-roberta-xl"])
+def test_the_forward_pass_is_what_torch_counts(architecture: str) -> None:
+    model = backbone(architecture)
+    model.set_attn_implementation("eager")  # torch does not count the CPU's fused attention
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith("pooler."))
+    texts, tokens = 3, 11
+    ids = torch.full((texts, tokens), 7)
+    with FlopCounterMode(display=False) as counter:
+        model.encoder(model.embeddings(input_ids=ids))
+    assert encoder_flops(model).forward([(texts, tokens)]) == counter.get_total_flops()
+
+
+def test_gradient_caching_adds_one_forward_pass_to_the_three_of_a_step() -> None:
+    flops = EncoderFlops(matrix_parameters=1000, head_parameters=10, attention_width=64)
+    chunks = [(4, 16), (2, 32)]
+    plain, cached = (flops.step(chunks, cached=cached) for cached in (False, True))
+    assert plain == 3 * flops.forward(chunks)
+    assert cached - plain == flops.forward(chunks)
+    assert flops.forward(chunks) == sum(flops.forward([chunk]) for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [("NVIDIA H200", 989.4), ("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756.0), ("Tesla T4", None)],
+)
+def test_the_peak_of_a_device_is_known_or_not_guessed(device: str, peak: float | None) -> None:
+    assert bf16_peak_tflops(device) == peak
