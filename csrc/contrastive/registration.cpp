@@ -3,33 +3,17 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include <algorithm>
-#include <stdexcept>
 #include <tuple>
 
 #include "cpu/contrastive_loss.h"
+#include "ranking/cpu/torch_threads.h"
 #include "tensor_checks.h"
 
 namespace hybatch::contrastive {
 namespace {
 
-ranking::cpu::Parallel TorchThreads() {
-  const int workers = static_cast<int>(std::max<uint32_t>(1, torch::stable::get_num_threads()));
-  return {workers, [workers](const std::function<void(int)>& body) {
-            torch::stable::parallel_for(0, workers, 1, [&body](int64_t begin, int64_t end) {
-              for (int64_t worker = begin; worker < end; ++worker) body(static_cast<int>(worker));
-            });
-          }};
-}
-
-ranking::cpu::InstructionSet InstructionSetOrError() {
-  try {
-    return ranking::cpu::ChosenInstructionSet();
-  } catch (const std::invalid_argument& error) {
-    STD_TORCH_CHECK(false, error.what());
-  }
-  return ranking::cpu::InstructionSet::kPortable;
-}
+using ranking::cpu::InstructionSetOrError;
+using ranking::cpu::TorchThreads;
 
 void CheckPositives(const LossInputs& inputs, int64_t lowest) {
   for (int64_t q = 0; q < inputs.queries.rows; ++q) {
@@ -37,14 +21,6 @@ void CheckPositives(const LossInputs& inputs, int64_t lowest) {
     STD_TORCH_CHECK(positive >= lowest && positive < inputs.candidates.rows, "positive_index[", q, "] is ", positive,
                     ", outside [", lowest, ", ", inputs.candidates.rows, ")");
   }
-}
-
-Tensor NewFloats(const Tensor& like, std::initializer_list<int64_t> shape) {
-  return torch::stable::new_empty(like, shape, ScalarType::Float);
-}
-
-Gradients GradientsInto(const Tensor& queries, const Tensor& candidates, const Tensor& scale) {
-  return {queries.mutable_data_ptr<float>(), candidates.mutable_data_ptr<float>(), scale.mutable_data_ptr<float>()};
 }
 
 std::tuple<Tensor, Tensor, Tensor> Forward(const Tensor& queries, const Tensor& candidates,

@@ -1,6 +1,10 @@
-// Checks of the loss ops that every device's registration makes before a kernel sees a pointer.
+// What every device's registration does before a loss kernel sees a pointer: checks, and tensors for the results.
 
 #pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include <initializer_list>
 
 #include "contract.h"
 #include "ranking/tensor_checks.h"
@@ -49,6 +53,14 @@ inline BackwardTask BackwardTaskOf(const LossInputs& inputs, const Tensor& row_l
   task.column_lse = RowValues(column_lse, "column_lse", inputs.candidates.rows);
   task.grad_column_lse = RowValues(grad_column_lse, "grad_column_lse", inputs.candidates.rows);
   return task;
+}
+
+inline Tensor NewFloats(const Tensor& like, std::initializer_list<int64_t> shape) {
+  return torch::stable::new_empty(like, shape, ScalarType::Float);
+}
+
+inline Gradients GradientsInto(const Tensor& queries, const Tensor& candidates, const Tensor& scale) {
+  return {queries.mutable_data_ptr<float>(), candidates.mutable_data_ptr<float>(), scale.mutable_data_ptr<float>()};
 }
 
 }  // namespace hybatch::contrastive

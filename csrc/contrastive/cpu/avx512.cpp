@@ -1,5 +1,6 @@
 // GCC 12 warns of the undefined values in its own header.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 
 #include "strip_kernels_impl.h"
