@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from transformers.integrations import unset_hf_deepspeed_config
 
 from hybatch.errors import UserError
 from hybatch.training.config import TrainingConfig
@@ -39,6 +40,10 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
         project_config=ProjectConfiguration(output_dir, logging_dir=os.path.join(output_dir, "tensorboard")),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if is_gloo else [],
     )
+    if is_deepspeed:
+        # Told of a stage 3, transformers would partition weights as it builds them, a collective; the encoder is built
+        # whole, a fresh one on the main process alone, and partitioned afterwards.
+        unset_hf_deepspeed_config()
     _check_accumulation(str(accelerator.gradient_accumulation_steps))
     if config.threads is not None:
         torch.set_num_threads(config.threads)

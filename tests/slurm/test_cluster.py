@@ -72,7 +72,7 @@ def study(cluster: Cluster, folder: Path, recipe: Path) -> tuple[str, str, str]:
         RESULTS=str(folder / "results"),
     )
     sweep, evaluation, report = submitted.split()
-    cluster.wait_for(report, 240)
+    cluster.wait_for(report, 500)
     return sweep, evaluation, report
 
 
@@ -101,8 +101,8 @@ def test_a_preempted_job_requeues_and_ends_where_the_undisturbed_one_does(
     urgent = cluster.submit(
         *("--partition=urgent", "--nodelist=n1", "--exclusive", f"--output={folder}/urgent.out", "--wrap", "sleep 1")
     )
-    assert cluster.wait_for(urgent, 60) == "COMPLETED"
-    assert cluster.wait_for(job, 90) == "COMPLETED"
+    assert cluster.wait_for(urgent, 120) == "COMPLETED"
+    assert cluster.wait_for(job, 200) == "COMPLETED"
     assert cluster.job(job, "Restarts") == "1"
     assert "requeued: stopped with a checkpoint" in (folder / f"job-{job}.out").read_text(encoding="utf-8")
     undisturbed = folder / "runs" / RUNS[0]
@@ -115,7 +115,7 @@ def two_nodes(cluster: Cluster, folder: Path, recipe: Path) -> Path:
     """The folder of an undisturbed ZeRO-2 run on both nodes."""
     run = folder / "two-nodes"
     job = _train_on_two_nodes(cluster, folder, recipe, run)
-    assert cluster.wait_for(job, 240) == "COMPLETED", (folder / f"job-{job}.out").read_text(encoding="utf-8")
+    assert cluster.wait_for(job, 400) == "COMPLETED", (folder / f"job-{job}.out").read_text(encoding="utf-8")
     return run
 
 
@@ -137,9 +137,9 @@ def test_a_node_that_dies_leads_to_a_requeue_and_the_run_ends_as_if_it_had_not(
     job = _train_on_two_nodes(cluster, folder, recipe, run)
     _wait_for_step(cluster, run, 12)
     cluster.kill_node("n2")
-    wait_until(lambda: cluster.job(job, "Restarts") == "1", "the job is requeued", 60, cluster.status)
+    wait_until(lambda: cluster.job(job, "Restarts") == "1", "the job is requeued", 120, cluster.status)
     cluster.start_node("n2")
-    assert cluster.wait_for(job, 120) == "COMPLETED", (folder / f"job-{job}.out").read_text(encoding="utf-8")
+    assert cluster.wait_for(job, 300) == "COMPLETED", (folder / f"job-{job}.out").read_text(encoding="utf-8")
     assert _weights_file(run) == _weights_file(two_nodes)
     assert losses(run) == losses(two_nodes)
 
@@ -221,7 +221,7 @@ def _wait_for_step(cluster: Cluster, run: Path, step: int) -> None:
     wait_until(
         lambda: metrics.exists() and len(metrics.read_text(encoding="utf-8").splitlines()) >= step,
         f"step {step} of {run}",
-        120,
+        200,
         cluster.status,
     )
 

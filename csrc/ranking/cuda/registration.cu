@@ -18,11 +18,11 @@ namespace {
 
 using cuda::CheckOnDevice;
 
-// With "+rescore" counts must equal those of fp32; here fp32 itself is what computes them.
 cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
-  for (const char* exact : {"fp32", "tf32+rescore", "bf16+rescore", "fp16+rescore"}) {
-    if (name == exact) return cuda::Precision::kExact;
-  }
+  if (name == "fp32") return cuda::Precision::kExact;
+  if (name == "tf32+rescore") return cuda::Precision::kRescoredTf32;
+  if (name == "bf16+rescore") return cuda::Precision::kRescoredBFloat16;
+  if (name == "fp16+rescore") return cuda::Precision::kRescoredFloat16;
   const bool known = name == "tf32" || name == "bf16" || name == "fp16";
   STD_TORCH_CHECK(known, "precision must be fp32, tf32, bf16 or fp16, the latter three with or without +rescore, not ",
                   name);
@@ -33,8 +33,10 @@ cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
   return name == "tf32" ? cuda::Precision::kTf32 : cuda::Precision::kStored;
 }
 
+// Places and tiles are counted in 32 bits, the last tile's empty columns included.
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 1024;
+
 void CheckSizes(const Matrix& queries, int64_t num_positives) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 1024;
   STD_TORCH_CHECK(queries.rows < kMost, "queries must stay below 2^31 - 1024 rows");
   STD_TORCH_CHECK(queries.width < 1 << 28, "queries must stay below 2^28 columns");
   STD_TORCH_CHECK(num_positives < kMost, "positives must stay below 2^31 - 1024");
@@ -84,6 +86,7 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   CheckSameKind(task.queries, task.candidates, "queries", "candidates");
   const int64_t num_positives = positive_index.numel();
   CheckSizes(task.queries, num_positives);
+  STD_TORCH_CHECK(task.candidates.rows < kMost, "a block of candidates must stay below 2^31 - 1024 rows");
   CheckTensor(positive_index, "positive_index", ScalarType::Long, {num_positives});
   CheckTensor(thresholds, "thresholds", ScalarType::Float, {num_positives});
   CheckTensor(offsets, "offsets", ScalarType::Long, {task.queries.rows + 1});

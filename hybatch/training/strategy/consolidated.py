@@ -67,8 +67,8 @@ def learning_parameters(encoder: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
 
 
-def check_names(found: Consolidated, shapes: dict[str, torch.Size], directory: Path) -> None:
-    """Check that a checkpoint has every parameter that learns.
+def fitted(found: Consolidated, shapes: dict[str, torch.Size], directory: Path) -> Consolidated:
+    """The state of the parameters that learn, in the model's shapes; stage 3 of DeepSpeed writes them flat.
 
     Raises:
         UserError: one is missing or has another shape.
@@ -76,11 +76,18 @@ def check_names(found: Consolidated, shapes: dict[str, torch.Size], directory: P
     for name, shape in shapes.items():
         if name not in found.weights:
             raise UserError(f"{directory} has no weights for {name}: it is the checkpoint of another model")
-        if found.weights[name].shape != shape:
+        if found.weights[name].shape not in (shape, (shape.numel(),)):
             raise UserError(
                 f"{directory}: {name} has shape {list(found.weights[name].shape)}, the model's has {list(shape)}: "
                 "it is the checkpoint of another model"
             )
+    weights = {name: found.weights[name].view(shape) for name, shape in shapes.items()}
+    moments = {
+        name: {key: value.view(shapes[name]) for key, value in of_one.items()}
+        for name, of_one in found.moments.items()
+        if name in shapes
+    }
+    return Consolidated(weights, moments, found.step)
 
 
 @contextmanager

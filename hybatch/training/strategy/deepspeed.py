@@ -19,7 +19,7 @@ from hybatch.errors import UserError
 from hybatch.losses.gather import rank, world_size
 from hybatch.training.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
-from hybatch.training.strategy.consolidated import Consolidated, Origin, check_names, learning_parameters
+from hybatch.training.strategy.consolidated import Consolidated, Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import ZERO_FOLDER, names_of_groups, read_consolidated
 
 
@@ -87,9 +87,7 @@ class DeepSpeedStrategy:
         if Origin.read(directory) == Origin(self.name, world_size()):
             self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, load_lr_scheduler_states=False)
         else:
-            found = read_consolidated(directory, self._group_names)
-            check_names(found, self._shapes, directory)
-            self._take_up(found)
+            self._take_up(fitted(read_consolidated(directory, self._group_names), self._shapes, directory))
 
     def state_dict(self) -> dict[str, Tensor]:
         tensors = dict(self.encoder.named_parameters()) | dict(self.encoder.named_buffers())

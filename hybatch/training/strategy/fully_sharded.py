@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from hybatch.losses.gather import rank, world_size
 from hybatch.training.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
-from hybatch.training.strategy.consolidated import MOMENTS, Origin, check_names, learning_parameters
+from hybatch.training.strategy.consolidated import MOMENTS, Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import SHARDS_FOLDER, names_of_groups, read_consolidated
 
 
@@ -98,8 +98,8 @@ class FullyShardedStrategy:
             for parameter in learning.values():
                 self.optimizer.state[parameter]["step"].fill_(float(state["step"]))
         else:
-            found = read_consolidated(directory, names_of_groups(learning, self.optimizer))
-            check_names(found, {name: parameter.shape for name, parameter in learning.items()}, directory)
+            shapes = {name: parameter.shape for name, parameter in learning.items()}
+            found = fitted(read_consolidated(directory, names_of_groups(learning, self.optimizer)), shapes, directory)
             self._prepare_moments()
             with torch.no_grad():
                 for name, parameter in learning.items():

@@ -18,7 +18,7 @@ from hybatch.losses.gather import rank, world_size
 from hybatch.training.batches import TextChunk
 from hybatch.training.checkpoint import save_tensors
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
-from hybatch.training.strategy.consolidated import Origin, check_names, learning_parameters
+from hybatch.training.strategy.consolidated import Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import names_of_groups, read_consolidated
 
 # torch 2.13 renamed the option and deprecates the name that 2.11 knows.
@@ -101,8 +101,8 @@ class ReplicatedStrategy:
     def _take_up(self, directory: Path) -> None:
         """Weights and moments by name, from a strategy that shards them."""
         learning = learning_parameters(self.encoder)
-        found = read_consolidated(directory, names_of_groups(learning, self.optimizer))
-        check_names(found, {name: parameter.shape for name, parameter in learning.items()}, directory)
+        shapes = {name: parameter.shape for name, parameter in learning.items()}
+        found = fitted(read_consolidated(directory, names_of_groups(learning, self.optimizer)), shapes, directory)
         for name, parameter in learning.items():
             parameter.copy_(found.weights[name])
             if name in found.moments:

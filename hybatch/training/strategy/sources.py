@@ -71,10 +71,7 @@ def _read_zero(directory: Path) -> Consolidated:
         found = {str(folder.relative_to(scratch / "zero")).removeprefix("encoder."): folder for folder in folders}
         weights = {name: _tensor(folder / "fp32.pt") for name, folder in found.items()}
         learning = {name: folder for name, folder in found.items() if (folder / "exp_avg.pt").exists()}
-        moments = {
-            name: {key: _tensor(folder / f"{key}.pt").view_as(weights[name]) for key in MOMENTS}
-            for name, folder in learning.items()
-        }
+        moments = {name: {key: _tensor(folder / f"{key}.pt") for key in MOMENTS} for name, folder in learning.items()}
         steps = [_tensor(folder / "step.pt") for folder in learning.values() if (folder / "step.pt").exists()]
     return Consolidated(weights, moments, float(steps[0]) if steps else 0.0)
 
@@ -102,4 +99,4 @@ def _to_universal(source: Path, target: Path) -> None:
 
 def _tensor(path: Path) -> Tensor:
     content: Any = torch.load(path, map_location="cpu", weights_only=False)
-    return torch.as_tensor(content["param"] if isinstance(content, dict) else content).clone()
+    return torch.as_tensor(content["param"] if isinstance(content, dict) else content).detach().clone()

@@ -80,8 +80,8 @@ class Cell:
 
     @property
     def chunk_size(self) -> int | None:
-        """With dropout plain and cached steps must draw for the same chunks."""
-        return 2 if self.cached or self.dropout else None
+        """Half a process's queries at once. With dropout plain and cached steps must draw for the same chunks."""
+        return -(-BATCH_SIZE // (2 * world_size())) if self.cached or self.dropout else None
 
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
