@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kBlockBytes = 768 * 1024;  // of packed candidates: most of a core's second-level cache
 constexpr int64_t kLargestBlock = 1024;
-constexpr int64_t kDepth = 384;  // positions per pass: a query panel of that depth fits the first-level cache
+constexpr int64_t kDepth = 128;  // positions per pass: sums of short chains round less than one long chain
 
 // Keys of rows without a group: equal to nothing.
 constexpr int64_t kQueryAlone = -3;
@@ -34,6 +34,7 @@ Logits::Logits(const LossInputs& inputs, const StripKernels& kernels, const Para
   }
   for (PackedBlock& packed : blocks_) {
     packed.values = MakeAlignedBuffer(block_size_ * inputs.candidates.width);
+    packed.partial = MakeAlignedBuffer(kernels.tile.rows * kernels.tile.lanes);
     packed.keys.resize(block_size_);
     packed.bias.resize(block_size_);
   }
@@ -72,7 +73,7 @@ void Logits::PackBlock(int64_t block, PackedBlock& packed) const {
   }
 }
 
-void Logits::Multiply(int64_t panel, const PackedBlock& packed, const Strip& strip) const {
+void Logits::Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) const {
   const int64_t width = inputs_.queries.width, rows = kernels_.tile.rows, lanes = kernels_.tile.lanes;
   const int64_t passes = std::max<int64_t>(DivideUp(width, kDepth), 1);
   const int64_t depth = DivideUp(width, passes);
@@ -81,8 +82,10 @@ void Logits::Multiply(int64_t panel, const PackedBlock& packed, const Strip& str
     const float* queries = panels_.get() + (panel * width + begin) * rows;
     for (int64_t tile = 0; tile < strip.tiles; ++tile) {
       const float* candidates = packed.values.get() + (tile * width + begin) * lanes;
-      kernels_.tile.multiply(queries, candidates, std::min(depth, width - begin), pass > 0,
-                             strip.values + tile * strip.tile_stride);
+      float* values = strip.values + tile * strip.tile_stride;
+      float* to = pass == 0 ? values : packed.partial.get();
+      kernels_.tile.multiply(queries, candidates, std::min(depth, width - begin), false, to);
+      if (pass > 0) kernels_.add_tile(to, static_cast<int>(rows), static_cast<int>(lanes), false, values, lanes);
     }
   }
 }

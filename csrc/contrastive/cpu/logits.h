@@ -54,13 +54,14 @@ class Logits {
   struct PackedBlock {
     int64_t block = -1;
     AlignedBuffer values;
+    AlignedBuffer partial;  // scratch, one tile
     std::vector<int64_t> keys;
     std::vector<float> bias;
     std::vector<float> positives;  // scratch
   };
 
   void PackBlock(int64_t block, PackedBlock& packed) const;
-  void Multiply(int64_t panel, const PackedBlock& packed, const Strip& strip) const;
+  void Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) const;
 
   const LossInputs& inputs_;
   const StripKernels& kernels_;
