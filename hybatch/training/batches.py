@@ -72,6 +72,11 @@ class LocalBatch:
     num_tokens: int
     num_padded: int
 
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Texts and tokens per text, padding included, of every chunk."""
+        return [tuple(chunk.features["attention_mask"].shape) for chunk in self.chunks]  # type: ignore[misc]
+
     def to(self, device: torch.device) -> LocalBatch:
         if device.type == "cpu":
             return self
