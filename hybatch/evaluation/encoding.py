@@ -51,6 +51,23 @@ class EncodedTask:
         return self._rows[part][self._places[part, language][rows]]
 
 
+def encode_texts(
+    encoder: Encoder, texts: Sequence[str], role: Role, *, batch_size: int, progress: bool = True
+) -> np.ndarray:
+    """Encode texts in any order, each distinct one once; collective under torch.distributed.
+
+    Returns:
+        float32 [len(texts), H] on the CPU of every process; equal texts have equal rows.
+
+    Raises:
+        UserError: the encoder gives an embedding that is not finite.
+    """
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    place = {text: row for row, text in enumerate(distinct)}
+    rows_UH = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress)
+    return rows_UH[[place[text] for text in texts]]
+
+
 def encode_sorted(
     encoder: Encoder, texts: Sequence[str], role: Role, *, batch_size: int, progress: bool = True
 ) -> np.ndarray:

@@ -21,7 +21,7 @@ from hybatch.evaluation.collection.runs import write_run
 from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.encoding import encode_sorted
+from hybatch.evaluation.encoding import encode_texts
 from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.metrics import figures_per_query, mean
 from hybatch.evaluation.processes import rank
@@ -69,7 +69,12 @@ def evaluate_collections(
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
         started = time.perf_counter()
-        queries = {x: _encode_queries(encoder, task.searches[x][1].texts, options) for x in languages}
+        queries = {
+            x: encode_texts(
+                encoder, task.searches[x][1].texts, "query", batch_size=options.batch_size, progress=options.progress
+            )
+            for x in languages
+        }
         encoded = EncodedPassages(
             encoder,
             passages,
@@ -85,13 +90,6 @@ def evaluate_collections(
         timings["passages_encoded"] += encoded.num_encoded
     figures = {language: figures[language] for language in task.languages}
     return _results(task, figures, model, options), timings
-
-
-def _encode_queries(encoder: Encoder, texts: list[str], options: SearchOptions) -> np.ndarray:
-    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-    place = {text: row for row, text in enumerate(distinct)}
-    rows = encode_sorted(encoder, distinct, "query", batch_size=options.batch_size, progress=options.progress)
-    return rows[[place[text] for text in texts]]
 
 
 def _score(

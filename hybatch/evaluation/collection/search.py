@@ -5,8 +5,8 @@ Q queries, H embedding width, K passages retrieved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sized
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,19 @@ _SEEN = 256
 
 Found = tuple[np.ndarray, np.ndarray]
 """(scores [Q, K] float32, passages [Q, K] int64), best first; -inf and -1 where there were fewer than K."""
+
+
+class Vectors(Protocol):
+    """What the builders of an index read of the embeddings."""
+
+    width: int
+
+    def rows(self, numbers: np.ndarray, /) -> np.ndarray:
+        """float32 [n, H] of the passages of these numbers, in ascending order."""
+
+
+Builder = Callable[[Any, Vectors, Sized], Any]
+"""(the module faiss, embeddings, passages, of which only the number matters) to an empty index, trained."""
 
 
 def search(
@@ -81,7 +94,7 @@ def import_faiss() -> Any:
 
 
 def _search_faiss(
-    build: Callable[[Any, EncodedPassages, Passages], Any],
+    build: Builder,
     queries_QH: np.ndarray,
     encoded: EncodedPassages,
     passages: Passages,
@@ -94,11 +107,11 @@ def _search_faiss(
     return np.where(found < 0, -np.inf, scores).astype(np.float32), found.astype(np.int64)
 
 
-def _flat(faiss: Any, encoded: EncodedPassages, passages: Passages) -> Any:
+def _flat(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
     return faiss.IndexFlatIP(encoded.width)
 
 
-def _ivf_pq(faiss: Any, encoded: EncodedPassages, passages: Passages) -> Any:
+def _ivf_pq(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
     """An inverted file of 4 sqrt(D) lists, with residuals quantised to a byte for every 4 dimensions."""
     lists = max(1, min(round(4 * len(passages) ** 0.5), len(passages) // _TRAINING_ROWS_PER_LIST))
     codes = max(m for m in range(1, max(1, encoded.width // 4) + 1) if encoded.width % m == 0)
@@ -111,14 +124,14 @@ def _ivf_pq(faiss: Any, encoded: EncodedPassages, passages: Passages) -> Any:
     return index
 
 
-def _hnsw(faiss: Any, encoded: EncodedPassages, passages: Passages) -> Any:
+def _hnsw(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
     index = faiss.IndexHNSWFlat(encoded.width, _LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = _SEEN
     index.hnsw.efSearch = _SEEN
     return index
 
 
-BUILDERS: dict[str, Callable[[Any, EncodedPassages, Passages], Any]] = {
+BUILDERS: dict[str, Builder] = {
     "faiss-flat": _flat,
     "faiss-ivf-pq": _ivf_pq,
     "faiss-hnsw": _hnsw,
