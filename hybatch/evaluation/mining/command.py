@@ -1,0 +1,173 @@
+"""`hybatch mine`: add hard negatives to a parallel corpus with an encoder."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
+from hybatch.errors import UserError
+from hybatch.evaluation.collection.search import METHODS, import_faiss
+from hybatch.evaluation.mining.mine import Mined, MiningFigures, MiningTask, mine, total_figures
+from hybatch.evaluation.mining.output import check_mining_output, write_mined
+from hybatch.evaluation.mining.selection import Rule
+from hybatch.evaluation.mining.texts import RELATIONS
+from hybatch.evaluation.processes import fail_together, launched_group, main_first, rank
+from hybatch.evaluation.results import versions
+from hybatch.evaluation.table import table_console
+from hybatch.models import Encoder
+
+SUMMARY = "add hard negatives to a parallel corpus with an encoder"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Mine, print what was found, write the new corpus; return 0.
+
+    Under a launcher with several processes all of them encode, the first one searches and writes.
+
+    Raises:
+        UserError: an option, a file or the model cannot be used; said before the encoding begins, but for a disk that
+            fills up and a rule that leaves no negative at all.
+    """
+    arguments = _parser().parse_args(argv)
+    with launched_group():
+        corpus, task = main_first(lambda: _checked_task(arguments))
+        device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
+        encoder = Encoder.load(arguments.model).to(device)
+        mined = mine(encoder, task, method=arguments.search, device=device, batch_size=arguments.batch_size)
+        problem = None
+        if rank() == 0:
+            try:
+                _finish(arguments, corpus, mined)
+            except UserError as error:
+                problem = str(error)
+        fail_together(problem)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hybatch mine", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
+    parser.add_argument("--model", required=True, metavar="PATH_OR_HUB_ID", help="the encoder that says what is hard")
+    parser.add_argument("--corpus", required=True, type=Path, metavar="FOLDER", help="of <lang>.jsonl; is not changed")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="the new corpus, which training reads"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the mined corpus in --output")
+    parser.add_argument("--negatives", type=int, default=Rule.negatives, help="at most, a question (default 8)")
+    parser.add_argument(
+        "--relation",
+        choices=RELATIONS,
+        default="same",
+        help="negatives in the question's own language, in another, or in the pool of all (default same)",
+    )
+    parser.add_argument(
+        "--ranks",
+        nargs=2,
+        type=int,
+        default=[Rule.first_rank, Rule.last_rank],
+        metavar=("FIRST", "LAST"),
+        help="window of ranks, 1 the most similar passage that is no answer (default 10 200)",
+    )
+    parser.add_argument("--margin", type=float, help="a negative must score below its question's positive less this")
+    parser.add_argument("--ratio", type=float, help="a negative must score below this times the positive; say 0.95")
+    parser.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
+    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
+    )
+    return parser
+
+
+def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, MiningTask]:
+    """Check every option and read the corpus, before the model is loaded."""
+    for option, value in (("--batch-size", arguments.batch_size), ("--negatives", arguments.negatives)):
+        if value < 1:
+            raise UserError(f"{option} {value}: must be at least 1")
+    first, last = arguments.ranks
+    if not 1 <= first <= last:
+        raise UserError(f"--ranks {first} {last}: the first must be at least 1, the last no less than the first")
+    if arguments.margin is not None and not math.isfinite(arguments.margin):
+        raise UserError(f"--margin {arguments.margin}: must be a finite number")
+    if arguments.ratio is not None and not 0 < arguments.ratio <= 1:
+        raise UserError(f"--ratio {arguments.ratio}: must be above 0 and at most 1")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    if arguments.search != "torch":
+        import_faiss()
+    if not arguments.corpus.is_dir():
+        raise UserError(f"--corpus {arguments.corpus}: there is no such folder")
+    if rank() == 0:
+        check_mining_output(arguments.output, arguments.corpus, overwrite=arguments.overwrite)
+    corpus = open_corpus(CorpusConfig(path=str(arguments.corpus), format="jsonl"), progress=rank() == 0)
+    rule = Rule(
+        negatives=arguments.negatives,
+        first_rank=first,
+        last_rank=last,
+        margin=arguments.margin,
+        ratio=arguments.ratio,
+    )
+    return corpus, MiningTask(corpus, arguments.relation, rule)
+
+
+def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined) -> None:
+    total = total_figures(mined.figures)
+    table_console().print(_table(arguments, mined.figures, total))
+    if not total.negatives:
+        raise UserError(
+            "no question got a negative, and nothing was written: "
+            "widen --ranks, lower --margin, raise --ratio, or choose another --relation"
+        )
+    report = _report(arguments, corpus, mined.figures, total)
+    write_mined(arguments.corpus, corpus, arguments.output, mined.negatives, report)
+    rows = sum(corpus.statistics.questions.values()) + sum(corpus.statistics.passages.values())
+    print(
+        f"wrote {arguments.output}: {total.negatives:,} negatives for {total.with_all + total.with_some:,} questions; "
+        f"{rows - 2 * total.questions:,} rows lack a question or a passage and stay as they were"
+    )
+
+
+def _report(
+    arguments: argparse.Namespace, corpus: ParallelCorpus, figures: Mapping[str, MiningFigures], total: MiningFigures
+) -> dict[str, Any]:
+    options = ("negatives", "relation", "ranks", "margin", "ratio", "search", "batch_size")
+    return {
+        "model": arguments.model,
+        "corpus": corpus.fingerprint,
+        "options": {name: getattr(arguments, name) for name in options},
+        "languages": {language: asdict(one) for language, one in figures.items()},
+        "total": asdict(total),
+        "versions": versions(),
+    }
+
+
+def _table(arguments: argparse.Namespace, figures: Mapping[str, MiningFigures], total: MiningFigures) -> Table:
+    table = Table(
+        title=f"hard negatives: {arguments.model}, relation {arguments.relation}, ranks "
+        f"{arguments.ranks[0]} to {arguments.ranks[1]}",
+        caption="all, some, none: questions that got as many negatives as asked for, fewer, none; passed over: answers "
+        "(the passage, its translations and duplicates) and what scores too high; positive, negative: mean similarity",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("language")
+    for heading in ("questions", "all", "some", "none", "negatives", "answers", "too high", "positive", "negative"):
+        table.add_column(heading, justify="right")
+    for language, one in figures.items():
+        table.add_row(language, *_cells(one))
+    table.add_section()
+    table.add_row("total", *_cells(total), style="bold")
+    return table
+
+
+def _cells(one: MiningFigures) -> list[str]:
+    questions = (one.questions, one.with_all, one.with_some, one.with_none)
+    counts = (*questions, one.negatives, one.answers_passed, one.above_limit)
+    means = (one.positive_similarity, one.negative_similarity)
+    return [f"{count:,}" for count in counts] + ["–" if mean is None else f"{mean:.4f}" for mean in means]

@@ -1,0 +1,144 @@
+"""`hybatch mine` from the command line: a corpus that training reads, and what is refused before any encoding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybatch.cli import main as hybatch
+from hybatch.corpus import CorpusConfig, open_corpus
+from hybatch.errors import UserError
+from hybatch.evaluation import encoding
+from hybatch.evaluation.mining.command import main
+from tests.evaluation.synthetic import write_jsonl
+
+
+def _arguments(data: Path, model: Path, output: Path, *more: object) -> list[str]:
+    chosen = ["--model", str(model), "--corpus", str(data), "--output", str(output), "--ranks", "1", "20"]
+    return [*chosen, "--device", "cpu", *map(str, more)]
+
+
+def _read(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {path.stem: [json.loads(line) for line in open(path, encoding="utf-8")] for path in folder.glob("*.jsonl")}
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_mined_corpus_is_the_old_one_with_negatives_that_the_trainer_reads(
+    data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _bytes(data)
+    output = tmp_path / "mined"
+    assert main(_arguments(data, model, output, "--negatives", 3, "--relation", "pool")) == 0
+    old, new = _read(data), _read(output)
+    assert {x: [{**row, "negatives": None} for row in rows] for x, rows in new.items()} == {
+        x: [{**row, "negatives": None} for row in rows] for x, rows in old.items()
+    }
+    assert _bytes(data) == before
+    assert all(len(row["negatives"]) == 3 for rows in new.values() for row in rows)
+    corpus = open_corpus(CorpusConfig(path=str(output)), progress=False)
+    assert corpus.has_hard_negatives
+    first = [0] * corpus.num_examples
+    here = [i for i, mask in enumerate(corpus.passage_mask(slice(None)).tolist()) if mask & 1]
+    groups = corpus.hard_negative_groups(here, first[: len(here)])
+    own = corpus.passage_groups(here).tolist()
+    assert all(-1 not in listed and group not in listed for listed, group in zip(groups, own, strict=True))
+    printed = capsys.readouterr().out
+    questions = sum(map(len, new.values()))
+    assert f"{3 * questions} negatives for {questions} questions" in printed
+    report = json.loads((output / "mining.json").read_text())
+    assert report["total"]["negatives"] == 3 * questions
+    assert report["options"]["relation"] == "pool"
+
+
+def test_mining_twice_gives_the_same_bytes(data: Path, model: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        main(_arguments(data, model, tmp_path / name, "--relation", "other", "--ratio", "0.999"))
+    assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
+
+
+def test_rows_that_cannot_be_mined_for_stay_and_old_negatives_of_the_others_go(model: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": "0", "question": "one?", "passage": "eins", "negatives": ["old"], "note": {"kept": [1, 2.5]}},
+        {"id": "1", "question": "two?", "passage": "zwei"},
+        {"id": "2", "passage": "drei", "negatives": ["old", "older"]},
+    ]
+    write_jsonl(tmp_path / "corpus", {"de": rows})
+    main(_arguments(tmp_path / "corpus", model, tmp_path / "mined"))
+    first, _, last = _read(tmp_path / "mined")["de"]
+    assert sorted(first["negatives"]) == ["drei", "zwei"]
+    assert first["note"] == rows[0]["note"]
+    assert last == rows[2]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--negatives", "0"], "--negatives 0"),
+        (["--ranks", "0", "5"], "--ranks 0 5"),
+        (["--ranks", "6", "5"], "--ranks 6 5"),
+        (["--ranks", "500", "600"], "--ranks 500 600: relation same has [0-9]+ distinct passages"),
+        (["--ratio", "0"], "--ratio 0"),
+        (["--ratio", "nan"], "--ratio nan"),
+        (["--margin", "inf"], "--margin inf"),
+        (["--corpus", "NOWHERE"], "there is no such folder"),
+        (["--corpus", "FOREIGN"], "no <lang>.jsonl"),
+        (["--model", "NOWHERE"], "there is no such folder"),
+        (["--output", "FOREIGN"], "no hybatch mine has written"),
+        (["--output", "DATA"], "a folder apart from --corpus"),
+        (["--output", "PARENT"], "a folder apart from --corpus"),
+        (["--output", "FILE"], "is a file"),
+    ],
+)
+def test_bad_input_is_refused_before_any_encoding(
+    data: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("")
+    places = {
+        "NOWHERE": tmp_path / "nowhere",
+        "FOREIGN": tmp_path / "foreign",
+        "FILE": tmp_path / "file",
+        "DATA": data,
+        "PARENT": data.parent,
+    }
+
+    def encode(*_: object, **__: object) -> None:
+        raise AssertionError("encoding began")
+
+    monkeypatch.setattr(encoding, "encode_sorted", encode)
+    with pytest.raises(UserError, match=message):
+        main(_arguments(data, model, tmp_path / "mined", *(places.get(word, word) for word in more)))
+    assert not (tmp_path / "mined").exists()
+    assert (tmp_path / "foreign" / "notes.txt").read_text() == "mine"
+
+
+def test_a_mined_corpus_is_replaced_only_when_told(data: Path, model: Path, tmp_path: Path) -> None:
+    main(_arguments(data, model, tmp_path / "mined", "--negatives", 1))
+    before = _bytes(tmp_path / "mined")
+    with pytest.raises(UserError, match="--overwrite"):
+        main(_arguments(data, model, tmp_path / "mined", "--negatives", 2))
+    assert _bytes(tmp_path / "mined") == before
+    main(_arguments(data, model, tmp_path / "mined", "--negatives", 2, "--overwrite"))
+    assert _bytes(tmp_path / "mined") != before
+    assert {path.name for path in tmp_path.iterdir()} == {"mined"}
+
+
+def test_a_rule_that_leaves_nothing_says_so_and_writes_nothing(
+    data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hybatch(["mine", *_arguments(data, model, tmp_path / "mined", "--margin", 3)]) == 2
+    assert "no question got a negative, and nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "mined").exists()
