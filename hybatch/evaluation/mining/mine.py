@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from tqdm import tqdm
 
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
@@ -20,7 +21,7 @@ from hybatch.evaluation.mining.texts import Candidates, Questions, Relation, rea
 from hybatch.models import Encoder
 
 # Searched at once: bounds what the retrieved passages take, and how far one question of many answers reaches.
-_QUESTIONS_AT_ONCE = 16384
+_QUESTIONS_AT_ONCE = 8192
 
 
 @dataclass(kw_only=True)
@@ -122,11 +123,19 @@ def mine(
     passages_UH = encode_texts(encoder, task.candidates.texts, "passage", batch_size=batch_size, progress=progress)
     queries = encode_texts(encoder, texts, "query", batch_size=batch_size, progress=progress)
     ends = np.cumsum([len(asked.texts) for asked in task.questions])
-    return select_negatives(task, np.split(queries, ends[:-1]), passages_UH, method=method, device=device)
+    return select_negatives(
+        task, np.split(queries, ends[:-1]), passages_UH, method=method, device=device, progress=progress
+    )
 
 
 def select_negatives(
-    task: MiningTask, queries: Sequence[np.ndarray], passages_UH: np.ndarray, *, method: str, device: str = "cpu"
+    task: MiningTask,
+    queries: Sequence[np.ndarray],
+    passages_UH: np.ndarray,
+    *,
+    method: str,
+    device: str = "cpu",
+    progress: bool = False,
 ) -> Mined:
     """The negatives that ready embeddings lead to.
 
@@ -140,11 +149,12 @@ def select_negatives(
     """
     negatives: dict[str, dict[int, list[str]]] = {language: {} for language in task.languages}
     tallies = {language: _Tally() for language in task.languages}
-    for pool, asking in task.pools():
-        search = nearest(method, passages_UH[pool], device) if len(pool) else None
-        for asked in asking:
-            language = task.languages[asked.language]
-            for start in range(0, len(asked.texts), _QUESTIONS_AT_ONCE):
+    total = sum(len(asked.texts) for asked in task.questions)
+    with tqdm(total=total, desc="mining", unit="question", disable=not progress, leave=False) as bar:
+        for pool, asking in task.pools():
+            search = nearest(method, passages_UH[pool], device) if len(pool) else None
+            for asked, start in ((one, at) for one in asking for at in range(0, len(one.texts), _QUESTIONS_AT_ONCE)):
+                language = task.languages[asked.language]
                 part = slice(start, start + _QUESTIONS_AT_ONCE)
                 queries_QH = queries[asked.language][part]
                 positives_Q = np.einsum("qh,qh->q", queries_QH, passages_UH[asked.positives[part]])
@@ -155,6 +165,7 @@ def select_negatives(
                     texts = [task.candidates.texts[number] for number in found_QK[row][chosen.places]]
                     negatives[language][example] = texts
                     tallies[language].add(chosen, positive, scores_QK[row], task.rule)
+                bar.update(len(queries_QH))
     return Mined(negatives, {language: tally.finish() for language, tally in tallies.items()})
 
 
