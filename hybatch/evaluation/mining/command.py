@@ -15,7 +15,14 @@ from rich.table import Table
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
-from hybatch.evaluation.mining.mine import Mined, MiningFigures, MiningTask, mine, total_figures
+from hybatch.evaluation.mining.mine import (
+    Mined,
+    MiningFigures,
+    MiningTask,
+    encode_task,
+    select_negatives,
+    total_figures,
+)
 from hybatch.evaluation.mining.output import check_mining_output, write_mined
 from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
@@ -41,10 +48,13 @@ def main(argv: Sequence[str]) -> int:
         corpus, task = main_first(lambda: _checked_task(arguments))
         device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
         encoder = Encoder.load(arguments.model).to(device)
-        mined = mine(encoder, task, method=arguments.search, device=device, batch_size=arguments.batch_size)
+        queries, passages_UH = encode_task(encoder, task, batch_size=arguments.batch_size)
         problem = None
         if rank() == 0:
             try:
+                mined = select_negatives(
+                    task, queries, passages_UH, method=arguments.search, device=device, progress=True
+                )
                 _finish(arguments, corpus, mined)
             except UserError as error:
                 problem = str(error)

@@ -111,21 +111,19 @@ class MiningTask:
             yield self.candidates.related(asked.language, self.relation), [asked]
 
 
-def mine(
-    encoder: Encoder, task: MiningTask, *, method: str, device: str, batch_size: int, progress: bool = True
-) -> Mined:
-    """Hard negatives for every question that has a passage in its language; collective under torch.distributed.
+def encode_task(
+    encoder: Encoder, task: MiningTask, *, batch_size: int, progress: bool = True
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The embeddings that `select_negatives` takes, on every process; collective under torch.distributed.
 
     Raises:
-        UserError: an embedding is not finite, or faiss is not installed.
+        UserError: an embedding is not finite.
     """
     texts = [text for asked in task.questions for text in asked.texts]
     passages_UH = encode_texts(encoder, task.candidates.texts, "passage", batch_size=batch_size, progress=progress)
     queries = encode_texts(encoder, texts, "query", batch_size=batch_size, progress=progress)
     ends = np.cumsum([len(asked.texts) for asked in task.questions])
-    return select_negatives(
-        task, np.split(queries, ends[:-1]), passages_UH, method=method, device=device, progress=progress
-    )
+    return np.split(queries, ends[:-1]), passages_UH
 
 
 def select_negatives(
@@ -137,7 +135,7 @@ def select_negatives(
     device: str = "cpu",
     progress: bool = False,
 ) -> Mined:
-    """The negatives that ready embeddings lead to.
+    """Hard negatives for every question that has a passage in its language, from embeddings; on this process alone.
 
     Args:
         queries: of every language, float32 [Q, H] in the order of `task.questions`.
