@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from tokenizers import normalizers
@@ -21,10 +21,11 @@ from hybatch.models.backbone import (
     read_tokenizer,
     unused_parameters,
 )
-from hybatch.models.config import EncoderConfig, Role
+from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folders import check_holds_model, locate
 from hybatch.models.head import Dense
 from hybatch.models.layout import Layout, read_layout
+from hybatch.models.named import LABSE, named_model
 from hybatch.models.tokenization import train_tokenizer
 
 _LABSE_VOCABULARY = 501153
@@ -39,6 +40,11 @@ class Parts(NamedTuple):
     backbone: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     head: list[Dense]
+
+
+class _Habits(NamedTuple):
+    pooling: PoolingMode
+    head: Literal["none", "pooler"]
 
 
 def check_backbone(config: EncoderConfig) -> None:
@@ -70,13 +76,19 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     if layout.config is not None:
         config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None)
         return _folder_parts(config, layout)
+    named = named_model(path_or_hub_id)
+    # An empty prompt is what sentence-transformers writes for a model that was given none: no word against the habit.
     config = EncoderConfig(
         backbone=path_or_hub_id,
-        query_prefix=layout.prompts.get("query", ""),
-        passage_prefix=layout.prompts.get("document") or layout.prompts.get("passage", ""),
+        query_prefix=layout.prompts.get("query") or (named and named.query_prefix) or "",
+        passage_prefix=layout.prompts.get("document")
+        or layout.prompts.get("passage")
+        or (named and named.passage_prefix)
+        or "",
     )
     config, backbone, tokenizer, head = _folder_parts(config, layout, check_lengths=False)
-    longest = min(tokenizer.model_max_length, max_positions(backbone) or _DEFAULT_LENGTH)
+    made_for = _DEFAULT_LENGTH if named is None else named.max_length
+    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for)
     config.query_max_length = min(layout.query_max_length or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or longest, longest)
     return Parts(config, backbone, tokenizer, head)
@@ -94,11 +106,9 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
         raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
     if check_lengths:
         check_positions(config, backbone)
-    is_labse = backbone.config.model_type == "bert" and (
-        backbone.config.vocab_size == _LABSE_VOCABULARY or "labse" in str(config.backbone).lower()
-    )
+    habits = _habits(config, backbone)
     use_pooler = config.head == "pooler" or (
-        config.head is None and layout.pooling is None and is_labse and config.pooling in (None, "cls")
+        config.head is None and layout.pooling is None and config.pooling in (None, "cls") and habits.head == "pooler"
     )
     if use_pooler:
         head = [_pooler_as_dense(backbone, missing, folder)]
@@ -108,9 +118,21 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
         head = [_new_dense(config, backbone)]
     else:
         head = layout.head
-    pooling = config.pooling or layout.pooling or ("cls" if use_pooler or is_labse else "mean")
+    pooling = config.pooling or layout.pooling or ("cls" if use_pooler else habits.pooling)
     settled = replace(config, pooling=pooling, head="pooler" if use_pooler else "dense" if head else "none")
     return Parts(settled, backbone, tokenizer, head)
+
+
+def _habits(config: EncoderConfig, backbone: PreTrainedModel) -> _Habits:
+    """What the backbone is used to; LaBSE is known by its vocabulary too, whatever its folder is called."""
+    name = str(config.backbone)
+    named = named_model(name)
+    is_bert = backbone.config.model_type == "bert"
+    if is_bert and (backbone.config.vocab_size == _LABSE_VOCABULARY or "labse" in name.lower()):
+        named = LABSE
+    if named is None or (named is LABSE and not is_bert):
+        return _Habits("mean", "none")
+    return _Habits(named.pooling, named.head)
 
 
 def _check_against_folder(config: EncoderConfig, layout: Layout) -> None:
