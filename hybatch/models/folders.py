@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from hybatch.errors import UserError
+from hybatch.models.laser import holds_laser
 from hybatch.models.named import hub_id, near_names
 from hybatch.paths import expand_path
 
@@ -69,11 +70,15 @@ def _fetch(repository: str) -> Path:
 
 
 def check_holds_model(folder: Path) -> None:
-    """Check that a folder holds a backbone in transformers' layout.
+    """Check that a folder holds a backbone in transformers' layout, which can be trained further.
 
     Raises:
         UserError: it does not; the message says what is missing.
     """
+    if holds_laser(folder):
+        raise UserError(
+            f"{folder}: holds LASER-2, which can be evaluated (hybatch evaluate --model) but not trained here"
+        )
     missing = []
     if not (folder / "config.json").is_file():
         missing.append("config.json")

@@ -24,6 +24,7 @@ from hybatch.models.backbone import (
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folders import check_holds_model, locate
 from hybatch.models.head import Dense
+from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import LABSE, named_model
 from hybatch.models.tokenization import train_tokenizer
@@ -31,14 +32,16 @@ from hybatch.models.tokenization import train_tokenizer
 _LABSE_VOCABULARY = 501153
 # Length of a text where neither the folder nor a table of positions says more.
 _DEFAULT_LENGTH = 512
+# LASER cuts no text, however long.
+_UNCUT = 2**31 - 1
 
 
 class Parts(NamedTuple):
     """What an encoder is put together from; the configuration's pooling and head are settled."""
 
     config: EncoderConfig
-    backbone: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    backbone: PreTrainedModel | LaserNetwork
+    tokenizer: PreTrainedTokenizerBase | LaserTokenizer
     head: list[Dense]
 
 
@@ -72,7 +75,10 @@ def pretrained_parts(config: EncoderConfig) -> Parts:
 
 def saved_parts(path_or_hub_id: str) -> Parts:
     """Read a finished encoder as its folder describes it: prefixes, lengths, pooling and head are the folder's own."""
-    layout = read_layout(locate(path_or_hub_id))
+    folder = locate(path_or_hub_id)
+    if holds_laser(folder):
+        return _laser_parts(folder)
+    layout = read_layout(folder)
     if layout.config is not None:
         config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None)
         return _folder_parts(config, layout)
@@ -88,10 +94,24 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     )
     config, backbone, tokenizer, head = _folder_parts(config, layout, check_lengths=False)
     made_for = _DEFAULT_LENGTH if named is None else named.max_length
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
     longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for)
     config.query_max_length = min(layout.query_max_length or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or longest, longest)
     return Parts(config, backbone, tokenizer, head)
+
+
+def _laser_parts(folder: Path) -> Parts:
+    config = EncoderConfig(
+        backbone=str(folder),
+        pooling="max",
+        head="none",
+        query_prefix="",
+        passage_prefix="",
+        query_max_length=_UNCUT,
+        passage_max_length=_UNCUT,
+    )
+    return Parts(config, *read_laser(folder), [])
 
 
 def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool = True) -> Parts:
