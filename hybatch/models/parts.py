@@ -93,11 +93,11 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         or "",
     )
     config, backbone, tokenizer, head = _folder_parts(config, layout, check_lengths=False)
-    made_for = _DEFAULT_LENGTH if named is None else named.max_length
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for)
-    config.query_max_length = min(layout.query_max_length or longest, longest)
-    config.passage_max_length = min(layout.passage_max_length or longest, longest)
+    made_for = None if named is None else named.max_length
+    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or _DEFAULT_LENGTH)
+    config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
+    config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
     return Parts(config, backbone, tokenizer, head)
 
 

@@ -30,7 +30,13 @@ def train_sentencepiece(file: Path, *, pieces: int = 150, **options: object) -> 
     lines = iter([text.lower() for text in TEXTS] * 20)
     with file.open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=lines, model_writer=stream, vocab_size=pieces, hard_vocab_limit=False, **options
+            sentence_iterator=lines,
+            model_writer=stream,
+            vocab_size=pieces,
+            hard_vocab_limit=False,
+            num_threads=1,
+            minloglevel=2,
+            **options,
         )
     model = sentencepiece.SentencePieceProcessor(model_file=str(file))
     return [model.id_to_piece(index) for index in range(model.get_piece_size())]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from transformers import AutoTokenizer
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig, build_encoder
 from hybatch.models.folders import locate
-from hybatch.models.named import NAMED_MODELS, hub_id, named_model, near_names
+from hybatch.models.named import LABSE, NAMED_MODELS, hub_id, named_model, near_names
 from hybatch.training.plan.sizes import encoder_sizes
 from tests.models import published
 from tests.models.backbones import TEXTS, backbone
@@ -167,6 +168,21 @@ def test_e5_and_bge_m3_are_encoded_as_their_cards_say(name, pooling, prefixes, s
             tokens = _tokens(backbone("xlm-roberta"), folder, prefix + text)
             expected = tokens[0] if pooling == "cls_token" else tokens.sum(axis=0) / len(tokens)
             np.testing.assert_allclose(vector, _unit(expected), atol=2e-6)
+
+
+def test_an_evaluation_cuts_at_what_the_folder_says_else_at_what_the_model_was_made_for(tmp_path, monkeypatch) -> None:
+    made_for_ten = replace(LABSE, max_length=10)
+    monkeypatch.setattr("hybatch.models.parts.named_model", lambda _: made_for_ten)
+    folder = tmp_path / "labse"
+    published.publish_sentence_encoder(folder, "labse", "cls_token", dense=True)
+    assert Encoder.load(folder).config.passage_max_length == 64
+    (folder / "sentence_bert_config.json").unlink()
+    assert Encoder.load(folder).config.passage_max_length == 10
+
+
+def test_a_model_without_a_table_of_positions_is_cut_at_what_it_was_made_for(tmp_path) -> None:
+    published.publish_mdeberta(tmp_path / "mdeberta-v3")
+    assert Encoder.load(tmp_path / "mdeberta-v3").config.passage_max_length == 512
 
 
 def test_a_folder_s_own_prompts_win_over_the_table_but_empty_ones_do_not(tmp_path) -> None:
