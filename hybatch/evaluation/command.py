@@ -121,7 +121,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Several processes: accelerate launch -m hybatch evaluate ... gives the same results.json.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="PATH_OR_HUB_ID", help="an encoder in sentence-transformers' layout")
+    source.add_argument(
+        "--model",
+        metavar="PATH_OR_HUB_ID",
+        help="a folder or hub id, a short name (labse, multilingual-e5-base, ...) or a folder with LASER-2",
+    )
     source.add_argument(
         "--embeddings",
         type=Path,
