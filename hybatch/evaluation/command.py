@@ -14,14 +14,21 @@ from typing import Any
 import torch
 
 from hybatch.errors import UserError
+from hybatch.evaluation.bitext import BitextTask, score_bitext
+from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
+from hybatch.evaluation.collection.search import METHODS, import_faiss
+from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.language_figures import figures_table
+from hybatch.evaluation.probe import ProbeTask, score_probe
 from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.scoring import score
 from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.tasks.listing import tasks_table
 from hybatch.evaluation.tasks.registry import TASKS, load_task
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.tasks.task import TextsTask
 from hybatch.models import Encoder
 from hybatch.ops.backend import BackendError, choose_backend
 from hybatch.paths import check_writable
@@ -49,15 +56,8 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     with launched_group():
         started = time.perf_counter()
         task = main_first(lambda: _checked_task(arguments))
-        embeddings, timings = _embeddings(arguments, task)
-        if arguments.save_embeddings and rank() == 0:
-            _save(embeddings, task, arguments.save_embeddings)
-        scoring_started = time.perf_counter()
-        results = score(
-            embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments)
-        )
+        results, timings = (_search if isinstance(task, CollectionTask) else _encode_and_score)(task, arguments)
         timings |= {
-            "scoring_seconds": time.perf_counter() - scoring_started,
             "total_seconds": time.perf_counter() - started,
             "processes": world_size(),
             "threads_per_process": torch.get_num_threads(),
@@ -68,8 +68,49 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     if outcome.is_main_process:
         if arguments.output:
             write_results(arguments.output, results, timings)
-        table_console().print(results_table(results))
+        table_console().print(results_table(results) if "pairs" in results else figures_table(results))
     return outcome
+
+
+def _encode_and_score(task: TextsTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    embeddings, timings = _embeddings(arguments, task)
+    if arguments.save_embeddings and rank() == 0:
+        _save(embeddings, task, arguments.save_embeddings)
+    started = time.perf_counter()
+    results = _score(embeddings, task, arguments)
+    return results, timings | {"scoring_seconds": time.perf_counter() - started}
+
+
+def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    started = time.perf_counter()
+    encoder = Encoder.load(arguments.model).to(_device(arguments))
+    loaded = time.perf_counter()
+    options = SearchOptions(
+        batch_size=arguments.batch_size,
+        index=arguments.index,
+        index_dtype=arguments.index_dtype,
+        method=arguments.search,
+        backend=arguments.backend,
+        save_run=arguments.save_run,
+    )
+    results, timings = evaluate_collections(encoder, task, model=_model_name(arguments), options=options)
+    return results, {"loading_seconds": loaded - started, **timings}
+
+
+def _score(embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    if isinstance(task, BitextTask):
+        return score_bitext(embeddings, task, model=_model_name(arguments), device=_device(arguments))
+    if isinstance(task, ProbeTask):
+        return score_probe(embeddings, task, model=_model_name(arguments))
+    return score(embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments))
+
+
+class _ListTasks(argparse.Action):
+    """Prints the table of tasks and leaves, as --help does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        table_console().print(tasks_table(TASKS.values()))
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
     parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
+    parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -109,10 +151,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
     )
+    _add_search_options(parser.add_argument_group("tasks that search a collection"))
     return parser
 
 
-def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
+def _add_search_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
+    group.add_argument(
+        "--index", type=Path, metavar="DIR", help="where the passages' embeddings are kept; default: the cache"
+    )
+    group.add_argument(
+        "--index-dtype", choices=["float32", "float16"], default="float32", help="of these embeddings (default float32)"
+    )
+    group.add_argument(
+        "--save-run", type=Path, metavar="DIR", help="write the passages retrieved (TREC form) and exact ranks there"
+    )
+
+
+def _checked_task(arguments: argparse.Namespace) -> Any:
     """Check every option that can be checked before the model is loaded, and read the task."""
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be at least 1")
@@ -129,7 +185,16 @@ def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
     if arguments.save_embeddings:
         check_save_directory(arguments.save_embeddings)
         check_writable(arguments.save_embeddings, "--save-embeddings")
+    if arguments.search != "torch":
+        import_faiss()
+    for option in ("index", "save_run"):
+        if getattr(arguments, option):
+            check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")
     task = load_task(arguments.task, arguments.data_dir, arguments.languages)
+    if isinstance(task, CollectionTask) and (arguments.embeddings or arguments.save_embeddings):
+        raise UserError(
+            f"--task {arguments.task}: encodes its passages into shards; use --model, and --index to say where"
+        )
     if arguments.output:
         check_output(
             arguments.output,
@@ -141,7 +206,7 @@ def _checked_task(arguments: argparse.Namespace) -> RetrievalTask:
     return task
 
 
-def _embeddings(arguments: argparse.Namespace, task: RetrievalTask) -> tuple[TaskEmbeddings, dict[str, Any]]:
+def _embeddings(arguments: argparse.Namespace, task: TextsTask) -> tuple[TaskEmbeddings, dict[str, Any]]:
     started = time.perf_counter()
     if arguments.embeddings:
         stored = StoredEmbeddings(arguments.embeddings, task, arguments.similarity)
@@ -168,7 +233,7 @@ def _device(arguments: argparse.Namespace) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _save(embeddings: TaskEmbeddings, task: RetrievalTask, directory: Path) -> None:
+def _save(embeddings: TaskEmbeddings, task: TextsTask, directory: Path) -> None:
     try:
         save_embeddings(embeddings, task, directory)
     except OSError as error:

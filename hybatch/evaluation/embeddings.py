@@ -13,9 +13,8 @@ import numpy as np
 
 from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.tasks.task import Part, TextsTask
 
-Part = Literal["queries", "candidates"]
 PARTS: tuple[Part, ...] = ("queries", "candidates")
 Similarity = Literal["cosine", "dot"]
 Rows = slice | np.ndarray
@@ -51,15 +50,15 @@ class StoredEmbeddings:
             that has no cosine; files differ in width.
     """
 
-    def __init__(self, directory: Path, task: RetrievalTask, similarity: Similarity | None = None) -> None:
+    def __init__(self, directory: Path, task: TextsTask, similarity: Similarity | None = None) -> None:
         if not Path(directory).is_dir():
             raise UserError(f"--embeddings {directory}: no such folder")
         self._arrays: dict[tuple[Part, str], np.ndarray] = {}
         whole = True
         for part in PARTS:
-            for language in task.languages:
+            for language, texts in sorted(getattr(task, part).items()):
                 path = Path(directory) / f"{part}.{language}.npy"
-                array = _open(path, len(getattr(task, part)[language]))
+                array = _open(path, len(texts))
                 whole = _check_values(path, array) and whole
                 self._arrays[part, language] = array
         self._check_widths(Path(directory))
@@ -151,7 +150,7 @@ def check_save_directory(directory: Path) -> None:
             raise UserError(f"--save-embeddings {directory}: holds {entry.name}; choose a new folder for embeddings")
 
 
-def save_embeddings(embeddings: TaskEmbeddings, task: RetrievalTask, directory: Path) -> None:
+def save_embeddings(embeddings: TaskEmbeddings, task: TextsTask, directory: Path) -> None:
     """Write a folder that `StoredEmbeddings` reads; it appears whole or not at all and replaces an earlier one.
 
     Raises:
@@ -161,5 +160,5 @@ def save_embeddings(embeddings: TaskEmbeddings, task: RetrievalTask, directory: 
     check_save_directory(directory)
     with atomic_directory(directory) as folder:
         for part in PARTS:
-            for language in task.languages:
+            for language in getattr(task, part):
                 np.save(folder / f"{part}.{language}.npy", embeddings.embeddings(part, language))

@@ -6,7 +6,6 @@ U distinct texts, H embedding width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,13 +13,11 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from hybatch.errors import UserError
-from hybatch.evaluation.embeddings import EVERY_ROW, Part, Rows, Similarity
+from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity
 from hybatch.evaluation.processes import rank, world_size
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.tasks.task import Role, TextsTask
 from hybatch.models import Encoder
 
-Role = Literal["query", "passage"]
-_ROLES: dict[Part, Role] = {"queries": "query", "candidates": "passage"}
 # Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
 _EXCHANGE_ROWS = 65536
 
@@ -30,15 +27,18 @@ class EncodedTask:
 
     similarity: Similarity = "cosine"
 
-    def __init__(self, encoder: Encoder, task: RetrievalTask, *, batch_size: int, progress: bool) -> None:
+    def __init__(self, encoder: Encoder, task: TextsTask, *, batch_size: int, progress: bool) -> None:
         self._rows: dict[Part, np.ndarray] = {}
         self._places: dict[tuple[Part, str], np.ndarray] = {}
-        for part, role in _ROLES.items():
+        for part in PARTS:
+            role = task.roles[part]
             texts: dict[str, list[str]] = getattr(task, part)
-            distinct = sorted({text for rows in texts.values() for text in rows}, key=lambda text: (-len(text), text))
+            distinct = sorted(
+                {text for listed in texts.values() for text in listed}, key=lambda text: (-len(text), text)
+            )
             place = {text: index for index, text in enumerate(distinct)}
-            for language in task.languages:
-                self._places[part, language] = np.array([place[t] for t in texts[language]], dtype=np.int64)
+            for language, rows in texts.items():
+                self._places[part, language] = np.array([place[text] for text in rows], dtype=np.int64)
             self._rows[part] = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress)
 
     @property
@@ -76,7 +76,7 @@ def encode_sorted(
             for first in range(0, len(batches), world_size()):
                 number = first + rank()
                 batch = batches[number] if number < len(batches) else batches[0]
-                rows_UH[batch.start : batch.stop] = _encode(encoder, [texts[i] for i in batch], role)
+                rows_UH[batch.start : batch.stop] = encode_batch(encoder, [texts[i] for i in batch], role)
                 dealt = batches[first : first + world_size()]
                 bar.update(dealt[-1].stop - dealt[0].start)
     finally:
@@ -87,7 +87,8 @@ def encode_sorted(
     return rows_UH
 
 
-def _encode(encoder: Encoder, texts: list[str], role: Role) -> np.ndarray:
+def encode_batch(encoder: Encoder, texts: list[str], role: Role) -> np.ndarray:
+    """float32 [texts, H] on the CPU, encoded at once; under the caller's autograd and training modes."""
     device = next(encoder.parameters()).device
     features = {name: tensor.to(device) for name, tensor in encoder.tokenize(texts, role).items()}
     return encoder(features).float().cpu().numpy()

@@ -7,12 +7,17 @@ processes, threads, device, date) is in timings.json.
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.paths import check_writable
+from hybatch.version import __version__
 
 RESULTS = "results.json"
 TIMINGS = "timings.json"
@@ -23,8 +28,30 @@ def dump(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def versions() -> dict[str, str]:
+    """What computed the figures, for results.json."""
+    return {
+        "hybatch": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
 def read_results(path: Path) -> dict[str, Any]:
-    """Read one results.json.
+    """Read one results.json of a task that has language settings.
+
+    Raises:
+        UserError: it is missing, not the result of `hybatch evaluate`, or of a task without language pairs.
+    """
+    results = read_any_results(path)
+    if "pairs" not in results:
+        raise UserError(f"{path}: results of task {results['task']}, which has no language pairs")
+    return results
+
+
+def read_any_results(path: Path) -> dict[str, Any]:
+    """Read one results.json, whatever the task: its settings are in "pairs" and "multilingual", or in "figures".
 
     Raises:
         UserError: it is missing or not the result of `hybatch evaluate`.
@@ -35,7 +62,9 @@ def read_results(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise UserError(f"{path}: malformed JSON ({error}); expected the results of hybatch evaluate") from error
-    needed = {"task", "model", "languages", "pairs", "multilingual", "summary"}
+    needed = {"task", "model", "languages", "summary"}
+    if not (isinstance(results, dict) and "figures" in results):
+        needed |= {"pairs", "multilingual"}
     lacking = needed - results.keys() if isinstance(results, dict) else needed
     if lacking:
         raise UserError(f"{path}: not the results of hybatch evaluate (it lacks {', '.join(sorted(lacking))})")
@@ -56,7 +85,7 @@ def check_output(directory: Path, *, task: str, model: str, languages: list[str]
         return
     mend = "choose another --output, or give --overwrite to replace it"
     try:
-        found = read_results(path)
+        found = read_any_results(path)
     except UserError as error:
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
     asked = {"task": task, "model": model, "languages": languages}

@@ -12,7 +12,6 @@ Q queries, D candidates, P positives, G languages, R distinct positives, H embed
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,14 +24,17 @@ from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.metrics import CUTOFFS, QueryFigures, figures_per_query, mean, tie_bounds
 from hybatch.evaluation.processes import fail_together, gather_objects, rank, world_size
+from hybatch.evaluation.results import versions
 from hybatch.evaluation.tasks.task import RetrievalTask
 from hybatch.models import Encoder
 from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
-from hybatch.version import __version__
 
 # Candidates read and counted between two steps of the progress bar.
 _BLOCK = 4096
+# Memory for counts; with more of them the query languages take turns, and the candidates are read once a turn.
+_COUNT_BYTES = 2**32
+_BYTES_PER_COUNT = 12
 METRICS = ("map", *(f"recall@{k}" for k in CUTOFFS), *(f"hit@{k}" for k in CUTOFFS))
 
 
@@ -77,7 +79,7 @@ def score(
 
     Each process counts over its share of the candidates, for the queries of all languages; counts are integers, so
     their sum, and every figure, is the same for any number of processes. Candidates are read in blocks; what is held
-    is the queries, the positives and 3 P G counts.
+    is the queries, the positives and 3 P G counts, of some query languages at a time where they would pass 4 GiB.
 
     Returns:
         {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
@@ -92,7 +94,10 @@ def score(
         UserError: the processes would use different backends, or scores overflow float32; on every process.
     """
     chosen = _agreed_backend(torch.device(device), backend)
-    scored = _figures(_count(embeddings, task, chosen, torch.device(device), progress), task)
+    scored: dict[str, dict[str, Any]] = {}
+    for languages in _turns(task):
+        counts = _count(embeddings, task, languages, chosen, torch.device(device), progress)
+        scored |= _figures(counts, task, languages)
     pairs = {language: one["pairs"] for language, one in scored.items()}
     multilingual = {language: one["multilingual"] for language, one in scored.items()}
     return {
@@ -111,19 +116,33 @@ def score(
             "map_optimistic": _mean_of((one["ties"] for one in scored.values()), "map_optimistic"),
             "map_pessimistic": _mean_of((one["ties"] for one in scored.values()), "map_pessimistic"),
         },
-        "versions": {
-            "hybatch": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
+        "versions": versions(),
     }
 
 
+def _turns(task: RetrievalTask) -> list[list[str]]:
+    """The query languages in consecutive groups whose counts fit into memory, at least one in each."""
+    turns: list[list[str]] = []
+    left = 0
+    for language in task.languages:
+        needed = sum(map(len, task.positives[language])) * len(task.languages) * _BYTES_PER_COUNT
+        if not turns or needed > left:
+            turns.append([])
+            left = _COUNT_BYTES
+        turns[-1].append(language)
+        left -= needed
+    return turns
+
+
 def _count(
-    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    languages: Sequence[str],
+    backend: str,
+    device: torch.device,
+    progress: bool,
 ) -> RankCounts:
-    """Counts of all candidates for the positives of all queries, language by language; the same on every process."""
+    """Counts of all candidates for the positives of these languages' queries; the same on every process."""
     share = range(
         task.num_candidates * rank() // world_size(),
         task.num_candidates * (rank() + 1) // world_size(),
@@ -131,7 +150,7 @@ def _count(
     groups_D = task.candidate_groups()
     problem = None
     try:
-        counter = _counter(embeddings, task, backend, device)
+        counter = _counter(embeddings, task, languages, backend, device)
         with tqdm(
             total=len(share), desc="scoring", unit="candidate", disable=not progress or rank() > 0, leave=False
         ) as bar:
@@ -148,9 +167,11 @@ def _count(
     return counter.finish(task.num_candidates)
 
 
-def _counter(embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device) -> RankCounter:
-    queries_QH = np.concatenate([embeddings.embeddings("queries", language) for language in task.languages])
-    parts = [task.positives_of(language) for language in task.languages]
+def _counter(
+    embeddings: TaskEmbeddings, task: RetrievalTask, languages: Sequence[str], backend: str, device: torch.device
+) -> RankCounter:
+    queries_QH = np.concatenate([embeddings.embeddings("queries", language) for language in languages])
+    parts = [task.positives_of(language) for language in languages]
     positives_P = np.concatenate([positives for positives, _ in parts])
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(offsets) for _, offsets in parts]))])
     distinct_R, rows_P = np.unique(positives_P, return_inverse=True)
@@ -181,11 +202,11 @@ def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_N: np.nda
     return np.concatenate(parts)
 
 
-def _figures(counts: RankCounts, task: RetrievalTask) -> dict[str, dict[str, Any]]:
-    """Query language -> its figures."""
+def _figures(counts: RankCounts, task: RetrievalTask, languages: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Query language -> its figures, for these languages."""
     tables = [tensor.cpu().numpy() for tensor in (counts.greater, counts.tied_before, counts.tied_after)]
     scored, start = {}, 0
-    for language in task.languages:
+    for language in languages:
         positives_P, offsets = task.positives_of(language)
         end = start + len(positives_P)
         scored[language] = _score_language(task, positives_P, offsets, [table[start:end] for table in tables])

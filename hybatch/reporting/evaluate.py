@@ -19,7 +19,9 @@ def main(argv: Sequence[str]) -> int:
         UserError: an option, a file or the model cannot be used.
     """
     outcome = evaluate(argv)
-    if outcome.output_dir and outcome.is_main_process:
+    if outcome.output_dir and outcome.is_main_process and "pairs" not in outcome.results:
+        print(f"wrote {outcome.output_dir}: results.json, timings.json")
+    elif outcome.output_dir and outcome.is_main_process:
         path = outcome.output_dir / HEATMAP
         try:
             write_heatmap(outcome.results, path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
-from hybatch.evaluation.results import RESULTS, read_results
+from hybatch.evaluation.results import RESULTS, read_any_results
 from hybatch.reporting.tables import Measured
 
 METRICS = "metrics.jsonl"
@@ -26,9 +26,14 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything found, in the order of the arguments."""
+    """Everything found, in the order of the arguments.
+
+    measured: results in every language setting.
+    by_language: results of tasks that have one row of figures a language.
+    """
 
     measured: tuple[Measured, ...]
+    by_language: tuple[Measured, ...]
     curves: tuple[LearningCurve, ...]
 
 
@@ -46,9 +51,14 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
     for argument in arguments:
         label, path = _split_label(argument)
         result_files, metrics_files = _search(path)
-        results += [(label, file, read_results(file)) for file in result_files]
+        results += [(label, file, read_any_results(file)) for file in result_files]
         runs += [(label, file) for file in metrics_files]
-    return ReportInputs(_measured(results), _curves(runs))
+    measured = _measured(results)
+    return ReportInputs(
+        measured=tuple(one for one in measured if "pairs" in one.results),
+        by_language=tuple(one for one in measured if "pairs" not in one.results),
+        curves=_curves(runs),
+    )
 
 
 def _measured(found: Sequence[tuple[str, Path, dict[str, Any]]]) -> tuple[Measured, ...]:

@@ -19,6 +19,7 @@ from hybatch.errors import UserError
 from hybatch.reporting.curves import learning_curves
 from hybatch.reporting.figures import write_difference_heatmap, write_heatmap, write_learning_curves
 from hybatch.reporting.inputs import LearningCurve, ReportInputs
+from hybatch.reporting.language_tables import language_tables
 from hybatch.reporting.render import csv_text, latex, markdown
 from hybatch.reporting.tables import Measured, ReportTable, by_task, file_name, report_tables
 
@@ -37,13 +38,13 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    tables = report_tables(inputs.measured)
+    tables = [*report_tables(inputs.measured), *language_tables(inputs.by_language)]
     try:
         for table in tables:
             for suffix, text in ((".csv", csv_text(table)), (".tex", latex(table))):
                 with atomic_file(directory / "tables" / f"{table.slug}{suffix}") as file:
                     file.write(text)
-        _write_long_form(inputs.measured, directory / "all-figures.csv")
+        _write_long_form([*inputs.measured, *inputs.by_language], directory / "all-figures.csv")
         figures = [*_draw_heatmaps(inputs.measured, directory), *_draw_curves(inputs.curves, directory)]
         with atomic_file(directory / "report.md") as file:
             file.write(_page(inputs, tables, figures))
@@ -80,7 +81,7 @@ def _page(inputs: ReportInputs, tables: Sequence[ReportTable], figures: Sequence
     sections = ["# Report\n"]
     sections += [markdown(table) for table in tables]
     sections += [f"### {figure.caption}\n\n![{figure.caption}]({figure.name})\n" for figure in figures]
-    sections.append(_provenance(inputs.measured))
+    sections.append(_provenance([*inputs.measured, *inputs.by_language]))
     return "\n".join(sections)
 
 
@@ -89,9 +90,8 @@ def _provenance(measured: Sequence[Measured]) -> str:
     for one in measured:
         results = one.results
         versions = ", ".join(f"{name} {version}" for name, version in sorted(results.get("versions", {}).items()))
-        lines.append(
-            f"| {one.label} | {results['task']} | {results['model']} | {results.get('backend')} | {versions} |"
-        )
+        ranked_by = results.get("backend") or results.get("search") or results.get("similarity")
+        lines.append(f"| {one.label} | {results['task']} | {results['model']} | {ranked_by} | {versions} |")
     return "\n".join(lines) + "\n"
 
 
@@ -101,8 +101,12 @@ def _write_long_form(measured: Sequence[Measured], path: Path) -> None:
         writer.writerow(["label", "task", "query_language", "candidate_language", "metric", "value"])
         for one in measured:
             for query_language in one.results["languages"]:
-                cells: dict[str, dict[str, Any]] = dict(one.results["pairs"][query_language])
-                cells["all"] = one.results["multilingual"][query_language]
+                cells: dict[str, dict[str, Any]] = {}
+                if "pairs" in one.results:
+                    cells |= one.results["pairs"][query_language]
+                    cells["all"] = one.results["multilingual"][query_language]
+                else:
+                    cells[""] = one.results["figures"][query_language]
                 for candidate_language, figures in cells.items():
                     for metric, value in figures.items():
                         place = (one.label, one.results["task"], query_language, candidate_language, metric)

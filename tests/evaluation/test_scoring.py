@@ -97,3 +97,15 @@ def test_scores_that_overflow_float32_are_the_users_to_mend() -> None:
     queries["aa"] *= 1e10
     with pytest.raises(UserError, match=r"cannot be ranked.*overflow"):
         score(MemoryEmbeddings(queries, candidates), task, model="", progress=False)
+
+
+@pytest.mark.parametrize("size", [0, 400, 1200])
+def test_languages_that_take_turns_for_want_of_memory_give_the_same_results(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = synthetic_task(11, ("aa", "bb", "cc", "dd"), 30)
+    embeddings = MemoryEmbeddings(*random_embeddings(task, 6))
+    whole = score(embeddings, task, model="", progress=False)
+    monkeypatch.setattr(scoring, "_COUNT_BYTES", size)
+    assert len(scoring._turns(task)) > 1
+    assert score(embeddings, task, model="", progress=False) == whole

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hybatch.corpus.squad import SquadFile, read_squad_file
 from hybatch.errors import UserError
+from hybatch.evaluation.tasks.entry import TaskEntry
 from hybatch.evaluation.tasks.task import LabelledTexts, RetrievalTask, join_by_label
 
 LANGUAGES = {
@@ -19,6 +20,8 @@ LANGUAGES = {
     "mlqa-r": ("ar", "de", "en", "es", "hi", "vi", "zh"),
 }
 SOURCE = "https://github.com/google-research-datasets/lareqa"
+SETTINGS = "monolingual, cross-lingual, multilingual"
+METRIC = "mAP, recall@1/10, hit@1/10, rank distance"
 
 
 def load_lareqa(name: str, data_dir: Path, languages: Sequence[str] | None = None) -> RetrievalTask:
@@ -64,3 +67,22 @@ def _labelled(file: SquadFile) -> LabelledTexts:
         candidates=list(file.sentences),
         candidate_labels=list(labels),
     )
+
+
+def _entry(name: str, summary: str) -> TaskEntry:
+    return TaskEntry(
+        name=name,
+        summary=summary,
+        languages=LANGUAGES[name],
+        settings=SETTINGS,
+        metric=METRIC,
+        source="LAReQA, arXiv 2004.05484",
+        licence="CC BY-SA 4.0",
+        layout=f"{name}/<lang>.json",
+        download=SOURCE,
+        load=lambda data_dir, languages: load_lareqa(name, data_dir, languages),
+    )
+
+
+XQUAD_R = _entry("xquad-r", "LAReQA's XQuAD-R, 11 languages, every question in each")
+MLQA_R = _entry("mlqa-r", "LAReQA's MLQA-R, 7 languages, every question in two to four")

@@ -15,6 +15,8 @@ from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.jsonl import JsonlSource
 from hybatch.errors import UserError
 from hybatch.evaluation.processes import rank
+from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS
 from hybatch.evaluation.tasks.task import LabelledTexts, RetrievalTask, join_by_label
 
 
@@ -97,3 +99,16 @@ def _folder(data_dir: Path) -> Path:
         f"--data-dir {data_dir}: holds no <lang>.jsonl, nor does its subfolder parallel/; task parallel reads one file "
         'per language with rows {"id", "question", "passage"}'
     )
+
+
+PARALLEL = TaskEntry(
+    name="parallel",
+    summary="your own <lang>.jsonl corpus in --data-dir, its passages as candidates",
+    languages=parallel_languages,
+    settings=SETTINGS,
+    metric=METRIC,
+    source="your own",
+    licence="your own",
+    layout='<lang>.jsonl of rows {"id", "question", "passage"}',
+    load=load_parallel,
+)

@@ -2,70 +2,48 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from hybatch.corpus.embedded import LANGUAGES as EMBEDDED_LANGUAGES
-from hybatch.corpus.embedded import write_evaluation
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks.lareqa import LANGUAGES as LAREQA_LANGUAGES
-from hybatch.evaluation.tasks.lareqa import load_lareqa, squad_task
-from hybatch.evaluation.tasks.parallel import load_parallel, parallel_languages
-from hybatch.evaluation.tasks.task import RetrievalTask
-
-
-@dataclass(frozen=True)
-class TaskEntry:
-    """One task by name.
-
-    summary: one line for --help.
-    needs_data: whether the task reads --data-dir.
-    languages: the languages it has, given --data-dir.
-    load: reads it, given --data-dir and the languages wanted (all of them in `languages`).
-    """
-
-    summary: str
-    needs_data: bool
-    languages: Callable[[Path], Sequence[str]]
-    load: Callable[[Path, Sequence[str]], RetrievalTask]
-
-
-def _lareqa(name: str, summary: str) -> TaskEntry:
-    return TaskEntry(
-        summary=summary,
-        needs_data=True,
-        languages=lambda _: LAREQA_LANGUAGES[name],
-        load=lambda data_dir, languages: load_lareqa(name, data_dir, languages),
-    )
-
-
-def _load_embedded(_: Path, languages: Sequence[str]) -> RetrievalTask:
-    with tempfile.TemporaryDirectory() as folder:
-        write_evaluation(Path(folder))
-        return squad_task("embedded", [Path(folder) / f"{language}.json" for language in languages])
-
+from hybatch.evaluation.tasks import (
+    beir_like,
+    belebele,
+    embedded,
+    lareqa,
+    mewsli_x,
+    miracl,
+    mrtydi,
+    mtop,
+    parallel,
+    tatoeba,
+    xor_retrieve,
+)
+from hybatch.evaluation.tasks.entry import TaskEntry
 
 TASKS: dict[str, TaskEntry] = {
-    "xquad-r": _lareqa("xquad-r", "LAReQA's XQuAD-R, 11 languages, every question in each"),
-    "mlqa-r": _lareqa("mlqa-r", "LAReQA's MLQA-R, 7 languages, every question in two to four"),
-    "parallel": TaskEntry(
-        summary="your own <lang>.jsonl corpus in --data-dir, its passages as candidates",
-        needs_data=True,
-        languages=parallel_languages,
-        load=load_parallel,
-    ),
-    "embedded": TaskEntry(
-        summary="the held-out part of the corpus that comes with hybatch, 11 languages; needs no data",
-        needs_data=False,
-        languages=lambda _: EMBEDDED_LANGUAGES,
-        load=_load_embedded,
-    ),
+    entry.name: entry
+    for entry in (
+        lareqa.XQUAD_R,
+        lareqa.MLQA_R,
+        parallel.PARALLEL,
+        embedded.EMBEDDED,
+        tatoeba.TATOEBA,
+        tatoeba.TATOEBA_XTREME,
+        beir_like.BEIR_LIKE,
+        miracl.MIRACL,
+        mrtydi.MRTYDI,
+        xor_retrieve.XOR_RETRIEVE,
+        mewsli_x.MEWSLI_X,
+        mtop.MTOP,
+        mtop.MTOP_INTENT,
+        belebele.BELEBELE,
+    )
 }
 
 
-def load_task(name: str, data_dir: Path | None, languages: Sequence[str] | None = None) -> RetrievalTask:
+def load_task(name: str, data_dir: Path | None, languages: Sequence[str] | None = None) -> Any:
     """Read the task `name`, restricted to `languages` where they are given: queries and candidates alike.
 
     Raises:
@@ -79,7 +57,7 @@ def load_task(name: str, data_dir: Path | None, languages: Sequence[str] | None 
     folder = Path(data_dir or ".")
     if entry.needs_data and not folder.is_dir():
         raise UserError(f"--data-dir {folder}: no such folder")
-    known = sorted(entry.languages(folder))
+    known = sorted(entry.languages(folder) if callable(entry.languages) else entry.languages)
     unknown = sorted(set(languages or ()) - set(known))
     if unknown:
         raise UserError(f"--languages {' '.join(unknown)}: not in task {name}, which has {', '.join(known)}")

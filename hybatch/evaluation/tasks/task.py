@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from hybatch.errors import UserError
+
+Part = Literal["queries", "candidates"]
+Role = Literal["query", "passage"]
+
+
+class TextsTask(Protocol):
+    """A task whose texts all fit into memory; what encoding and ready embeddings need to know of it."""
+
+    @property
+    def name(self) -> str:
+        """What --task calls it."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """In alphabetical order."""
+
+    @property
+    def queries(self) -> dict[str, list[str]]:
+        """Texts of some or all of the languages."""
+
+    @property
+    def candidates(self) -> dict[str, list[str]]:
+        """Texts of some or all of the languages."""
+
+    @property
+    def roles(self) -> Mapping[Part, Role]:
+        """As what each part is encoded: bitexts, say, have queries on both sides."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,8 @@ class RetrievalTask:
     queries: dict[str, list[str]]
     candidates: dict[str, list[str]]
     positives: dict[str, list[list[int]]]
+
+    roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "passage"}
 
     def __post_init__(self) -> None:
         if not self.languages or list(self.languages) != sorted(set(self.languages)):

@@ -1,0 +1,168 @@
+"""A search task and an encoder to its figures: encode the collections, search them, count exact ranks.
+
+Q queries, K passages retrieved, H embedding width.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybatch.evaluation.collection import token_recall
+from hybatch.evaluation.collection.exact import exact_ranks
+from hybatch.evaluation.collection.judgements import QuerySet, flat_relevant
+from hybatch.evaluation.collection.metrics import per_query
+from hybatch.evaluation.collection.passages import Passages
+from hybatch.evaluation.collection.runs import write_run
+from hybatch.evaluation.collection.search import search
+from hybatch.evaluation.collection.shards import EncodedPassages, default_root
+from hybatch.evaluation.collection.task import CollectionTask
+from hybatch.evaluation.encoding import encode_sorted
+from hybatch.evaluation.language_figures import metrics_of, summarise
+from hybatch.evaluation.metrics import figures_per_query, mean
+from hybatch.evaluation.processes import rank
+from hybatch.evaluation.results import versions
+from hybatch.models import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How a collection is encoded and searched."""
+
+    batch_size: int = 128
+    """Texts encoded at once by a process."""
+    index: Path | None = None
+    """Folder of the embeddings; by default in the cache."""
+    index_dtype: str = "float32"
+    """Of the embeddings kept: float32 or float16."""
+    method: str = "torch"
+    """What retrieves: torch, faiss-flat, faiss-ivf-pq or faiss-hnsw."""
+    backend: str = "auto"
+    """Of the ranking op that counts exact ranks."""
+    save_run: Path | None = None
+    """Folder for the passages retrieved, in trec_eval's form."""
+    progress: bool = True
+    """Show bars with the time left."""
+
+
+def evaluate_collections(
+    encoder: Encoder, task: CollectionTask, *, model: str, options: SearchOptions
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures per language and their means; collective under torch.distributed.
+
+    The task's metrics are of the passages retrieved, which are exact with the methods torch and faiss-flat; `map` and
+    `median_first_rank` come from exact ranks in the whole collection, whatever the method. Queries without a relevant
+    passage are left out and counted in `num_skipped`.
+
+    Returns:
+        (the object of results.json: as `figures_results`, with "search", "backend", "unknown_judgements"; timings).
+
+    Raises:
+        UserError: the collection cannot be read, encoded or searched.
+    """
+    timings: dict[str, Any] = {"encoding_seconds": 0.0, "searching_seconds": 0.0, "passages_encoded": 0}
+    figures: dict[str, dict[str, Any]] = {}
+    for name, passages in task.collections.items():
+        languages = [language for language in task.languages if task.searches[language][0] == name]
+        started = time.perf_counter()
+        queries = {x: _encode_queries(encoder, task.searches[x][1].texts, options) for x in languages}
+        encoded = EncodedPassages(
+            encoder,
+            passages,
+            (options.index or default_root()) / task.name,
+            batch_size=options.batch_size,
+            dtype=options.index_dtype,
+            progress=options.progress,
+        )
+        searching = time.perf_counter()
+        figures |= _score(encoder, task, passages, encoded, queries, options)
+        timings["encoding_seconds"] += searching - started
+        timings["searching_seconds"] += time.perf_counter() - searching
+        timings["passages_encoded"] += encoded.num_encoded
+    figures = {language: figures[language] for language in task.languages}
+    return _results(task, figures, model, options), timings
+
+
+def _encode_queries(encoder: Encoder, texts: list[str], options: SearchOptions) -> np.ndarray:
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    place = {text: row for row, text in enumerate(distinct)}
+    rows = encode_sorted(encoder, distinct, "query", batch_size=options.batch_size, progress=options.progress)
+    return rows[[place[text] for text in texts]]
+
+
+def _score(
+    encoder: Encoder,
+    task: CollectionTask,
+    passages: Passages,
+    encoded: EncodedPassages,
+    queries: dict[str, np.ndarray],
+    options: SearchOptions,
+) -> dict[str, dict[str, Any]]:
+    """Language -> figures, for the languages that search one collection."""
+    device = next(encoder.parameters()).device.type
+    all_QH = np.concatenate(list(queries.values()))
+    sets = {language: task.searches[language][1] for language in queries}
+    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device)
+    relevant = [row for one in sets.values() for row in one.relevant]
+    ranks_P = np.zeros(0, dtype=np.int64)
+    if any(relevant):
+        ranks_P = exact_ranks(all_QH, relevant, encoded, passages, device=device, backend=options.backend)
+    figures, row, place = {}, 0, 0
+    for language, one in sets.items():
+        numbers_P, offsets = flat_relevant(one.relevant)
+        part, mine = slice(row, row + len(one.ids)), ranks_P[place : place + len(numbers_P)]
+        row, place = part.stop, place + len(numbers_P)
+        figures[language] = _figures(task, one, passages, found_QK[part], mine, offsets)
+        if options.save_run and rank() == 0:
+            write_run(options.save_run, language, one, passages, scores_QK[part], found_QK[part], numbers_P, mine)
+    return figures
+
+
+def _figures(
+    task: CollectionTask,
+    one: QuerySet,
+    passages: Passages,
+    found_QK: np.ndarray,
+    ranks_P: np.ndarray,
+    offsets: np.ndarray,
+) -> dict[str, Any]:
+    retrieved = [metric for metric in task.metrics if not metric.endswith("kt")]
+    figures: dict[str, Any] = {metric: mean(per_query(metric, found_QK, one.relevant)) for metric in retrieved}
+    if one.answers is not None:
+        return token_recall.figures(task.metrics, one, passages, found_QK)
+    exact = figures_per_query(ranks_P, np.repeat(np.arange(len(one.ids)), np.diff(offsets)), len(one.ids))
+    first_ranks = np.minimum.reduceat(ranks_P, offsets[:-1][np.diff(offsets) > 0])
+    return figures | {
+        "map": mean(exact.average_precision),
+        "median_first_rank": float(np.median(first_ranks)),
+        "num_queries": exact.num_queries,
+        "num_skipped": exact.num_skipped,
+    }
+
+
+def _results(
+    task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: SearchOptions
+) -> dict[str, Any]:
+    searches = {language: task.searches[language] for language in task.languages}
+    return {
+        "task": task.name,
+        "model": model,
+        "languages": list(task.languages),
+        "similarity": "cosine",
+        "search": options.method,
+        "index_dtype": options.index_dtype,
+        "num_queries": {language: len(one.ids) for language, (_, one) in searches.items()},
+        "num_candidates": {language: len(task.collections[name]) for language, (name, _) in searches.items()},
+        "unknown_judgements": {
+            language: {"left_out": one.unknown[0], "of": one.unknown[1], "first": list(one.unknown[2])}
+            for language, (_, one) in searches.items()
+        },
+        "metrics": metrics_of(figures),
+        "figures": figures,
+        "summary": summarise(figures, {}),
+        "versions": versions(),
+    }

@@ -1,0 +1,70 @@
+"""Judgements and queries in the field's files, and what is said where they do not fit the collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hybatch.errors import UserError
+from hybatch.evaluation.collection.judgements import join, read_judgements, read_query_objects, read_topics
+from tests.evaluation.collection.fakes import Fake, fake_passages, write_lines
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["query-id\tcorpus-id\tscore", "q 1\td 1\t2", "q 1\td2\t0"],
+        ["q 1\t0\td 1\t2", "", "q 1\t0\td2\t0"],
+    ],
+    ids=["BEIR", "trec_eval with tabs"],
+)
+def test_both_forms_are_read(tmp_path: Path, lines: list[str]) -> None:
+    assert read_judgements(write_lines(tmp_path / "qrels", lines)) == {"q 1": {"d 1": 2, "d2": 0}}
+
+
+def test_trec_evals_form_may_have_blanks_between(tmp_path: Path) -> None:
+    assert read_judgements(write_lines(tmp_path / "qrels", ["q1 Q0  d1 1"])) == {"q1": {"d1": 1}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["q d"], "qrels:1: 2 columns"),
+        (["q 0 d 1", "q 0 d high"], "qrels:2: grade 'high'"),
+        (["q 0 d 1", "q 0 d 0"], "qrels:2: query q and passage d have grade 1 before, 0"),
+        ([], "no judgement"),
+    ],
+)
+def test_lines_that_cannot_be_used_are_named(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_judgements(write_lines(tmp_path / "qrels", lines))
+
+
+def test_topics_with_a_repeated_id_or_without_a_tab_are_refused(tmp_path: Path) -> None:
+    assert read_topics(write_lines(tmp_path / "t", ["1\twhat is\ta tab"])) == {"1": "what is\ta tab"}
+    with pytest.raises(UserError, match="t:2: query id '1' stands before"):
+        read_topics(write_lines(tmp_path / "t", ["1\ta", "1\tb"]))
+    with pytest.raises(UserError, match="t:1: expected a query's id"):
+        read_topics(write_lines(tmp_path / "t", ["1 a"]))
+    with pytest.raises(UserError, match="q:2: query id '1' stands before"):
+        read_query_objects(write_lines(tmp_path / "q", [{"_id": 1, "text": "a"}, {"_id": "1", "text": "b"}]))
+
+
+def _join(tmp_path: Path, unknown: int, known: int = 400):
+    data = Fake({f"d{i}": f"t{i}" for i in range(known)}, {"q": "?", "idle": "?", "empty": "?"}, {})
+    judgements = {"q": {f"d{i}": i % 2 for i in range(known)}, "empty": {"d1": 0}}
+    judgements["q"] |= {f"x{i}": 1 for i in range(unknown)}
+    return join(data.queries, judgements, fake_passages(tmp_path, data), tmp_path / "qrels.tsv")
+
+
+def test_few_unknown_passages_are_left_out_counted_and_listed(tmp_path: Path) -> None:
+    joined = _join(tmp_path, unknown=4)
+    assert joined.ids == ["q", "empty"]
+    assert joined.relevant == [dict.fromkeys(range(1, 400, 2), 1), {}]
+    assert joined.unknown == (4, 405, ("passage x0", "passage x1", "passage x2", "passage x3"))
+
+
+def test_more_than_one_in_a_hundred_is_an_error_that_lists_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"qrels\.tsv: 5 of 406 judgements name .*: passage x0, passage x1"):
+        _join(tmp_path, unknown=5)
