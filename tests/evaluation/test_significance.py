@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -111,6 +113,14 @@ def test_a_resample_averages_the_queries_of_the_questions_drawn(seed: int) -> No
             drawn = [v for pick in picks for v in values[setting][ids[setting] == questions[pick]] if not np.isnan(v)]
             expected = np.mean(drawn) if drawn else np.nan
             np.testing.assert_allclose(found[draw, setting], expected, atol=1e-12)
+
+
+def test_ten_thousand_resamples_of_152_settings_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    sums = question_sums([np.arange(1190).astype(str)] * 152, list(rng.normal(size=(152, 1190))))
+    started = time.process_time()
+    compare(sums, [[setting] for setting in range(152)])
+    assert time.process_time() - started < 20
 
 
 def test_equal_seeds_give_equal_estimates() -> None:
