@@ -91,27 +91,29 @@ def _timed(run: Callable[[], object], device: torch.device) -> tuple[float, floa
 
 def _peak_memory(run: Callable[[], object], device: torch.device) -> tuple[int | None, int | None]:
     """Bytes above what was there before, on the host (None where the kernel does not tell) and on the device."""
-    before = _reset_host_peak()
+    before = reset_host_peak()
     allocated = 0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         allocated = torch.cuda.memory_allocated(device)
     run()
     _synchronize(device)
-    host = None if before is None else _status_bytes("VmHWM") - before
+    host = None if before is None else status_bytes("VmHWM") - before
     on_device = torch.cuda.max_memory_allocated(device) - allocated if device.type == "cuda" else None
     return host, on_device
 
 
-def _reset_host_peak() -> int | None:
+def reset_host_peak() -> int | None:
+    """Start `status_bytes("VmHWM")` anew; return what the process holds now, or None where the kernel does not tell."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return None
-    return _status_bytes("VmRSS")
+    return status_bytes("VmRSS")
 
 
-def _status_bytes(key: str) -> int:
+def status_bytes(key: str) -> int:
+    """A size of /proc/self/status: VmRSS now, VmHWM at its highest."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024

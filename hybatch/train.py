@@ -5,7 +5,6 @@ The same for an installed package: `accelerate launch -m hybatch.train`.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ if __name__ == "__main__" and not __package__:
     # above it makes `hybatch` importable from a checkout.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except UserError as error:
             return _fail(str(error))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            if error.errno in DISK_ERRORS:
                 file = error.filename or "a file of the run"
                 return _fail(f"{error.strerror}: {file}; finished checkpoints are intact")
             raise

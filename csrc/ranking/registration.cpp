@@ -6,23 +6,14 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
 #include "cpu/rank_counts.h"
+#include "cpu/torch_threads.h"
 #include "tensor_checks.h"
 
 namespace hybatch::ranking {
 namespace {
-
-cpu::Parallel TorchThreads() {
-  const int workers = static_cast<int>(std::max<uint32_t>(1, torch::stable::get_num_threads()));
-  return {workers, [workers](const std::function<void(int)>& body) {
-            torch::stable::parallel_for(0, workers, 1, [&body](int64_t begin, int64_t end) {
-              for (int64_t worker = begin; worker < end; ++worker) body(static_cast<int>(worker));
-            });
-          }};
-}
 
 // Inputs arrive rounded to the precision asked for; on the CPU all of them are then scored by the same chain.
 void CheckPrecision(const std::string& precision) {
@@ -39,15 +30,6 @@ void CheckOffsets(const Tensor& offsets, int64_t num_queries, int64_t num_positi
   STD_TORCH_CHECK(values[num_queries] == num_positives, "offsets must end with the number of positives, ",
                   num_positives, ", not ", values[num_queries]);
   STD_TORCH_CHECK(std::is_sorted(values, values + num_queries + 1), "offsets must ascend");
-}
-
-cpu::InstructionSet InstructionSetOrError() {
-  try {
-    return cpu::ChosenInstructionSet();
-  } catch (const std::invalid_argument& error) {
-    STD_TORCH_CHECK(false, error.what());
-  }
-  return cpu::InstructionSet::kPortable;
 }
 
 const int64_t* CheckedRows(const Tensor& rows, int64_t num_positives, int64_t num_embeddings) {
@@ -73,7 +55,7 @@ Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, cons
   task.offsets = offsets.const_data_ptr<int64_t>();
   Tensor scores = torch::stable::new_empty(queries, {num_positives}, ScalarType::Float);
   task.scores = scores.mutable_data_ptr<float>();
-  cpu::PairScores(task, InstructionSetOrError(), TorchThreads());
+  cpu::PairScores(task, cpu::InstructionSetOrError(), cpu::TorchThreads());
   return scores;
 }
 
@@ -110,7 +92,7 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   task.tied_before = CounterValues(tied_before, "tied_before", num_positives, task.num_groups);
   task.tied_after = CounterValues(tied_after, "tied_after", num_positives, task.num_groups);
   task.status = status.mutable_data_ptr<int64_t>();
-  cpu::CountAbove(task, InstructionSetOrError(), TorchThreads());
+  cpu::CountAbove(task, cpu::InstructionSetOrError(), cpu::TorchThreads());
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ from hybatch.evaluation.processes import launched_group, main_first, rank, world
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.scoring import score
 from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.tasks.download import download
 from hybatch.evaluation.tasks.listing import tasks_table
 from hybatch.evaluation.tasks.registry import TASKS, load_task
 from hybatch.evaluation.tasks.task import TextsTask
@@ -136,7 +137,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Several processes: accelerate launch -m hybatch evaluate ... gives the same results.json.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="PATH_OR_HUB_ID", help="an encoder in sentence-transformers' layout")
+    source.add_argument(
+        "--model",
+        metavar="PATH_OR_HUB_ID",
+        help="a folder or hub id, a short name (labse, multilingual-e5-base, ...) or a folder with LASER-2",
+    )
     source.add_argument(
         "--embeddings",
         type=Path,
@@ -152,6 +157,9 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("HYBATCH_DATA_DIR"),
         metavar="DIR",
         help="parent of the task's folder, default HYBATCH_DATA_DIR; --task parallel: the corpus folder itself",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="first fetch into --data-dir what the hub has of the task's files"
     )
     parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these, as queries and as candidates")
     parser.add_argument(
@@ -208,6 +216,11 @@ def _checked_task(arguments: argparse.Namespace) -> Any:
     for option in ("index", "save_run"):
         if getattr(arguments, option):
             check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")
+    if arguments.download and rank() == 0:
+        if arguments.data_dir is None:
+            raise UserError("--download: give --data-dir DIR or set HYBATCH_DATA_DIR, to say where to")
+        Path(arguments.data_dir).mkdir(parents=True, exist_ok=True)
+        download(TASKS[arguments.task], Path(arguments.data_dir), arguments.languages)
     task = load_task(arguments.task, arguments.data_dir, arguments.languages)
     if isinstance(task, CollectionTask) and (arguments.embeddings or arguments.save_embeddings):
         raise UserError(

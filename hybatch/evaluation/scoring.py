@@ -98,15 +98,9 @@ def score(
         UserError: the processes would use different backends, or scores overflow float32; on every process.
     """
     chosen = _agreed_backend(torch.device(device), backend)
-    scored: dict[str, dict[str, Any]] = {}
     if per_query is not None:
-        per_query |= query_ids(task)
-    for languages in _turns(task):
-        counts = _count(embeddings, task, languages, chosen, torch.device(device), progress)
-        scored |= _figures(counts, task, languages)
-        if per_query is not None:
-            for language in languages:
-                per_query |= scored[language]["per_query"]
+        per_query.update(query_ids(task))
+    scored = _scored(embeddings, task, chosen, torch.device(device), progress, per_query)
     pairs = {language: one["pairs"] for language, one in scored.items()}
     multilingual = {language: one["multilingual"] for language, one in scored.items()}
     return {
@@ -127,6 +121,27 @@ def score(
         },
         "versions": versions(),
     }
+
+
+def _scored(
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    backend: str,
+    device: torch.device,
+    progress: bool,
+    per_query: QueryTables | None,
+) -> dict[str, dict[str, Any]]:
+    """Query language -> its figures; those of single queries go to `per_query` or nowhere."""
+    scored: dict[str, dict[str, Any]] = {}
+    for languages in _turns(task):
+        counts = _count(embeddings, task, languages, backend, device, progress)
+        figures = _figures(counts, task, languages)
+        for one in figures.values():
+            tables = one.pop("per_query")
+            if per_query is not None:
+                per_query.update(tables)
+        scored |= figures
+    return scored
 
 
 def _turns(task: RetrievalTask) -> list[list[str]]:

@@ -26,6 +26,8 @@ FAMILIES = {
     "contrastive": ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward"),
 }
 """Ops that a backend must have all of, to serve what is built on them."""
+_NEVER_RUN = {("cuda", "contrastive")}
+"""Kernels that no GPU has run yet, only a compiler: chosen when they are asked for by name, never by `auto`."""
 
 
 class BackendError(RuntimeError):
@@ -43,7 +45,7 @@ class RankingOps:
 def choose_backend(device: torch.device, requested: str = "auto", family: str = "ranking") -> str:
     """Name the backend that serves tensors on `device` with the ops of `family`, one of `FAMILIES`.
 
-    `requested` wins over HYBATCH_BACKEND, which wins over the fastest that is there.
+    `requested` wins over HYBATCH_BACKEND, which wins over the fastest that is there and known to work.
 
     Raises:
         ValueError: no backend of that name, or one that cannot serve the device.
@@ -55,7 +57,9 @@ def choose_backend(device: torch.device, requested: str = "auto", family: str = 
         source = f"{ENVIRONMENT_VARIABLE}={requested}"
     if requested == "auto":
         compiled = device.type if device.type in BACKENDS else None
-        return compiled if compiled and why_missing(compiled, family) is None else "torch"
+        if compiled is None or (compiled, family) in _NEVER_RUN or why_missing(compiled, family) is not None:
+            return "torch"
+        return compiled
     if requested not in BACKENDS:
         raise ValueError(f"{source}: no such backend; choose from auto, {', '.join(BACKENDS)}")
     reason = why_missing(requested, family)
@@ -188,4 +192,6 @@ def _describe(op: str, family: str, device: str) -> BackendChoice:
     if backend == device:
         return BackendChoice(label, backend, "the fastest there is")
     forced = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    if not forced and missing is None:
+        return BackendChoice(label, backend, f"the {device} kernels have never run; ask for them by name to try them")
     return BackendChoice(label, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")

@@ -7,6 +7,21 @@ same with both summed over g. Nothing is sorted and no matrix of queries by cand
 A rank is 1 + the candidates with a greater score + those with an equal score and a smaller index, as a stable
 descending sort gives it. Scores are inner products: normalise the embeddings for cosine similarity.
 
+Options that `rank_counts` and `RankCounter` share:
+
+precision: fp32, tf32, bf16 or fp16: what the embeddings are rounded to, to nearest, before they are multiplied. Sums
+    are float32 or better, and fp32 is exact in this sense: every candidate's score, the positive's own included, comes
+    from the same arithmetic, so equal embeddings tie and no count depends on block shapes, threads or order. The torch
+    backend computes scores in float64.
+rescore: with a precision below fp32, give the counts of fp32 on the embeddings as they are given all the same. On
+    Hopper GPUs the lower precision then settles every candidate that rounding cannot bring to the other side of a
+    threshold, and fp32 the others; elsewhere fp32 settles all of them.
+validate: check indices, groups, offsets and values. Without it shapes and dtypes are still checked but nothing is read
+    back from the device by this module or a compiled backend: out-of-range indices are undefined behaviour, candidates
+    in groups out of range are not counted, and positives whose counts mean nothing because of NaN, infinity or
+    overflow come back as -1.
+backend: auto, torch, cpu or cuda.
+
 Shapes: Q queries, D candidates, P positives (all queries together), G groups, H embedding width.
 """
 
@@ -96,32 +111,17 @@ def rank_counts(
         positives: [P] integers in [0, D): the candidate that each positive is.
         positive_offsets: [Q + 1] integers; query i owns positives[offsets[i]:offsets[i + 1]], possibly none.
         num_groups: G.
-        precision: fp32, tf32, bf16 or fp16: what the embeddings are rounded to, to nearest, before they are
-            multiplied. Sums are float32 or better, and fp32 is exact in this sense: every candidate's score, the
-            positive's own included, comes from the same arithmetic, so equal embeddings tie and no count depends on
-            block shapes, threads or order. The torch backend computes scores in float64.
-        rescore: with a precision below fp32, give the counts of fp32 all the same, for less time where the backend
-            can settle most candidates in the lower precision.
-        validate: check indices, groups, offsets and values. Without it shapes and dtypes are still checked but
-            nothing is read back from the device by this function or a compiled backend: out-of-range indices are
-            undefined behaviour, candidates in groups out of range are not counted, and positives whose counts mean
-            nothing because of NaN, infinity or overflow come back as -1.
-        backend: auto, torch, cpu or cuda.
+        precision, rescore, validate, backend: see the top of this module.
 
     Raises:
         TypeError, ValueError: an argument of the wrong dtype, shape, device or range, or a NaN or infinity; the
             message names the argument and the first offending entry.
         BackendError: the backend that was asked for is missing.
 
-    Memory: 3 P G int32 for the result and tiles of bounded size; never Q x D or P x H.
+    Memory: 3 P G int32 for the result, tiles of bounded size, and where CUDA rescores a queue of at most P + 2^24
+    pairs, 8 bytes each; never Q x D or P x H.
     """
-    checks.check_embeddings("queries", queries)
-    checks.check_embeddings("candidates", candidates, width=queries.size(1))
-    checks.check_integers("positives", positives)
-    checks.check_device("candidates", candidates, queries.device)
-    checks.check_device("positives", positives, queries.device)
-    if validate:
-        checks.check_range("positives", positives, len(candidates))
+    _check_candidates(queries, candidates, positives, validate)
     counter = RankCounter(
         queries,
         candidates,
@@ -153,7 +153,7 @@ class RankCounter:
         num_groups: G.
         positive_rows: [P] integers, optional: then positive p is row positive_rows[p] of `positive_embeddings`, which
             may have any number of rows (positives shared by many queries need be stored once).
-        precision, rescore, validate, backend: as for `rank_counts`.
+        precision, rescore, validate, backend: see the top of this module.
 
     Raises:
         TypeError, ValueError, BackendError: as `rank_counts`.
@@ -418,6 +418,16 @@ def _refuse_unlike(name: str, identity: dict[str, object], expected: dict[str, o
         if key in ("backend", "precision", "num_groups"):
             raise ValueError(f"{name}: {key} is {identity[key]}, here {value}")
         raise ValueError(f"{name}: counts for other queries or positives ({key} differ)")
+
+
+def _check_candidates(queries: Tensor, candidates: Tensor, positives: Tensor, validate: bool) -> None:
+    checks.check_embeddings("queries", queries)
+    checks.check_embeddings("candidates", candidates, width=queries.size(1))
+    checks.check_integers("positives", positives)
+    checks.check_device("candidates", candidates, queries.device)
+    checks.check_device("positives", positives, queries.device)
+    if validate:
+        checks.check_range("positives", positives, len(candidates))
 
 
 def _check_positives(

@@ -22,6 +22,7 @@ from hybatch.training.batches import BatchLoader, Features, Tokenize, cost_of_a_
 from hybatch.training.checkpoint import save_encoder
 from hybatch.training.config import RunConfig
 from hybatch.training.engine import StepEngine
+from hybatch.training.flops import EncoderFlops, encoder_flops
 from hybatch.training.optimizer import build_adamw
 from hybatch.training.overlap import count_shared_texts
 from hybatch.training.processes import decide, main_first
@@ -40,10 +41,12 @@ class RunParts:
     """What the loop works with.
 
     Attributes:
+        flops: what the arithmetic of the whole encoder depends on.
         fingerprints: of the corpora, by their place in the configuration.
     """
 
     encoder: Encoder
+    flops: EncoderFlops
     sampler: BatchSampler
     loader: BatchLoader
     engine: StepEngine
@@ -132,7 +135,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
-    chunk_cost = cost_of_a_chunk(encoder)  # of the whole encoder, before a strategy shards it
+    # Both are of the whole encoder, before a strategy shards it.
+    chunk_cost, flops = cost_of_a_chunk(encoder), encoder_flops(encoder.backbone, encoder.head)
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
     loss = ContrastiveLoss(
         temperature=config.loss.temperature,
@@ -158,6 +162,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         say(line)
     return RunParts(
         encoder=encoder,
+        flops=flops,
         sampler=sampler,
         loader=loader,
         engine=engine,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hybatch.losses import EMPTY_SLOT
@@ -23,8 +24,11 @@ from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 Features = dict[str, Tensor]
 Tokenize = Callable[[list[str], Role], Features]
 
-# Tokens that could be encoded while the operators of one chunk more are started.
-_LAUNCH_COST = 64.0
+# Tokens that could be encoded while the operators of one chunk more are started. On a GPU an estimate, not measured:
+# some hundred launches of 10 microseconds, at some hundred thousand tokens a second.
+_LAUNCH_COST = {"cpu": 64.0, "cuda": 1000.0}
+# Longer chunks are not considered where their size is left open: the search for the best cuts costs texts x size.
+_LONGEST_SEARCH = 4096
 # Chunks of the queries, and of the passages, where every process must have equally many and their size is left open.
 _EQUAL_CHUNKS = 4
 
@@ -68,6 +72,11 @@ class LocalBatch:
     num_tokens: int
     num_padded: int
 
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Texts and tokens per text, padding included, of every chunk."""
+        return [tuple(chunk.features["attention_mask"].shape) for chunk in self.chunks]  # type: ignore[misc]
+
     def to(self, device: torch.device) -> LocalBatch:
         if device.type == "cpu":
             return self
@@ -86,41 +95,49 @@ def random_seed(*key: int) -> int:
 
 
 def cut_into_chunks(
-    features: Features, slots: Sequence[int], chunk_size: int | None, *, chunk_cost: float = 0.0
+    features: Features, slots: Sequence[int], chunk_size: int | None, *, chunk_cost: float | None = None
 ) -> list[tuple[Features, Tensor]]:
     """Cut tokenised texts into chunks of at most `chunk_size`, sorted by length, each padded to its own longest.
 
-    Without a chunk size they are cut into 1, 2, 4 or 8 chunks, whichever costs least: `chunk_cost` is what encoding one
-    chunk more costs, in tokens that could have been encoded instead. Of real passages in eleven languages half of what
-    is encoded would be padding in one piece.
+    With a `chunk_cost`, what encoding one chunk more costs in tokens that could have been encoded instead, the cuts
+    are where the fewest tokens are encoded, padding and cost of the chunks included; without, all chunks but the last
+    are full. Of real passages in eleven languages half of what is encoded would be padding in one piece.
     """
     slots_n = torch.as_tensor(slots, dtype=torch.int64)
     if not len(slots_n):
         return []
     mask = features["attention_mask"]
     lengths, order = torch.sort(mask.sum(dim=1), stable=True)
-    if chunk_size is None:
-        chunk_size = _best_chunk_size(lengths, chunk_cost)
-    if len(slots_n) <= chunk_size:
-        return [(features, slots_n)]
+    largest = min(len(slots_n), chunk_size or _LONGEST_SEARCH)
+    sizes: int | list[int] = largest if chunk_cost is None else _best_sizes(lengths.numpy(), largest, chunk_cost)
     padded_left = not bool(mask[:, 0].all())
     chunks = []
-    for rows, its_lengths in zip(order.split(chunk_size), lengths.split(chunk_size), strict=True):
+    for rows, its_lengths in zip(order.split(sizes), lengths.split(sizes), strict=True):
         longest = int(its_lengths[-1])
         kept = slice(-longest, None) if padded_left else slice(None, longest)
         chunks.append(({name: tensor[rows, kept] for name, tensor in features.items()}, slots_n[rows]))
     return chunks
 
 
-def _best_chunk_size(lengths: Tensor, chunk_cost: float) -> int:
-    """The chunk size that gives the fewest tokens, padding and cost of the chunks included; `lengths` ascend."""
+def _best_sizes(lengths_n: NDArray[np.int64], largest: int, chunk_cost: float) -> list[int]:
+    """Sizes of the chunks that cost least; `lengths_n` ascend.
 
-    def cost(size: int) -> float:
-        chunks = lengths.split(size)
-        return sum(len(chunk) * int(chunk[-1]) for chunk in chunks) + chunk_cost * len(chunks)
-
-    sizes = [-(-len(lengths) // count) for count in (1, 2, 4, 8)]
-    return min(sizes, key=cost)
+    The best way to cut the first texts, for every number of them, from the best ways to cut fewer.
+    """
+    cost = np.zeros(len(lengths_n) + 1)
+    last_size = np.zeros(len(lengths_n) + 1, dtype=np.int64)
+    sizes = np.arange(largest, 0, -1)
+    for end, longest in enumerate(lengths_n.tolist(), start=1):
+        allowed = sizes[max(0, largest - end) :]
+        options = cost[end - len(allowed) : end] + allowed * longest
+        best = int(options.argmin())
+        cost[end], last_size[end] = options[best] + chunk_cost, allowed[best]
+    chosen = []
+    end = len(lengths_n)
+    while end:
+        chosen.append(int(last_size[end]))
+        end -= chosen[-1]
+    return chosen[::-1]
 
 
 def cost_of_a_chunk(encoder: nn.Module) -> float:
@@ -135,7 +152,8 @@ def cost_of_a_chunk(encoder: nn.Module) -> float:
     table = sum(module.weight.numel() for module in tables)
     others = sum(parameter.numel() for parameter in encoder.parameters()) - table
     width = max((module.embedding_dim for module in tables), default=0)
-    return _LAUNCH_COST + 100 * table / max(1, others + 500 * width)
+    launch = _LAUNCH_COST.get(next(encoder.parameters()).device.type, _LAUNCH_COST["cuda"])
+    return launch + 100 * table / max(1, others + 500 * width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +178,7 @@ class BatchLoader:
     rank: int = 0
     world_size: int = 1
     chunk_size: int | None = None
-    chunk_cost: float = 0.0
+    chunk_cost: float | None = None
     equal_chunks: bool = False
     hard_negatives: int = 0
     seed: int = 0
@@ -195,7 +213,7 @@ class BatchLoader:
         size = self.chunk_size
         if size is None and self.equal_chunks:
             size = -(-len(slots) // _EQUAL_CHUNKS)
-        return cut_into_chunks(features, slots, size, chunk_cost=self.chunk_cost)
+        return cut_into_chunks(features, slots, size, chunk_cost=None if self.equal_chunks else self.chunk_cost)
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -65,3 +65,30 @@ def encoder_flops(backbone: nn.Module, head: nn.Module | None = None) -> Encoder
 def bf16_peak_tflops(device_name: str) -> float | None:
     """Peak of dense bf16 products in TFLOP/s of a device as CUDA names it; None where it is not in the table."""
     return next((peak for name, peak in _BF16_PEAKS.items() if name in device_name), None)
+
+
+def rates(
+    flops: EncoderFlops,
+    chunks: Collection[tuple[int, int]],
+    *,
+    cached: bool,
+    seconds: float,
+    peak_tflops: float | None,
+) -> dict[str, float]:
+    """What this process's device did in a step.
+
+    Args:
+        chunks: (texts, tokens per text) that the process encoded.
+        cached: whether gradient caching encoded everything once more.
+        seconds: of the whole step, waiting for the batch and for other processes included.
+        peak_tflops: of the device; None where it is not known.
+
+    Returns:
+        "tflops": 10^12 operations per second, the second encoding of gradient caching included; with a peak, "mfu": the
+        share of it that the model's own operations take, one forward and one backward pass, as is the custom
+        (Chowdhery et al. 2022, "PaLM", appendix B).
+    """
+    found = {"tflops": flops.step(chunks, cached=cached) / seconds / 1e12}
+    if peak_tflops is not None:
+        found["mfu"] = flops.step(chunks, cached=False) / seconds / 1e12 / peak_tflops
+    return {name: float(f"{value:.4g}") for name, value in found.items()}

@@ -20,6 +20,7 @@ from hybatch.training.checkpoint import Checkpoint, Description, describe_model,
 from hybatch.training.checkpoint_writer import CheckpointWriter
 from hybatch.training.config import RunConfig
 from hybatch.training.engine import StepResult
+from hybatch.training.flops import bf16_peak_tflops, rates
 from hybatch.training.metrics import Reporter
 from hybatch.training.nonfinite import SkippedSteps
 from hybatch.training.prefetch import Prefetcher
@@ -80,6 +81,8 @@ class TrainingLoop:
         larger_is_better = parts.validation is not None and parts.validation.larger_is_better
         self._best = BestSoFar(larger_is_better=larger_is_better, patience=config.validation.patience)
         self._skipped = SkippedSteps(config.training.on_nonfinite, limit=config.training.max_skipped_steps)
+        is_bf16 = config.training.mixed_precision == "bf16" and self._device.type == "cuda"
+        self._peak_tflops = bf16_peak_tflops(torch.cuda.get_device_name(self._device)) if is_bf16 else None
         self._saved_at = time.monotonic()
 
     def run(self, stop: StopRequest) -> int:
@@ -173,10 +176,15 @@ class TrainingLoop:
                 "grad_norm": result.grad_norm,
                 "learning_rate": result.learning_rate,
                 "examples_per_second": round(len(local.batch.examples) / seconds, 1),
+                **self._rates(local, seconds),
                 "displaced": local.batch.displaced,
                 "padding": round(1 - local.num_tokens / local.num_padded, 4),
             }
         )
+
+    def _rates(self, local: LocalBatch, seconds: float) -> dict[str, float]:
+        cached = self._parts.engine.cached
+        return rates(self._parts.flops, local.shapes, cached=cached, seconds=seconds, peak_tflops=self._peak_tflops)
 
     def _validate(self, step: int) -> None:
         if self._parts.validation is None:

@@ -13,13 +13,17 @@ from tqdm import tqdm
 
 from hybatch.atomic import atomic_file
 
+# What trackers get of a step.
+_LOGGED = ("loss", "grad_norm", "learning_rate", "examples_per_second", "tflops", "mfu", "padding")
+
 
 class MetricsFile:
     """metrics.jsonl: one object a line, every step once.
 
     Lines of steps have step (counted from 1), kind, dataset, language, loss, grad_norm, learning_rate,
-    examples_per_second, displaced (examples that gave way to another passage group), padding (share of the encoded
-    tokens); lines of steps whose update was left out have step, kind, dataset, language and "skipped", the reason;
+    examples_per_second, tflops and, in bf16 on GPUs whose peak is known, mfu (both of the main process's device, see
+    `flops.rates`), displaced (examples that gave way to another passage group), padding (share of the encoded tokens);
+    lines of steps whose update was left out have step, kind, dataset, language and "skipped", the reason;
     lines of validations have step and "validation": {metric: value}.
     """
 
@@ -105,9 +109,7 @@ class Reporter:
         self._bar.update(self._batch_size)
         if row["step"] % self._log_every == 0:
             self._file.flush()
-            values = {
-                name: row[name] for name in ("loss", "grad_norm", "learning_rate", "examples_per_second", "padding")
-            }
+            values = {name: row[name] for name in _LOGGED if name in row}
             self._accelerator.log(values | self._averages.take(), step=row["step"])
 
     def skipped(self, names: Mapping[str, Any], *, loss: float, grad_norm: float) -> None:

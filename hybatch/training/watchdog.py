@@ -24,6 +24,7 @@ from types import TracebackType
 
 import torch.distributed as dist
 
+from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
 from hybatch.losses.gather import rank, world_size
 from hybatch.training.processes import decide
@@ -235,9 +236,13 @@ def _is_broken_connection(error: BaseException) -> bool:
 
 
 def _exit_code_of(error: BaseException) -> int:
+    """That of the other processes: only what a restart can mend asks for one."""
     if isinstance(error, Stopped):
         return error.exit_code
-    return 2 if isinstance(error, UserError) else RESTART
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    is_disk = isinstance(error, OSError) and error.errno in DISK_ERRORS
+    return 2 if isinstance(error, UserError) or is_disk else 1
 
 
 def _summary(error: BaseException) -> str:

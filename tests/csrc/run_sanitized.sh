@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the CPU kernels with AddressSanitizer and UndefinedBehaviorSanitizer, and once more with ThreadSanitizer, and
-# runs the driver under both. Usage: run_sanitized.sh FOLDER-FOR-THE-BINARIES; the compiler is $CXX or g++.
+# runs the drivers under both. Usage: run_sanitized.sh FOLDER-FOR-THE-BINARIES; the compiler is $CXX or g++.
 set -eu
 folder=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -9,20 +9,24 @@ build_and_run() {
     name=$1
     shift
     flags="-std=c++20 -O1 -g -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno -Wall -Wextra -I$root/csrc $*"
-    mkdir -p "$folder/$name"
-    for source in "$root"/csrc/ranking/cpu/*.cpp "$root/tests/csrc/ranking_driver.cpp"; do
-        case $(uname -m):$(basename "$source") in
-            x86_64:avx2.cpp) extra="-mavx2 -mfma -mpopcnt" ;;
-            x86_64:avx512.cpp) extra="-mavx512f -mavx2 -mfma -mpopcnt" ;;
-            *:avx*.cpp) continue ;;
-            *) extra="" ;;
-        esac
-        # shellcheck disable=SC2086  # the flags are words
-        ${CXX:-g++} $flags $extra -c "$source" -o "$folder/$name/$(basename "$source").o"
+    for part in ranking contrastive; do
+        mkdir -p "$folder/$name/$part"
+        for source in "$root/csrc/$part"/cpu/*.cpp; do
+            case $(uname -m):$(basename "$source") in
+                x86_64:avx2.cpp) extra="-mavx2 -mfma -mpopcnt" ;;
+                x86_64:avx512.cpp) extra="-mavx512f -mavx2 -mfma -mpopcnt" ;;
+                *:avx*.cpp) continue ;;
+                *) extra="" ;;
+            esac
+            # shellcheck disable=SC2086  # the flags are words
+            ${CXX:-g++} $flags $extra -c "$source" -o "$folder/$name/$part/$(basename "$source").o"
+        done
+        # The loss computes its products with the ranking's tiles, which come first.
+        # shellcheck disable=SC2086
+        ${CXX:-g++} $flags "$root/tests/csrc/${part}_driver.cpp" "$folder/$name"/*/*.o -pthread \
+            -o "$folder/$name/${part}_driver"
+        "$folder/$name/${part}_driver"
     done
-    # shellcheck disable=SC2086
-    ${CXX:-g++} $flags "$folder/$name"/*.o -pthread -o "$folder/$name/driver"
-    "$folder/$name/driver"
 }
 
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1

@@ -6,13 +6,12 @@ H embedding width.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,25 @@ import torch
 from torch import Tensor
 
 from hybatch.ops import backend, rank_counts
+from hybatch.ops.precision import round_rows
+from hybatch.ops.torch_backend import BAD_CANDIDATES, BAD_QUERIES, OVERFLOWS
+from tests.ops.problems import (
+    DTYPES,
+    FAMILIES,
+    Counts,
+    Problem,
+    adversarial_problem,
+    all_scores,
+    count,
+    moved,
+    pair_scores,
+    random_problem,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SELF_HITS, BAD_QUERIES, BAD_CANDIDATES, OVERFLOWS = range(4)
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STEP = {"fp32": 2.0**-24, "tf32": 2.0**-11, "bf16": 2.0**-8, "fp16": 2.0**-11}  # of the inputs
 PRECISIONS = list(DTYPES)
+RESCORED = ["tf32+rescore", "bf16+rescore", "fp16+rescore"]
 
 _missing = backend.why_missing("cuda")
 gpu = [pytest.mark.gpu, pytest.mark.skipif(_missing is not None, reason=f"no compiled CUDA ops: {_missing}")]
@@ -37,101 +49,6 @@ def on_gpu(function: Callable[..., None]) -> Callable[..., None]:
     for mark in gpu:
         function = mark(function)
     return function
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Tensors on the CPU, in the dtype that the op takes."""
-
-    queries: Tensor  # [Q, H]
-    candidates: Tensor  # [D, H]
-    groups: Tensor  # [D] int32
-    positives: Tensor  # [P] int64
-    offsets: Tensor  # [Q + 1] int64
-    num_groups: int
-    precision: str = "fp32"
-
-
-@dataclass(frozen=True)
-class Counts:
-    greater: Tensor
-    tied_before: Tensor
-    tied_after: Tensor
-    status: Tensor
-
-    @staticmethod
-    def zeros(problem: Problem, device: str) -> Counts:
-        shape = (len(problem.positives), problem.num_groups)
-        greater, before, after = torch.zeros((3, *shape), dtype=torch.int32, device=device)
-        return Counts(greater, before, after, torch.zeros(4, dtype=torch.int64, device=device))
-
-    def all(self) -> list[Tensor]:
-        return [self.greater, self.tied_before, self.tied_after, self.status]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Counts) and all(
-            torch.equal(mine.cpu(), its.cpu()) for mine, its in zip(self.all(), other.all(), strict=True)
-        )
-
-
-def random_problem(
-    seed: int, *, Q: int, D: int, H: int, G: int, most: int = 5, integers: bool = False, grouped: bool = True,
-    precision: str = "fp32",
-) -> Problem:  # fmt: skip
-    generator = np.random.default_rng(seed)
-
-    def rows(count: int) -> Tensor:
-        values = generator.integers(-2, 3, (count, H)) if integers else generator.standard_normal((count, H))
-        return torch.from_numpy(values.astype(np.float32)).to(DTYPES[precision])
-
-    owned = generator.integers(0, most + 1, Q) if D else np.zeros(Q, dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(owned)]).astype(np.int64)
-    positives = generator.integers(0, max(D, 1), offsets[-1])
-    groups = generator.integers(-1, G + 1, D).astype(np.int32)  # both ends are outside
-    if grouped:
-        groups.sort()
-    groups_D, positives_P, starts = (torch.from_numpy(array) for array in (groups, positives, offsets))
-    return Problem(rows(Q), rows(D), groups_D, positives_P, starts, num_groups=G, precision=precision)
-
-
-def moved(problem: Problem) -> Problem:
-    """The same on the GPU, so that nothing the ops are called with needs copying."""
-    tensors = ("queries", "candidates", "groups", "positives", "offsets")
-    return replace(problem, **{name: getattr(problem, name).cuda() for name in tensors})
-
-
-def pair_scores(problem: Problem, device: str = "cuda", *, gathered: bool = False) -> Tensor:
-    embeddings = problem.candidates[problem.positives] if gathered else problem.candidates
-    rows = None if gathered else problem.positives.to(device)
-    scores: Tensor = torch.ops.hybatch.pair_scores(
-        problem.queries.to(device), embeddings.to(device), problem.offsets.to(device), problem.precision, rows
-    )
-    return scores
-
-
-def count(problem: Problem, device: str = "cuda", *, cuts: tuple[int, ...] = ()) -> Counts:
-    """Counts from one block, or from those between the cuts, last block first."""
-    counts = Counts.zeros(problem, device)
-    thresholds = pair_scores(problem, device)
-    bounds = [0, *cuts, len(problem.candidates)]
-    queries, positives, offsets = (t.to(device) for t in (problem.queries, problem.positives, problem.offsets))
-    for first, end in reversed(list(itertools.pairwise(bounds))):
-        torch.ops.hybatch.count_above_(
-            *counts.all(), queries, thresholds, positives, offsets, problem.candidates[first:end].to(device),
-            problem.groups[first:end].to(device), first, problem.precision,
-        )  # fmt: skip
-    return counts
-
-
-def all_scores(problem: Problem) -> np.ndarray:
-    """[Q, D] from `pair_scores` on the GPU."""
-    num_queries, num_candidates = len(problem.queries), len(problem.candidates)
-    everyone = replace(
-        problem,
-        positives=torch.arange(num_candidates).repeat(num_queries),
-        offsets=torch.arange(num_queries + 1) * num_candidates,
-    )
-    return pair_scores(everyone).reshape(num_queries, num_candidates).cpu().numpy()
 
 
 def brute_force(problem: Problem) -> Counts:
@@ -396,10 +313,90 @@ def test_errors_name_the_argument() -> None:
 
 
 @on_gpu
-@pytest.mark.parametrize("rescored", ["tf32", "bf16", "fp16"])
-def test_rescoring_gives_the_counts_of_fp32(rescored: str) -> None:
-    problem = random_problem(17, Q=90, D=800, H=64, G=3)
-    assert count(replace(problem, precision=f"{rescored}+rescore")) == count(problem)
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("width", [8, 100, 768, 4096])
+def test_tensor_cores_add_no_worse_than_the_band_of_rescoring_assumes(width: int, precision: str) -> None:
+    """The third bound of csrc/ranking/cuda/score_band.h, on inputs that are exact in the precision."""
+    cuts = (1.5 * width + 1.5) * 2.0**-22
+    for family in FAMILIES:
+        problem = adversarial_problem(23, family, Q=40, D=200, H=width, G=1)
+        queries, candidates = (round_rows(t, precision, "torch") for t in (problem.queries, problem.candidates))
+        scores = all_scores(replace(problem, queries=queries, candidates=candidates, precision=precision))
+        rows = queries.double().numpy(), candidates.double().numpy()
+        norms = [np.linalg.norm(r, axis=1) for r in rows]
+        bound = cuts / (1 - cuts) * np.outer(*norms) + 2.0**-125 * (width + 1) * (1 + np.add.outer(*norms))
+        finite = np.isfinite(bound)
+        gaps = np.abs(
+            scores - np.where(np.isfinite(rows[0]), rows[0], 0) @ np.where(np.isfinite(rows[1]), rows[1], 0).T
+        )
+        assert (gaps <= bound)[finite].all(), (family, (gaps / bound)[finite].max())
+
+
+@on_gpu
+@pytest.mark.parametrize("rescored", RESCORED)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rescoring_gives_the_counts_of_fp32(shape: dict[str, Any], rescored: str) -> None:
+    problem = random_problem(17, **shape)
+    assert count(replace(problem, precision=rescored)) == count(problem, "cpu")
+
+
+@on_gpu
+@pytest.mark.parametrize("rescored", RESCORED)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rescoring_decides_near_ties_as_fp32_does(family: str, rescored: str) -> None:
+    problem = adversarial_problem(19, family, Q=300, D=3000, H=96, G=5)
+    assert count(replace(problem, precision=rescored)) == count(problem, "cpu")
+    assert count(replace(problem, precision=rescored), cuts=(1, 256, 1000)) == count(problem, "cpu")
+
+
+@on_gpu
+@pytest.mark.parametrize("rescored", RESCORED)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rescoring_takes_sixteen_bit_embeddings_as_they_are(dtype: torch.dtype, rescored: str) -> None:
+    for width in (61, 64):  # with and without a copy
+        problem = random_problem(20, Q=140, D=900, H=width, G=3)
+        problem = replace(problem, queries=problem.queries.to(dtype), candidates=problem.candidates.to(dtype))
+        assert count(replace(problem, precision=rescored)) == count(problem, "cpu")
+
+
+def undecidable_problem() -> Problem:
+    """All candidates are equal: the queue overflows."""
+    problem = random_problem(21, Q=200, D=2000, H=64, G=3)
+    return replace(problem, candidates=problem.candidates[:1].repeat(2000, 1))
+
+
+@on_gpu
+@pytest.mark.parametrize("rescored", RESCORED)
+def test_what_overflows_the_rescoring_queue_is_counted_in_fp32(rescored: str) -> None:
+    problem = undecidable_problem()
+    assert count(replace(problem, precision=rescored)) == count(problem, "cpu")
+
+
+@on_gpu
+@pytest.mark.parametrize("undecidable", [False, True])
+@pytest.mark.parametrize("rescored", RESCORED)
+def test_a_captured_graph_rescores_what_its_inputs_then_hold(rescored: str, undecidable: bool) -> None:
+    """Whether the queue overflows is decided at every replay, not at capture."""
+    captured, replayed = random_problem(21, Q=200, D=2000, H=64, G=3), undecidable_problem()
+    if undecidable:
+        captured, replayed = replayed, captured
+    on_device = moved(replace(captured, precision=rescored))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        counts = count(on_device)
+    on_device.candidates.copy_(replayed.candidates)
+    for _ in range(2):
+        graph.replay()
+        torch.cuda.synchronize()
+        assert counts == count(replayed, "cpu")
+
+
+@on_gpu
+@pytest.mark.parametrize("rescored", RESCORED)
+def test_rescoring_leaves_the_queries_beside_one_that_is_not_finite_alone(rescored: str) -> None:
+    problem = random_problem(22, Q=150, D=700, H=40, G=3)
+    problem.queries[77, 13] = float("nan")
+    assert count(replace(problem, precision=rescored)) == count(problem)
 
 
 @on_gpu

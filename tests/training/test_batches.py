@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -48,22 +50,32 @@ def test_chunks_hold_every_text_once_whole_and_without_needless_padding(
 
 def test_sorting_by_length_cuts_the_padding_of_uneven_texts() -> None:
     features = _features([1, 100] * 64, False)
-    chunks = cut_into_chunks(features, range(128), None)
+    chunks = cut_into_chunks(features, range(128), None, chunk_cost=10.0)
     padded = sum(part["attention_mask"].numel() for part, _ in chunks)
     assert padded < 0.6 * features["attention_mask"].numel()
 
 
 @settings(deadline=None)
-@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80), cost=st.floats(0, 500))
-def test_no_other_number_of_chunks_would_cost_less(lengths: list[int], cost: float) -> None:
-    def total(chunks: list[Any]) -> float:
-        return sum(part["attention_mask"].numel() for part, _ in chunks) + cost * len(chunks)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    largest=st.one_of(st.none(), st.integers(1, 9)),
+    cost=st.floats(0, 500),
+)
+def test_no_other_cuts_would_cost_less(lengths: list[int], largest: int | None, cost: float) -> None:
+    """Against every way to cut the sorted texts."""
+    ascending = sorted(lengths)
 
-    features = _features(lengths, False)
-    chosen = total(cut_into_chunks(features, range(len(lengths)), None, chunk_cost=cost))
-    for count in (1, 2, 4, 8):
-        size = -(-len(lengths) // count)
-        assert chosen <= total(cut_into_chunks(features, range(len(lengths)), size)) + 1e-6
+    def total(ends: tuple[int, ...]) -> float:
+        pieces = [ascending[i:j] for i, j in pairwise((0, *ends, len(lengths)))]
+        if any(len(piece) > (largest or len(lengths)) for piece in pieces):
+            return math.inf
+        return sum(len(piece) * piece[-1] + cost for piece in pieces)
+
+    inner = range(1, len(lengths))
+    least = min(total(ends) for count in range(len(lengths)) for ends in combinations(inner, count))
+    chunks = cut_into_chunks(_features(lengths, False), range(len(lengths)), largest, chunk_cost=cost)
+    assert sum(part["attention_mask"].numel() + cost for part, _ in chunks) == pytest.approx(least)
+    assert all(len(slots) <= (largest or len(lengths)) for _, slots in chunks)
 
 
 def test_a_large_bag_of_words_is_not_cut_and_a_deep_encoder_is() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybatch.training.flops import EncoderFlops, bf16_peak_tflops, encoder_flops
+from hybatch.training.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
 from tests.models.backbones import backbone
 
 
@@ -38,3 +38,12 @@ def test_gradient_caching_adds_one_forward_pass_to_the_three_of_a_step() -> None
 )
 def test_the_peak_of_a_device_is_known_or_not_guessed(device: str, peak: float | None) -> None:
     assert bf16_peak_tflops(device) == peak
+
+
+def test_rates_count_the_second_encoding_as_work_done_but_not_as_the_models_own() -> None:
+    flops = EncoderFlops(matrix_parameters=1000, head_parameters=0, attention_width=0)
+    chunks = [(4, 10), (2, 20)]  # 80 tokens, 160,000 operations forward
+    found = rates(flops, chunks, cached=True, seconds=2.0, peak_tflops=1e-6)
+    assert found["tflops"] == pytest.approx(4 * 160_000 / 2 / 1e12)
+    assert found["mfu"] == pytest.approx(3 * 160_000 / 2 / 1e12 / 1e-6)
+    assert "mfu" not in rates(flops, chunks, cached=True, seconds=2.0, peak_tflops=None)

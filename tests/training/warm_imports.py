@@ -4,6 +4,7 @@ import accelerate.tracking  # noqa: F401
 import datasets  # noqa: F401
 from transformers import AutoModel, AutoTokenizer, XLMRobertaModel  # noqa: F401
 
+import hybatch.train
 import hybatch.training.config
 import hybatch.training.launch
 import hybatch.training.loop  # noqa: F401

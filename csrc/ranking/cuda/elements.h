@@ -14,11 +14,22 @@ namespace hybatch::ranking::cuda {
 enum class ElementKind { kFloat32, kTf32, kBFloat16, kFloat16 };
 
 enum class Precision {
-  kExact,  // one fp32 chain, on the elements as they are stored
-  kTf32,   // fp32 elements rounded to tf32; tensor cores where there is a kernel for the device
-  kStored  // 16-bit elements as they are stored; likewise
+  kExact,   // one fp32 chain, on the elements as they are stored
+  kTf32,    // fp32 elements rounded to tf32; tensor cores where there is a kernel for the device
+  kStored,  // 16-bit elements as they are stored; likewise
+  // The counts of kExact, most of them from tensor cores where there is a kernel for the device: 16-bit elements enter
+  // these as they are stored, fp32 elements rounded to
+  kRescoredTf32,
+  kRescoredBFloat16,
+  kRescoredFloat16
 };
 
+inline bool IsRescored(Precision precision) {
+  return precision == Precision::kRescoredTf32 || precision == Precision::kRescoredBFloat16 ||
+         precision == Precision::kRescoredFloat16;
+}
+
+// How elements are read for the scores that the counts speak of.
 inline ElementKind KindOf(ElementType type, Precision precision) {
   switch (type) {
     case ElementType::kBFloat16:
@@ -28,6 +39,14 @@ inline ElementKind KindOf(ElementType type, Precision precision) {
     default:
       return precision == Precision::kTf32 ? ElementKind::kTf32 : ElementKind::kFloat32;
   }
+}
+
+// How elements enter the tensor cores.
+inline ElementKind TensorCoreKindOf(ElementType type, Precision precision) {
+  if (type == ElementType::kFloat32 && precision == Precision::kRescoredTf32) return ElementKind::kTf32;
+  if (type == ElementType::kFloat32 && precision == Precision::kRescoredBFloat16) return ElementKind::kBFloat16;
+  if (type == ElementType::kFloat32 && precision == Precision::kRescoredFloat16) return ElementKind::kFloat16;
+  return KindOf(type, precision);
 }
 
 HYBATCH_HD inline float FloatFromBits(uint32_t bits) {
@@ -40,12 +59,42 @@ HYBATCH_HD inline float FloatFromBits(uint32_t bits) {
 #endif
 }
 
+HYBATCH_HD inline uint32_t BitsOfFloat(float value) {
+#ifdef __CUDA_ARCH__
+  return __float_as_uint(value);
+#else
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+#endif
+}
+
 HYBATCH_HD inline bool IsFiniteBits(uint32_t bits) { return (bits & 0x7f800000u) != 0x7f800000u; }
 
 // To nearest, ties to even: 10 of the 23 fraction bits stay. NaN and infinity stay what they are.
 HYBATCH_HD inline uint32_t RoundToTf32(uint32_t bits) {
   const uint32_t rounded = (bits + 0xfffu + ((bits >> 13) & 1u)) & ~0x1fffu;
   return IsFiniteBits(bits) ? rounded : bits;
+}
+
+// Likewise: the upper 16 bits stay.
+HYBATCH_HD inline uint16_t RoundToBFloat16(uint32_t bits) {
+  if (!IsFiniteBits(bits)) return static_cast<uint16_t>(bits >> 16 | ((bits & 0x7fffffu) != 0 ? 0x40u : 0u));
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// Likewise: the nearest half, infinity from 65520 on.
+HYBATCH_HD inline uint16_t RoundToHalf(uint32_t bits) {
+  const uint32_t sign = bits >> 16 & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {
+    // Between 0.5 and 1 the last place of an fp32 is that of a subnormal half: the addition rounds.
+    return static_cast<uint16_t>(sign | (BitsOfFloat(FloatFromBits(magnitude) + 0.5f) - 0x3f000000u));
+  }
+  const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+  return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
 HYBATCH_HD inline float FloatFromHalf(uint16_t half) {
@@ -63,12 +112,16 @@ struct Element {
   HYBATCH_HD static float Value(Stored bits) {
     return FloatFromBits(kKind == ElementKind::kTf32 ? RoundToTf32(bits) : bits);
   }
+  HYBATCH_HD static Stored Rounded(uint32_t fp32_bits) {
+    return kKind == ElementKind::kTf32 ? RoundToTf32(fp32_bits) : fp32_bits;
+  }
 };
 
 template <>
 struct Element<ElementKind::kBFloat16> {
   using Stored = uint16_t;
   HYBATCH_HD static float Value(Stored bits) { return FloatFromBits(static_cast<uint32_t>(bits) << 16); }
+  HYBATCH_HD static Stored Rounded(uint32_t fp32_bits) { return RoundToBFloat16(fp32_bits); }
 };
 
 template <>
@@ -83,6 +136,7 @@ struct Element<ElementKind::kFloat16> {
     return FloatFromHalf(bits);
 #endif
   }
+  HYBATCH_HD static Stored Rounded(uint32_t fp32_bits) { return RoundToHalf(fp32_bits); }
 };
 
 // Calls body with the kind as a compile-time constant.
@@ -97,6 +151,22 @@ auto WithKind(ElementKind kind, Body&& body) {
       return body.template operator()<ElementKind::kFloat16>();
     default:
       return body.template operator()<ElementKind::kFloat32>();
+  }
+}
+
+// Calls body with how elements are stored and how they enter the tensor cores, as compile-time constants.
+template <class Body>
+void WithTensorCoreKind(ElementType stored, ElementKind kind, Body&& body) {
+  if (stored == ElementType::kBFloat16) {
+    body.template operator()<ElementKind::kBFloat16, ElementKind::kBFloat16>();
+  } else if (stored == ElementType::kFloat16) {
+    body.template operator()<ElementKind::kFloat16, ElementKind::kFloat16>();
+  } else if (kind == ElementKind::kBFloat16) {
+    body.template operator()<ElementKind::kFloat32, ElementKind::kBFloat16>();
+  } else if (kind == ElementKind::kFloat16) {
+    body.template operator()<ElementKind::kFloat32, ElementKind::kFloat16>();
+  } else {
+    body.template operator()<ElementKind::kFloat32, ElementKind::kTf32>();
   }
 }
 

@@ -179,14 +179,17 @@ __device__ void CountTile(const Scores& scores, SharedMemory& shared, const Coun
       const int bit = __ffs(static_cast<int>(reached)) - 1;
       const int32_t query = thread_row + (part * kRows + bit / kPerThread) * kStep;
       const int32_t column = thread_column + bit % kPerThread * kStep;
-      CountInTile(stash[bit * kThreads], query, column, shared.counts, tables, tiles, tile, self_hits);
+      ScoreSink<kTile> sink{shared.counts, tables, tiles, tile, column, shared.counts.first[query], self_hits};
+      CountInTile(stash[bit * kThreads], query, sink);
     }
   }
 }
 
 template <ElementKind kKind>
 __global__ void __launch_bounds__(kThreads, kKind == ElementKind::kTf32 ? 1 : 2)  // rounding takes registers
-    GenericCountKernel(Operands operands, CandidateTiles tiles, CountTables tables, int64_t* status) {
+    GenericCountKernel(Operands operands, CandidateTiles tiles, CountTables tables, RescoringQueue overflowed,
+                       int64_t* status) {
+  if (overflowed.length != nullptr && !overflowed.Overflowed()) return;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   SharedMemory& shared = *reinterpret_cast<SharedMemory*>(shared_bytes);
   const int32_t num_query_blocks = (tables.num_queries + kTile - 1) / kTile;
@@ -216,7 +219,9 @@ bool IsAligned(const void* data, int row_bytes) {
 }  // namespace
 
 void GenericCount(const CountAboveTask& task, ElementKind kind, const CandidateTiles& tiles,
-                  const SortedThresholds& sorted, const DeviceTraits& device, cudaStream_t stream) {
+                  const SortedThresholds& sorted, const RescoringQueue* only_if_overflowed,
+                  const DeviceTraits& device, cudaStream_t stream) {
+  const RescoringQueue overflowed = only_if_overflowed != nullptr ? *only_if_overflowed : RescoringQueue{};
   const CountTables tables = TablesOf(task, sorted);
   WithKind(kind, [&]<ElementKind kKind>() {
     const int row_bytes = static_cast<int>(task.queries.width * sizeof(typename Element<kKind>::Stored));
@@ -232,7 +237,8 @@ void GenericCount(const CountAboveTask& task, ElementKind kind, const CandidateT
     const int64_t query_blocks = (task.queries.rows + kTile - 1) / kTile;
     const int64_t most_blocks = int64_t{resident} * device.multiprocessors;
     const unsigned blocks = BlocksFor(query_blocks * MostTiles(task, kTile), 1, most_blocks);
-    GenericCountKernel<kKind><<<blocks, kThreads, kBytes, stream>>>(operands, tiles, tables, task.status);
+    GenericCountKernel<kKind><<<blocks, kThreads, kBytes, stream>>>(operands, tiles, tables, overflowed,
+                                                                     task.status);
   });
   CheckLaunch("launching GenericCountKernel");
 }

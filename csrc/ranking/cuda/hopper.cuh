@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "rank_counts.h"
+#include "rescoring.h"
 #include "runtime.h"
 #include "thresholds.cuh"
 
@@ -22,7 +23,10 @@ HopperWorkspace CarveHopper(const CountAboveTask& task, ElementKind kind, Carver
 
 void HopperPairScores(const PairScoresTask& task, ElementKind kind, cudaStream_t stream);
 
+// Counts what the tensor cores' scores say. With `rescoring` they are known only within a band of the fp32 chain's: the
+// undecided are queued, and of the counters only sorted.beaten is touched.
 void HopperCount(const CountAboveTask& task, ElementKind kind, const HopperWorkspace& workspace,
-                 const SortedThresholds& sorted, const DeviceTraits& device, cudaStream_t stream);
+                 const SortedThresholds& sorted, const Rescoring* rescoring, const DeviceTraits& device,
+                 cudaStream_t stream);
 
 }  // namespace hybatch::ranking::cuda

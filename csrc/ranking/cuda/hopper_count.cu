@@ -7,26 +7,27 @@
 #include "candidate_tiles.cuh"
 #include "hopper.cuh"
 #include "hopper_instructions.cuh"
-#include "tensor_map.h"
+#include "hopper_operands.cuh"
+#include "rescoring.h"
 #include "tile_counts.h"
 
 namespace hybatch::ranking::cuda {
 namespace {
 
 constexpr int kQueries = 128;     // of a tile
-constexpr int kCandidates = sm90::kInstructionColumns;
+constexpr int kCandidates = kHopperTile;
 constexpr int kStages = 4;
 constexpr int kWarpgroup = 128;
 constexpr int kConsumers = kQueries / sm90::kInstructionRows * kWarpgroup;
 constexpr int kThreads = kWarpgroup + kConsumers;
 constexpr int kQueryBytes = kQueries * sm90::kSlabBytes;
 constexpr int kStageBytes = kQueryBytes + kCandidates * sm90::kSlabBytes;
-constexpr int64_t kCopiedBytes = int64_t{128} << 20;  // of one matrix at a time, where it must be copied
 
 struct SharedMemory {
   alignas(1024) unsigned char stages[kStages][kStageBytes];
   float stash[sm90::kPart][kConsumers];
   TileCounts<kQueries> counts;
+  TileBands<kQueries> bands;  // used where undecided scores are queued
   uint64_t full[kStages];
   uint64_t empty[kStages];
 };
@@ -104,9 +105,10 @@ __device__ void MultiplyTile(int32_t num_slabs, int warpgroup, RingPlace& place,
 }
 
 // As in the generic kernel: what reaches the lowest threshold goes through the thread's own words of shared memory.
-__device__ void CountTile(const sm90::Accumulator& scores, int consumer, SharedMemory& shared,
-                          const CountTables& tables, const CandidateTiles& tiles, const CandidateTile& tile,
-                          int32_t& self_hits) {
+// `count_one(score, query, column)` counts it; where bands are at work, a score that is no number must reach it too.
+template <bool kRescored, class CountOne>
+__device__ void CountTile(const sm90::Accumulator& scores, int consumer, int32_t num_columns, SharedMemory& shared,
+                          CountOne count_one) {
   const int thread = consumer % kWarpgroup;
   const int first_row = consumer / kWarpgroup * sm90::kInstructionRows;
   const float lowest[2] = {shared.counts.lowest[first_row + sm90::AccumulatorRow(thread, 0)],
@@ -117,24 +119,24 @@ __device__ void CountTile(const sm90::Accumulator& scores, int consumer, SharedM
 #pragma unroll
     for (int i = 0; i < sm90::kPart; ++i) {
       const float score = scores[part * sm90::kPart + i];
-      if (score >= lowest[i / 2 % 2]) {
+      if (kRescored ? !(score < lowest[i / 2 % 2]) : score >= lowest[i / 2 % 2]) {
         reached |= 1u << i;
         shared.stash[i][consumer] = score;
       }
     }
-    for (reached &= sm90::ColumnsInUse(thread, part, tile.count); reached != 0; reached &= reached - 1) {
+    for (reached &= sm90::ColumnsInUse(thread, part, num_columns); reached != 0; reached &= reached - 1) {
       const int i = __ffs(static_cast<int>(reached)) - 1;
       const int accumulator = part * sm90::kPart + i;
-      CountInTile(shared.stash[i][consumer], first_row + sm90::AccumulatorRow(thread, accumulator),
-                  sm90::AccumulatorColumn(thread, accumulator), shared.counts, tables, tiles, tile, self_hits);
+      count_one(shared.stash[i][consumer], first_row + sm90::AccumulatorRow(thread, accumulator),
+                sm90::AccumulatorColumn(thread, accumulator));
     }
   }
   __syncwarp();
 }
 
-template <ElementKind kKind>
-__device__ void Consume(const Part& part, const CountTables& tables, const int32_t* tile_groups, int64_t* status,
-                        SharedMemory& shared) {
+template <ElementKind kKind, bool kRescored>
+__device__ void Consume(const Part& part, const CountTables& tables, const int32_t* tile_groups,
+                        const Rescoring& rescoring, int64_t* status, SharedMemory& shared) {
   const int consumer = static_cast<int>(threadIdx.x) - kWarpgroup;
   const CandidateTiles as_they_stand = {};
   int32_t self_hits = 0;
@@ -144,25 +146,40 @@ __device__ void Consume(const Part& part, const CountTables& tables, const int32
     const int32_t first = item.tile * kCandidates;
     const CandidateTile tile = {part.first_candidate + first, min(kCandidates, part.num_candidates - first),
                                 tile_groups[item.tile]};
-    shared.counts.Load(tables, part.first_query + item.query_block * kQueries, consumer, kConsumers, ConsumerBarrier);
+    const QueuedPair first_pair = {part.first_query + item.query_block * kQueries, tile.first};
+    shared.counts.Load(tables, first_pair.query, consumer, kConsumers, ConsumerBarrier);
+    if constexpr (kRescored) {
+      shared.bands.Load(rescoring, tile.first / kCandidates, first_pair.query, consumer, kConsumers, shared.counts);
+      ConsumerBarrier();
+    }
     sm90::Accumulator scores;
 #pragma unroll
     for (int i = 0; i < sm90::kAccumulators; ++i) scores[i] = 0;
     MultiplyTile<kKind>(part.num_slabs, consumer / kWarpgroup, place, shared, scores);
-    CountTile(scores, consumer, shared, tables, as_they_stand, tile, self_hits);
+    CountTile<kRescored>(scores, consumer, tile.count, shared, [&](float score, int32_t query, int32_t column) {
+      ScoreSink<kQueries> sink{shared.counts, tables, as_they_stand, tile, column, shared.counts.first[query],
+                               self_hits};
+      if constexpr (kRescored) {
+        CountWithinBand(score, query, first_pair, rescoring.queue, shared.bands, sink);
+      } else {
+        CountInTile(score, query, sink);
+      }
+    });
     ConsumerBarrier();
     shared.counts.Flush(tables, tile.group, consumer, kConsumers);
+    if constexpr (kRescored) shared.bands.Flush(first_pair, rescoring.queue, consumer, kConsumers, ConsumerBarrier);
     ConsumerBarrier();
   }
-  AddSelfHits(self_hits, status);
+  if constexpr (!kRescored) AddSelfHits(self_hits, status);  // else what meets itself is queued
 }
 
 #endif
 
-template <ElementKind kKind>
+template <ElementKind kKind, bool kRescored>
 __global__ void __launch_bounds__(kThreads, 1)
     HopperCountKernel(const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap candidates,
-                      const Part part, const CountTables tables, const int32_t* tile_groups, int64_t* status) {
+                      const Part part, const CountTables tables, const int32_t* tile_groups, const Rescoring rescoring,
+                      int64_t* status) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ unsigned char shared_bytes[];
   const uint32_t misaligned = sm90::SharedAddress(shared_bytes) % 1024;
@@ -181,7 +198,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x == 0) Produce<kSlabElements>(queries, candidates, part, shared);
   } else {
     sm90::TakeRegisters<232>();
-    Consume<kKind>(part, tables, tile_groups, status, shared);
+    Consume<kKind, kRescored>(part, tables, tile_groups, rescoring, status, shared);
   }
 #endif
 }
@@ -202,66 +219,16 @@ __global__ void FindTileGroups(const int32_t* groups, int64_t num_candidates, in
   if (threadIdx.x % 32 == 0) tile_groups[tile] = same ? group : kMixedGroups;
 }
 
-template <ElementKind kKind>
-__global__ void CopyRounded(const typename Element<kKind>::Stored* from, int64_t rows, int64_t width, int64_t stride,
-                            typename Element<kKind>::Stored* to) {
-  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    for (int64_t h = threadIdx.x; h < stride; h += blockDim.x) {
-      typename Element<kKind>::Stored value = h < width ? from[row * width + h] : 0;
-      if constexpr (kKind == ElementKind::kTf32) value = RoundToTf32(value);
-      to[row * stride + h] = value;
-    }
-  }
-}
-
-int64_t SizeOf(ElementKind kind) { return kind == ElementKind::kBFloat16 || kind == ElementKind::kFloat16 ? 2 : 4; }
-
-// Bulk copies want rows that begin at multiples of 16 bytes.
-int64_t CopiedRowBytes(const Matrix& matrix, ElementKind kind) {
-  return (matrix.width * SizeOf(kind) + 15) / 16 * 16;
-}
-
-bool ReadAsItStands(const Matrix& matrix, ElementKind kind) {
-  return kind != ElementKind::kTf32 && reinterpret_cast<uintptr_t>(matrix.data) % 16 == 0 &&
-         CopiedRowBytes(matrix, kind) == matrix.width * SizeOf(kind);
-}
-
-// Rows of a launch: all, or as many as are copied at a time; whole tiles of either matrix.
-int64_t RowsAtATime(const Matrix& matrix, ElementKind kind) {
-  if (ReadAsItStands(matrix, kind)) return matrix.rows;
-  const int64_t fitting = kCopiedBytes / CopiedRowBytes(matrix, kind) / kCandidates * kCandidates;
-  return std::min(matrix.rows, std::max<int64_t>(fitting, kCandidates));
-}
-
-void* CarveCopy(const Matrix& matrix, ElementKind kind, Carver& carver) {
-  if (ReadAsItStands(matrix, kind)) return nullptr;
-  return carver.Take<char>(RowsAtATime(matrix, kind) * CopiedRowBytes(matrix, kind));
-}
-
-// A tensor map of rows first .. first + count - 1, which are copied to `copy` where that is needed.
-CUtensorMap MapRows(const Matrix& matrix, ElementKind kind, int64_t first, int64_t count, int box_rows, void* copy,
-                    cudaStream_t stream) {
-  const int64_t row_bytes = CopiedRowBytes(matrix, kind);
-  const auto* data = static_cast<const char*>(matrix.data) + first * matrix.width * SizeOf(kind);
-  if (ReadAsItStands(matrix, kind)) return RowsMap(data, kind, matrix.width, count, row_bytes, box_rows);
-  WithKind(kind, [&]<ElementKind kKind>() {
-    using Stored = typename Element<kKind>::Stored;
-    CopyRounded<kKind><<<BlocksFor(count, 1, 1 << 14), 256, 0, stream>>>(
-        reinterpret_cast<const Stored*>(data), count, matrix.width, row_bytes / SizeOf(kind),
-        static_cast<Stored*>(copy));
-  });
-  CheckLaunch("launching CopyRounded");
-  return RowsMap(copy, kind, matrix.width, count, row_bytes, box_rows);
-}
-
-template <ElementKind kKind>
+template <ElementKind kKind, bool kRescored>
 void Launch(const CUtensorMap& queries, const CUtensorMap& candidates, const Part& part, const CountTables& tables,
-            const int32_t* tile_groups, int64_t* status, const DeviceTraits& device, cudaStream_t stream) {
-  Check(cudaFuncSetAttribute(HopperCountKernel<kKind>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
+            const int32_t* tile_groups, const Rescoring& rescoring, int64_t* status, const DeviceTraits& device,
+            cudaStream_t stream) {
+  constexpr auto kKernel = HopperCountKernel<kKind, kRescored>;
+  Check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
         "raising the shared memory of HopperCountKernel");
   const unsigned blocks = BlocksFor(part.num_items(), 1, device.multiprocessors);
-  HopperCountKernel<kKind>
-      <<<blocks, kThreads, kSharedBytes, stream>>>(queries, candidates, part, tables, tile_groups, status);
+  kKernel<<<blocks, kThreads, kSharedBytes, stream>>>(queries, candidates, part, tables, tile_groups, rescoring,
+                                                      status);
   CheckLaunch("launching HopperCountKernel");
 }
 
@@ -278,14 +245,15 @@ HopperWorkspace CarveHopper(const CountAboveTask& task, ElementKind kind, Carver
 }
 
 void HopperCount(const CountAboveTask& task, ElementKind kind, const HopperWorkspace& workspace,
-                 const SortedThresholds& sorted, const DeviceTraits& device, cudaStream_t stream) {
+                 const SortedThresholds& sorted, const Rescoring* rescoring, const DeviceTraits& device,
+                 cudaStream_t stream) {
   FindTileGroups<<<BlocksFor(NumTiles(task), 8, 1 << 30), 256, 0, stream>>>(
       task.groups, task.candidates.rows, task.num_groups, NumTiles(task), workspace.tile_groups);
   CheckLaunch("launching FindTileGroups");
   const CountTables tables = TablesOf(task, sorted);
   const int64_t query_step = RowsAtATime(task.queries, kind);
   const int64_t candidate_step = RowsAtATime(task.candidates, kind);
-  const int64_t slab_elements = sm90::kSlabBytes / SizeOf(kind);
+  const int64_t slab_elements = sm90::kSlabBytes / ElementBytes(kind);
   const auto num_slabs = static_cast<int32_t>((task.queries.width + slab_elements - 1) / slab_elements);
   for (int64_t query = 0; query < task.queries.rows; query += query_step) {
     const auto num_queries = static_cast<int32_t>(std::min(query_step, task.queries.rows - query));
@@ -298,12 +266,13 @@ void HopperCount(const CountAboveTask& task, ElementKind kind, const HopperWorks
       const Part part = {static_cast<int32_t>(query), num_queries, static_cast<int32_t>(candidate), num_candidates,
                          num_slabs};
       const int32_t* tile_groups = workspace.tile_groups + candidate / kCandidates;
-      const auto launch = [&]<ElementKind kKind>() {
-        Launch<kKind>(queries, candidates, part, tables, tile_groups, task.status, device, stream);
-      };
-      if (kind == ElementKind::kBFloat16) launch.template operator()<ElementKind::kBFloat16>();
-      if (kind == ElementKind::kFloat16) launch.template operator()<ElementKind::kFloat16>();
-      if (kind == ElementKind::kTf32) launch.template operator()<ElementKind::kTf32>();
+      WithTensorCoreKind(task.queries.type, kind, [&]<ElementKind, ElementKind kKind>() {
+        if (rescoring != nullptr) {
+          Launch<kKind, true>(queries, candidates, part, tables, tile_groups, *rescoring, task.status, device, stream);
+        } else {
+          Launch<kKind, false>(queries, candidates, part, tables, tile_groups, {}, task.status, device, stream);
+        }
+      });
     }
   }
 }

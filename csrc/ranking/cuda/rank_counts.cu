@@ -4,6 +4,8 @@
 
 #include "generic.cuh"
 #include "hopper.cuh"
+#include "hopper_operands.cuh"
+#include "rescoring.cuh"
 #include "runtime.h"
 #include "value_checks.cuh"
 
@@ -19,21 +21,36 @@ bool UsesHopper(const Matrix& queries, Precision precision, const DeviceTraits& 
 struct Workspace {
   unsigned long long* norms;
   SortedThresholds sorted;
-  CandidateTiles tiles;    // one of these two is used
+  CandidateTiles tiles;  // of the fp32 chain
   HopperWorkspace hopper;
+  Rescoring rescoring;
 };
 
 Workspace Carve(const CountAboveTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
                 Carver& carver) {
   Workspace workspace = {};
+  const bool hopper = UsesHopper(task.queries, precision, device);
   workspace.norms = carver.Take<unsigned long long>(kNormSlots);
   workspace.sorted = CarveThresholds(task, num_positives, carver);
-  if (UsesHopper(task.queries, precision, device)) {
-    workspace.hopper = CarveHopper(task, KindOf(task.queries.type, precision), carver);
-  } else {
-    workspace.tiles = CarveCandidateTiles(task, kGenericTile, carver);
+  if (hopper) workspace.hopper = CarveHopper(task, TensorCoreKindOf(task.queries.type, precision), carver);
+  if (hopper && IsRescored(precision)) {
+    workspace.rescoring = CarveRescoring(task, num_positives, kHopperTile, carver);
   }
+  if (!hopper || IsRescored(precision)) workspace.tiles = CarveCandidateTiles(task, kGenericTile, carver);
   return workspace;
+}
+
+// The tensor cores decide what they can, the fp32 chain the rest of the pairs, or all if these are too many.
+void CountRescored(const CountAboveTask& task, int64_t num_positives, Precision precision, const Workspace& workspace,
+                   const DeviceTraits& device, cudaStream_t stream) {
+  const ElementKind rounded = TensorCoreKindOf(task.queries.type, precision);
+  const Rescoring& rescoring = workspace.rescoring;
+  PrepareRescoring(task, rounded, kHopperTile, rescoring, stream);
+  HopperCount(task, rounded, workspace.hopper, workspace.sorted, &rescoring, device, stream);
+  CountQueuedPairs(task, num_positives, workspace.sorted, rescoring.queue, device, stream);
+  ArrangeCandidates(task, workspace.tiles, stream);
+  GenericCount(task, KindOf(task.queries.type, precision), workspace.tiles, workspace.sorted, &rescoring.queue, device,
+               stream);
 }
 
 }  // namespace
@@ -55,7 +72,7 @@ void PairScores(const PairScoresTask& task, int64_t num_positives, Precision pre
                 cudaStream_t stream) {
   if (num_positives == 0) return;
   const ElementKind kind = KindOf(task.queries.type, precision);
-  if (UsesHopper(task.queries, precision, device)) {
+  if (UsesHopper(task.queries, precision, device) && !IsRescored(precision)) {
     HopperPairScores(task, kind, stream);
   } else {
     GenericPairScores(task, num_positives, kind, stream);
@@ -82,11 +99,13 @@ void CountAbove(const CountAboveTask& task, int64_t num_positives, Precision pre
   CheckOverflow(workspace.norms, task.status, stream);
   if (num_positives == 0 || task.candidates.rows == 0) return;
   SortThresholds(task, num_positives, workspace.sorted, stream);
-  if (UsesHopper(task.queries, precision, device)) {
-    HopperCount(task, kind, workspace.hopper, workspace.sorted, device, stream);
-  } else {
+  if (!UsesHopper(task.queries, precision, device)) {
     ArrangeCandidates(task, workspace.tiles, stream);
-    GenericCount(task, kind, workspace.tiles, workspace.sorted, device, stream);
+    GenericCount(task, kind, workspace.tiles, workspace.sorted, nullptr, device, stream);
+  } else if (IsRescored(precision)) {
+    CountRescored(task, num_positives, precision, workspace, device, stream);
+  } else {
+    HopperCount(task, kind, workspace.hopper, workspace.sorted, nullptr, device, stream);
   }
   AddBeaten(task, workspace.sorted, stream);
 }

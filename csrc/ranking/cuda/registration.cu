@@ -1,7 +1,5 @@
 // The dispatcher's way to the CUDA kernels. The schemas are the CPU library's.
 
-#include <dlfcn.h>
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
@@ -13,47 +11,18 @@
 #include "../tensor_checks.h"
 #include "rank_counts.h"
 #include "runtime.h"
+#include "torch_stream.h"
 
 namespace hybatch::ranking {
 namespace {
 
-// Makes a device current, for torch and for this library's own runtime (it is linked statically).
-class CurrentDevice {
- public:
-  explicit CurrentDevice(int device) : torch_guard_(device) {
-    cuda::Check(cudaGetDevice(&before_), "asking for the current device");
-    cuda::Check(cudaSetDevice(device), "making the tensors' device current");
-  }
-  ~CurrentDevice() { cudaSetDevice(before_); }
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
+using cuda::CheckOnDevice;
 
- private:
-  torch::stable::accelerator::DeviceGuard torch_guard_;
-  int before_ = 0;
-};
-
-// torch's current stream. The function lives in torch's CUDA library, which a machine that only compiles need not
-// have: it is looked up in the copy that this process has loaded.
-cudaStream_t CurrentStream(int device) {
-  using Getter = AOTITorchError (*)(int32_t, void**);
-  static const Getter getter = [] {
-    void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
-    constexpr char kName[] = "aoti_torch_get_current_cuda_stream";
-    void* symbol = library != nullptr ? dlsym(library, kName) : dlsym(RTLD_DEFAULT, kName);
-    return reinterpret_cast<Getter>(symbol);
-  }();
-  STD_TORCH_CHECK(getter != nullptr, "libtorch_cuda.so is not loaded, or has no aoti_torch_get_current_cuda_stream");
-  void* stream = nullptr;
-  STD_TORCH_CHECK(getter(device, &stream) == 0, "torch could not name the current stream of CUDA device ", device);
-  return static_cast<cudaStream_t>(stream);
-}
-
-// With "+rescore" counts must equal those of fp32; here fp32 itself is what computes them.
 cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
-  for (const char* exact : {"fp32", "tf32+rescore", "bf16+rescore", "fp16+rescore"}) {
-    if (name == exact) return cuda::Precision::kExact;
-  }
+  if (name == "fp32") return cuda::Precision::kExact;
+  if (name == "tf32+rescore") return cuda::Precision::kRescoredTf32;
+  if (name == "bf16+rescore") return cuda::Precision::kRescoredBFloat16;
+  if (name == "fp16+rescore") return cuda::Precision::kRescoredFloat16;
   const bool known = name == "tf32" || name == "bf16" || name == "fp16";
   STD_TORCH_CHECK(known, "precision must be fp32, tf32, bf16 or fp16, the latter three with or without +rescore, not ",
                   name);
@@ -64,13 +33,10 @@ cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
   return name == "tf32" ? cuda::Precision::kTf32 : cuda::Precision::kStored;
 }
 
-void CheckOnDevice(const Tensor& tensor, const char* name, const Tensor& queries) {
-  STD_TORCH_CHECK(tensor.is_cuda() && tensor.get_device_index() == queries.get_device_index(), name,
-                  " must be on the device of queries");
-}
+// Places and tiles are counted in 32 bits, the last tile's empty columns included.
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 1024;
 
 void CheckSizes(const Matrix& queries, int64_t num_positives) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 1024;
   STD_TORCH_CHECK(queries.rows < kMost, "queries must stay below 2^31 - 1024 rows");
   STD_TORCH_CHECK(queries.width < 1 << 28, "queries must stay below 2^28 columns");
   STD_TORCH_CHECK(num_positives < kMost, "positives must stay below 2^31 - 1024");
@@ -97,10 +63,10 @@ Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, cons
   task.offsets = offsets.const_data_ptr<int64_t>();
   const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
   const int device = queries.get_device_index();
-  const CurrentDevice current(device);
+  const cuda::CurrentDevice current(device);
   Tensor scores = torch::stable::new_empty(queries, {num_positives}, ScalarType::Float);
   task.scores = scores.mutable_data_ptr<float>();
-  cuda::PairScores(task, num_positives, wanted, cuda::TraitsOf(device), CurrentStream(device));
+  cuda::PairScores(task, num_positives, wanted, cuda::TraitsOf(device), cuda::CurrentStream(device));
   return scores;
 }
 
@@ -120,6 +86,7 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   CheckSameKind(task.queries, task.candidates, "queries", "candidates");
   const int64_t num_positives = positive_index.numel();
   CheckSizes(task.queries, num_positives);
+  STD_TORCH_CHECK(task.candidates.rows < kMost, "a block of candidates must stay below 2^31 - 1024 rows");
   CheckTensor(positive_index, "positive_index", ScalarType::Long, {num_positives});
   CheckTensor(thresholds, "thresholds", ScalarType::Float, {num_positives});
   CheckTensor(offsets, "offsets", ScalarType::Long, {task.queries.rows + 1});
@@ -146,12 +113,12 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   task.status = status.mutable_data_ptr<int64_t>();
   const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
   const int device = queries.get_device_index();
-  const CurrentDevice current(device);
+  const cuda::CurrentDevice current(device);
   const cuda::DeviceTraits traits = cuda::TraitsOf(device);
   const auto bytes = static_cast<int64_t>(cuda::CountAboveWorkspace(task, num_positives, wanted, traits));
   // Given back to torch's allocator on return, which hands it on only to work queued later on the same stream.
   Tensor workspace = torch::stable::new_empty(queries, {bytes}, ScalarType::Byte);
-  cuda::CountAbove(task, num_positives, wanted, traits, workspace.mutable_data_ptr(), CurrentStream(device));
+  cuda::CountAbove(task, num_positives, wanted, traits, workspace.mutable_data_ptr(), cuda::CurrentStream(device));
 }
 
 }  // namespace

@@ -38,21 +38,27 @@ HYBATCH_HD inline bool SortsBefore(float a, int64_t number_a, float b, int64_t n
   return a < b || (a == b && number_a < number_b);
 }
 
-// What one score does to the ascending thresholds of its query: sink.Beats(k) once, for the highest threshold k below
-// it, and sink.Ties(k) for each equal one. Callers have tested it against the lowest one.
-template <class Sink>
-HYBATCH_HD inline void CountScore(float score, const float* thresholds, int32_t count, Sink& sink) {
+// How many of a query's ascending thresholds are below a value.
+HYBATCH_HD inline int32_t NumberBelow(float value, const float* thresholds, int32_t count) {
   int32_t below = 0, end = count;
   while (below < end) {
     const int32_t middle = (below + end) / 2;
-    if (thresholds[middle] < score) {
+    if (thresholds[middle] < value) {
       below = middle + 1;
     } else {
       end = middle;
     }
   }
-  if (below > 0) sink.Beats(below - 1);
-  for (; below < count && thresholds[below] == score; ++below) sink.Ties(below);
+  return below;
+}
+
+// What one score does to the ascending thresholds of its query: sink.Beats(k) once, for the highest threshold k below
+// it, and sink.Ties(k) for each equal one. Callers have tested it against the lowest one.
+template <class Sink>
+HYBATCH_HD inline void CountScore(float score, const float* thresholds, int32_t count, Sink& sink) {
+  int32_t place = NumberBelow(score, thresholds, count);
+  if (place > 0) sink.Beats(place - 1);
+  for (; place < count && thresholds[place] == score; ++place) sink.Ties(place);
 }
 
 }  // namespace hybatch::ranking::cuda

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "../contract.h"
@@ -12,7 +13,7 @@
 
 namespace hybatch::ranking::cuda {
 
-constexpr int kSharedPositions = 2048;  // more positives than these in a block of queries are counted in global memory
+constexpr int kSharedPositions = 1792;  // more positives than these in a block of queries are counted in global memory
 
 // The parts of a task that counting reads, with the sizes it needs.
 struct CountTables {
@@ -33,11 +34,12 @@ inline CountTables TablesOf(const CountAboveTask& task, const SortedThresholds& 
           sorted};
 }
 
-HYBATCH_HD inline void AddTo(int32_t* counter, int32_t value) {
+// Adds atomically; returns what was there before.
+HYBATCH_HD inline int32_t AddTo(int32_t* counter, int32_t value) {
 #ifdef __CUDA_ARCH__
-  atomicAdd(counter, value);
+  return atomicAdd(counter, value);
 #else
-  *counter += value;
+  return std::atomic_ref(*counter).fetch_add(value, std::memory_order_relaxed);
 #endif
 }
 
@@ -51,6 +53,10 @@ struct TileCounts {
 
   HYBATCH_HD int32_t num_positions() const { return first[kQueries]; }
   HYBATCH_HD bool fits() const { return num_positions() <= kSharedPositions; }
+  HYBATCH_HD int32_t NumThresholds(int32_t query) const { return first[query + 1] - first[query]; }
+  HYBATCH_HD const float* Thresholds(const CountTables& tables, int32_t query) const {
+    return (fits() ? thresholds : tables.sorted.values + base) + first[query];
+  }
 
   // Called by all `num_threads` threads, with barriers of the caller's kind.
   template <class Barrier>
@@ -85,7 +91,31 @@ struct TileCounts {
   }
 };
 
-// Sink of CountScore for one candidate of a tile.
+HYBATCH_HD inline int32_t GroupOf(const CountTables& tables, int32_t row) {
+  const int32_t group = tables.groups[row];
+  return group >= 0 && group < tables.num_groups ? group : kNoGroup;
+}
+
+// A candidate of a group that beats the threshold at a position, and none of a higher one.
+HYBATCH_HD inline void CountBeaten(const CountTables& tables, int64_t position, int32_t group) {
+  if (group != kNoGroup) AddTo(&tables.sorted.beaten[position * tables.num_groups + group], 1);
+}
+
+// A candidate of a group that equals the threshold at a position.
+HYBATCH_HD inline void CountTie(const CountTables& tables, int64_t position, int32_t row, int32_t group,
+                              int32_t& self_hits) {
+  const int64_t positive = tables.sorted.positive[position];
+  const int64_t index = tables.first_index + row;
+  const int64_t own_index = tables.positive_index[positive];
+  if (index == own_index) {
+    ++self_hits;
+  } else if (group != kNoGroup) {
+    int32_t* table = index < own_index ? tables.tied_before : tables.tied_after;
+    AddTo(&table[positive * tables.num_groups + group], 1);
+  }
+}
+
+// Counts a score of one candidate of a tile.
 template <int kQueries>
 struct ScoreSink {
   TileCounts<kQueries>& counts;
@@ -97,47 +127,23 @@ struct ScoreSink {
   int32_t& self_hits;
 
   HYBATCH_HD int32_t Row() const { return tiles.Row(tile.first + column); }
-
-  HYBATCH_HD int32_t Group() const {
-    if (tile.group != kMixedGroups) return tile.group;
-    const int32_t group = tables.groups[Row()];
-    return group >= 0 && group < tables.num_groups ? group : kNoGroup;
-  }
+  HYBATCH_HD int32_t Group() const { return tile.group != kMixedGroups ? tile.group : GroupOf(tables, Row()); }
 
   HYBATCH_HD void Beats(int32_t k) {
     if (tile.group >= 0 && counts.fits()) {
       AddTo(&counts.beaten[first + k], 1);
-      return;
+    } else {
+      CountBeaten(tables, counts.base + first + k, Group());
     }
-    const int32_t group = Group();
-    if (group == kNoGroup) return;
-    AddTo(&tables.sorted.beaten[(counts.base + first + k) * tables.num_groups + group], 1);
   }
 
-  HYBATCH_HD void Ties(int32_t k) {
-    const int64_t positive = tables.sorted.positive[counts.base + first + k];
-    const int64_t index = tables.first_index + Row();
-    const int64_t own_index = tables.positive_index[positive];
-    if (index == own_index) {
-      ++self_hits;
-      return;
-    }
-    const int32_t group = Group();
-    if (group == kNoGroup) return;
-    int32_t* table = index < own_index ? tables.tied_before : tables.tied_after;
-    AddTo(&table[positive * tables.num_groups + group], 1);
-  }
+  HYBATCH_HD void Ties(int32_t k) { CountTie(tables, counts.base + first + k, Row(), Group(), self_hits); }
 };
 
 // A score at or above its query's lowest threshold, in a column that holds a candidate.
 template <int kQueries>
-HYBATCH_HD inline void CountInTile(float score, int32_t query, int32_t column, TileCounts<kQueries>& counts,
-                            const CountTables& tables, const CandidateTiles& tiles, const CandidateTile& tile,
-                            int32_t& self_hits) {
-  const int32_t first = counts.first[query];
-  const float* thresholds = counts.fits() ? counts.thresholds : tables.sorted.values + counts.base;
-  ScoreSink<kQueries> sink{counts, tables, tiles, tile, column, first, self_hits};
-  CountScore(score, thresholds + first, counts.first[query + 1] - first, sink);
+HYBATCH_HD inline void CountInTile(float score, int32_t query, ScoreSink<kQueries>& sink) {
+  CountScore(score, sink.counts.Thresholds(sink.tables, query), sink.counts.NumThresholds(query), sink);
 }
 
 #ifdef __CUDACC__

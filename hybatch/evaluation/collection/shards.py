@@ -26,6 +26,11 @@ from hybatch.models import Encoder
 from hybatch.version import __version__
 
 MANIFEST = "manifest.json"
+# Shows one tokenizer from another; a hundredfold it shows where texts are cut.
+_SAMPLE = (
+    "The quick brown fox jumps over 13 lazy dogs; Zwölf Boxkämpfer jagen Viktor. Съешь же ещё этих мягких булок. "
+    "نص قصير بالعربية. यह एक वाक्य है। ข้อความภาษาไทย 这是一个句子。これは文です。한 문장입니다. Μία πρόταση. "
+)
 
 
 class EncodedPassages:
@@ -180,11 +185,10 @@ def model_fingerprint(encoder: Encoder) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     digest.update(repr(encoder.config).encode())
-    features = encoder.tokenize(["0 1 2 3", "Ein Satz, one sentence, 文."], "passage")
+    features = encoder.tokenize([_SAMPLE, _SAMPLE * 100], "passage")
     digest.update(repr({name: rows.tolist() for name, rows in sorted(features.items())}).encode())
-    digest.update(repr(sorted(encoder.tokenizer.get_vocab().items())).encode())
     return digest.hexdigest()
 
 

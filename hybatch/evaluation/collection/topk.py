@@ -31,10 +31,19 @@ class TopK:
     def add(self, block_DH: torch.Tensor, first: int) -> None:
         """Take in the passages first, first + 1, ... whose embeddings are the rows of `block_DH`."""
         block_DH = block_DH.to(self._queries)
-        low_D = _LOW - torch.arange(first, first + len(block_DH), device=block_DH.device)
         for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
             part = slice(start, start + _QUERIES_AT_ONCE)
-            keys_QD = (_sortable(self._queries[part] @ block_DH.T) << 32) + low_D
+            scores_QD = self._queries[part] @ block_DH.T
+            # Once the first blocks are in, few passages of a block reach any query's k-th score: the best n of a row,
+            # where no row has more than n of these, hold them all, whatever order they have among equals.
+            reaching = int((scores_QD >= self._worst(part)).sum(dim=1).max()) if scores_QD.numel() else 0
+            if reaching == 0:
+                continue
+            if reaching <= self._keys_QK.shape[1]:
+                scores_QD, index_QD = scores_QD.topk(reaching, dim=1)
+            else:
+                index_QD = torch.arange(len(block_DH), device=block_DH.device)
+            keys_QD = (_sortable(scores_QD) << 32) + (_LOW - first - index_QD)
             self._keys_QK[part] = self._best(torch.cat([self._keys_QK[part], keys_QD], dim=1))
 
     def keys(self) -> np.ndarray:
@@ -53,6 +62,11 @@ class TopK:
         passages = (_LOW - (keys & _LOW)).masked_fill(absent, -1)
         scores = _score(keys >> 32).masked_fill(absent, -torch.inf)
         return scores.cpu().numpy(), passages.cpu().numpy()
+
+    def _worst(self, part: slice) -> torch.Tensor:
+        """[Q, 1]: the least score kept of each query, -inf where there is room."""
+        last_Q1 = self._keys_QK[part, -1:]
+        return _score(last_Q1 >> 32).masked_fill(last_Q1 == _NONE, -torch.inf)
 
     def _best(self, keys: torch.Tensor) -> torch.Tensor:
         return keys.topk(self._keys_QK.shape[1], dim=1).values

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.tasks.entry import HubFiles, TaskEntry
 from hybatch.evaluation.tasks.files import read_objects, text_field
 from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS
 from hybatch.evaluation.tasks.task import LabelledTexts, RetrievalTask, join_by_label
@@ -23,14 +23,20 @@ def belebele_languages(data_dir: Path) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    found = sorted(path.stem for path in (data_dir / "belebele").glob("*_*.jsonl"))
+    found = sorted(path.stem for path in _folder(data_dir).glob("*_*.jsonl"))
     if not found:
         raise BELEBELE.missing([data_dir / "belebele" / "<lang>.jsonl"])
     return found
 
 
+def _folder(data_dir: Path) -> Path:
+    """The archive has the files side by side, the hub in a folder `data`."""
+    folder = data_dir / "belebele"
+    return folder / "data" if (folder / "data").is_dir() else folder
+
+
 def _load(data_dir: Path, languages: Sequence[str]) -> RetrievalTask:
-    paths = [data_dir / "belebele" / f"{language}.jsonl" for language in languages]
+    paths = [_folder(data_dir) / f"{language}.jsonl" for language in languages]
     if missing := [path for path in paths if not path.is_file()]:
         raise BELEBELE.missing(missing)
     answers: dict[str, tuple[str, str]] = {}
@@ -69,7 +75,8 @@ BELEBELE = TaskEntry(
     metric=METRIC,
     source="Belebele, arXiv 2308.16884",
     licence="CC BY-SA 4.0",
-    layout="belebele/<lang>.jsonl (lang: eng_Latn, ...)",
+    layout="belebele/<lang>.jsonl or belebele/data/<lang>.jsonl (lang: eng_Latn, ...)",
     download="https://huggingface.co/datasets/facebook/belebele",
+    hub=(HubFiles("facebook/belebele", "belebele", lambda x: [f"data/{x}.jsonl"]),),
     load=_load,
 )

@@ -10,6 +10,18 @@ from typing import Any
 from hybatch.errors import UserError
 
 
+@dataclass(frozen=True)
+class HubFiles:
+    """Files of a data set on the hub that stand there as the task reads them."""
+
+    repository: str
+    """The data set's id."""
+    folder: str
+    """Where the repository's files belong, below --data-dir."""
+    patterns: Callable[[str], Sequence[str]]
+    """Names of the files of one language, which is "*" for all, with wildcards."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskEntry:
     """One task by name: what it measures, where its data comes from, how it is read.
@@ -36,6 +48,8 @@ class TaskEntry:
     """The publisher's files under --data-dir; empty where the task needs none."""
     download: str = ""
     """Where the publisher offers them."""
+    hub: Sequence[HubFiles] = ()
+    """What --download fetches; empty where the hub does not have the publisher's files."""
     load: Callable[[Path, Sequence[str]], Any]
     """Reads the task, given --data-dir and the languages wanted."""
 
@@ -50,5 +64,6 @@ class TaskEntry:
         shown = ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
         return UserError(
             f"task {self.name}: missing {shown}; expected {self.layout} under --data-dir; "
-            f"download from {self.download}, or name the languages you have with --languages"
+            f"download from {self.download}{', or give --download' if self.hub else ''}, or name the languages you "
+            "have with --languages"
         )

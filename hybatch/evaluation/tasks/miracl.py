@@ -10,7 +10,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation.collection.judgements import join, read_judgements, read_topics
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.tasks.entry import HubFiles, TaskEntry
 
 LANGUAGES = (
     "ar", "bn", "de", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "ru", "sw", "te", "th", "yo", "zh",
@@ -61,5 +61,11 @@ MIRACL = TaskEntry(
         "miracl/miracl-corpus-v1.0-<lang>/docs-<i>.jsonl.gz"
     ),
     download="https://huggingface.co/datasets/miracl/miracl and .../miracl/miracl-corpus",
+    hub=(
+        HubFiles(
+            "miracl/miracl", "miracl", lambda x: [f"miracl-v1.0-{x}/{part}/*-dev.tsv" for part in ("topics", "qrels")]
+        ),
+        HubFiles("miracl/miracl-corpus", "miracl", lambda x: [f"miracl-corpus-v1.0-{x}/docs-*.jsonl.gz"]),
+    ),
     load=_load,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from hybatch.evaluation.collection.judgements import join, read_judgements, read_topics
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.tasks.entry import HubFiles, TaskEntry
 
 LANGUAGE_NAMES = {
     "ar": "arabic", "bn": "bengali", "en": "english", "fi": "finnish", "id": "indonesian", "ja": "japanese",
@@ -26,6 +26,10 @@ def _load(data_dir: Path, languages: Sequence[str]) -> CollectionTask:
         collections[language] = Passages(language, [corpus], json_lines("docid"))
         searches[language] = (language, join(queries, judgements, collections[language], qrels))
     return CollectionTask("mrtydi", collections, searches, ("mrr@100", "recall@100", "ndcg@10"))
+
+
+def _folder_name(language: str) -> str:
+    return f"mrtydi-v1.1-{LANGUAGE_NAMES.get(language, language)}"
 
 
 def _paths(folder: Path) -> tuple[Path, Path, Path]:
@@ -52,5 +56,9 @@ MRTYDI = TaskEntry(
         "mrtydi/mrtydi-v1.1-<language>/corpus.jsonl.gz"
     ),
     download="https://huggingface.co/datasets/castorini/mr-tydi and .../castorini/mr-tydi-corpus",
+    hub=(
+        HubFiles("castorini/mr-tydi", "mrtydi", lambda x: [f"{_folder_name(x)}/ir-format-data/*.test.txt"]),
+        HubFiles("castorini/mr-tydi-corpus", "mrtydi", lambda x: [f"{_folder_name(x)}/corpus.jsonl.gz"]),
+    ),
     load=_load,
 )

@@ -99,4 +99,4 @@ def _to_universal(source: Path, target: Path) -> None:
 
 def _tensor(path: Path) -> Tensor:
     content: Any = torch.load(path, map_location="cpu", weights_only=False)
-    return torch.as_tensor(content["param"] if isinstance(content, dict) else content).clone()
+    return torch.as_tensor(content["param"] if isinstance(content, dict) else content).detach().clone()

@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "host_steps.h"
 #include "ranking/contract.h"
 #include "ranking/cuda/candidate_tiles.h"
 #include "ranking/cuda/elements.h"
@@ -92,36 +93,28 @@ Counts BruteForce(const Problem& p) {
   return counts;
 }
 
-// The device's SortThresholdsKernel, AddBeatenKernel and PlaceBins/FillBins, one thread each.
+// What lies on the device; PlaceBins and FillBins as one thread would run them.
 struct Device {
   const Problem& p;
-  std::vector<float> values;
-  std::vector<int32_t> positive, beaten, order, bin_first, bin_tile;
+  HostThresholds sorted;
+  std::vector<int32_t> order, bin_first, bin_tile;
   Counts counts;
 
   explicit Device(const Problem& problem)
-      : p(problem),
-        values(p.num_positives()),
-        positive(p.num_positives(), -1),
-        beaten(p.num_positives() * p.num_groups),
-        counts(p) {
+      : p(problem), sorted(SortOnHost(p.thresholds.data(), p.offsets.data(), p.num_queries, p.num_groups)), counts(p) {
     for (int64_t own = 0; own < p.num_positives(); ++own) {
       const int64_t query = OwnerOf(p.offsets.data(), p.num_queries, own);
       Require(p.offsets[query] <= own && own < p.offsets[query + 1], "a positive's owner");
-      int64_t position = p.offsets[query];
-      for (int64_t other = p.offsets[query]; other < p.offsets[query + 1]; ++other) {
-        position += SortsBefore(p.thresholds[other], other, p.thresholds[own], own);
-      }
-      Require(positive[position] == -1, "sorted positions are distinct");
-      values[position] = p.thresholds[own];
-      positive[position] = static_cast<int32_t>(own);
+      const auto places = sorted.positive.begin();
+      const auto count = std::count(places + p.offsets[query], places + p.offsets[query + 1], own);
+      Require(count == 1, "a place for each positive");
     }
   }
 
   CountTables Tables() {
-    return {p.offsets.data(),    p.positive_index.data(), p.groups.data(),      p.num_queries, p.num_groups,
-            p.first_index,       counts.before.data(),    counts.after.data(),
-            {values.data(), positive.data(), beaten.data()}};
+    return {p.offsets.data(), p.positive_index.data(), p.groups.data(),     p.num_queries,
+            p.num_groups,     p.first_index,           counts.before.data(), counts.after.data(),
+            sorted.Pointers()};
   }
 
   CandidateTiles ByGroup(int tile_size) {
@@ -141,17 +134,7 @@ struct Device {
     return {p.num_candidates, bins, tile_size, order.data(), bin_first.data(), bin_tile.data(), nullptr};
   }
 
-  void AddBeaten() {
-    for (int q = 0; q < p.num_queries; ++q) {
-      for (int g = 0; g < p.num_groups; ++g) {
-        int32_t above = 0;
-        for (int64_t position = p.offsets[q + 1] - 1; position >= p.offsets[q]; --position) {
-          above += beaten[position * p.num_groups + g];
-          counts.greater[static_cast<int64_t>(positive[position]) * p.num_groups + g] += above;
-        }
-      }
-    }
-  }
+  void AddBeaten() { AddBeatenOnHost(sorted, p.offsets.data(), p.num_queries, p.num_groups, counts.greater.data()); }
 };
 
 constexpr auto kNoBarrier = [] {};
@@ -182,7 +165,8 @@ Counts CountGeneric(const Problem& p, bool by_group) {
       if (item.query_block == 0) ++covered[row];
       for (int i = 0; i < kTile && item.query_block * kTile + i < p.num_queries; ++i) {
         const float score = p.score(item.query_block * kTile + i, row);
-        if (score >= counts.lowest[i]) CountInTile(score, i, column, counts, tables, tiles, tile, self_hits);
+        ScoreSink<kTile> sink{counts, tables, tiles, tile, column, counts.first[i], self_hits};
+        if (score >= counts.lowest[i]) CountInTile(score, i, sink);
       }
     }
     counts.Flush(tables, tile.group, 0, 1);
@@ -219,9 +203,8 @@ Counts CountHopper(const Problem& p) {
           Require(in_use == (column < count), "the mask of columns in use");
           const bool real = first_query + query < p.num_queries && column < count;
           const float score = real ? p.score(first_query + query, first + column) : 0.0f;  // padding scores 0
-          if (in_use && score >= counts.lowest[query]) {
-            CountInTile(score, query, column, counts, tables, as_they_stand, tile, self_hits);
-          }
+          ScoreSink<kQueries> sink{counts, tables, as_they_stand, tile, column, counts.first[query], self_hits};
+          if (in_use && score >= counts.lowest[query]) CountInTile(score, query, sink);
         }
       }
       counts.Flush(tables, tile.group, 0, 1);

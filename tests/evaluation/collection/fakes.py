@@ -33,20 +33,12 @@ WORDS = [
 ]
 
 
-class FakeTokenizer:
-    """The part of a tokenizer that tells encoders apart."""
-
-    def get_vocab(self) -> dict[str, int]:
-        return {chr(i): i for i in range(256)}
-
-
 class CollectionEncoder(ToyEncoder):
     """A toy encoder that can be told from others."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__(width)
         self.config = "toy"
-        self.tokenizer = FakeTokenizer()
 
 
 class Fake(NamedTuple):

@@ -74,8 +74,11 @@ def test_other_weights_and_other_types_have_another_folder(tmp_path: Path) -> No
     other: Any = CollectionEncoder()
     with torch.no_grad():
         other.project[0, 0] += 1e-3
+    prefixed: Any = CollectionEncoder()
+    prefixed.config = "another prefix"
     halves = _encode(tmp_path, CollectionEncoder(), dtype="float16")
-    assert len({first.directory, _encode(tmp_path, other).directory, halves.directory}) == 3
+    folders = {first.directory, _encode(tmp_path, other).directory, _encode(tmp_path, prefixed).directory}
+    assert len(folders | {halves.directory}) == 4
     np.testing.assert_allclose(_all_rows(halves), _all_rows(first), atol=1e-3)
     assert json.loads((first.directory / "manifest.json").read_text())["model"] == model_fingerprint(
         CollectionEncoder()  # type: ignore[arg-type]

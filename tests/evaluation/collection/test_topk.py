@@ -17,7 +17,7 @@ def _rows(count: int, seed: int, *, integers: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize("integers", [True, False], ids=["ties", "no ties"])
-@pytest.mark.parametrize("cuts", [[0, 50], [0, 1, 7, 30, 50]])
+@pytest.mark.parametrize("cuts", [[0, 50], [0, 1, 7, 30, 50], [*range(0, 51, 5)]], ids=str)
 def test_it_is_a_stable_descending_sort_however_the_passages_are_cut(cuts: list[int], integers: bool) -> None:
     queries, passages = _rows(9, 1, integers=integers), _rows(50, 2, integers=integers)
     best = TopK(torch.from_numpy(queries), 12)

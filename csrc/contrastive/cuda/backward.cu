@@ -1,0 +1,223 @@
+// Gradients, a slab of queries at a time: its weights against all candidates are computed anew and held, then both
+// gradients are products with them. Slabs follow one another on the stream, so that sums have one order.
+
+#include <algorithm>
+
+#include "contrastive_loss.h"
+#include "logits.cuh"
+#include "product.cuh"
+#include "ranking/cuda/runtime.h"
+
+namespace hybatch::contrastive::cuda {
+namespace {
+
+using ranking::cuda::BlocksFor;
+using ranking::cuda::Carver;
+using ranking::cuda::CheckLaunch;
+
+constexpr int64_t kSlabBytes = int64_t{256} << 20;
+constexpr int64_t kMostRows = 4096;
+
+int64_t SlabRows(const LossInputs& inputs) {
+  const int64_t fitting = kSlabBytes / 4 / std::max<int64_t>(inputs.candidates.rows, 1) / kTile * kTile;
+  const int64_t needed = (inputs.queries.rows + kTile - 1) / kTile * kTile;
+  return std::clamp<int64_t>(std::min(fitting, needed), kTile, kMostRows);
+}
+
+// Weights of queries first .. first + count - 1, row by row.
+struct Slab {
+  float* weights;
+  int64_t first;
+  int64_t count;
+  int64_t num_candidates;
+};
+
+struct WeightsOfQueries {  // line: query of the slab, term: candidate
+  static constexpr bool kTermsAreNeighbours = true;
+  const float* weights;
+  int64_t num_candidates;
+  __device__ float At(int64_t line, int64_t k) const { return weights[line * num_candidates + k]; }
+};
+
+struct WeightsOfCandidates {  // the other way round
+  static constexpr bool kTermsAreNeighbours = false;
+  const float* weights;
+  int64_t num_candidates;
+  __device__ float At(int64_t line, int64_t k) const { return weights[k * num_candidates + line]; }
+};
+
+__device__ float Share(float logit, float lse, float weight) {
+  return lse == -INFINITY ? 0.0f : weight * expf(logit - lse);
+}
+
+template <ElementKind kKind>
+__global__ void __launch_bounds__(kThreads) ComputeWeights(BackwardTask task, Slab slab) {
+  __shared__ SharedTiles shared;
+  using Stored = typename Element<kKind>::Stored;
+  const LossInputs& inputs = task.inputs;
+  const int64_t width = inputs.queries.width;
+  const RowsOf<kKind> queries = {static_cast<const Stored*>(inputs.queries.data) + slab.first * width, width};
+  const RowsOf<kKind> candidates = {static_cast<const Stored*>(inputs.candidates.data), width};
+  const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kTile;
+  const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kTile;
+  Results results;
+  MultiplyTile(queries, first_row, slab.count, candidates, first_column, slab.num_candidates, width, shared, results);
+  const float scale = *inputs.scale;
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int64_t row = first_row + RowInTile(i), q = slab.first + row;
+    if (row >= slab.count) continue;
+    const int64_t positive = inputs.positive_index[q], group = inputs.query_groups[q];
+#pragma unroll
+    for (int j = 0; j < kPerThread; ++j) {
+      const int64_t d = first_column + ColumnInTile(j);
+      if (d >= slab.num_candidates) continue;
+      float weight = 0.0f;
+      if (TakesPart(d, inputs.candidate_groups[d], positive, group)) {
+        const float logit = results[i][j] * scale;
+        weight = Share(logit, task.row_lse[q], task.grad_row_lse[q]);
+        if (task.column_lse != nullptr) weight += Share(logit, task.column_lse[d], task.grad_column_lse[d]);
+        if (d == positive) weight += task.grad_positive[q];
+      }
+      slab.weights[row * slab.num_candidates + d] = weight * scale;
+    }
+  }
+}
+
+// to[m, n] = or += the sum over k of left(m, k) right(n, k).
+template <class Left, class Right>
+__global__ void __launch_bounds__(kThreads)
+    AddProduct(Left left, int64_t num_rows, Right right, int64_t num_columns, int64_t num_terms, bool replace,
+               float* to) {
+  __shared__ SharedTiles shared;
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t first_column = static_cast<int64_t>(blockIdx.y) * kTile;
+  Results results;
+  MultiplyTile(left, first_row, num_rows, right, first_column, num_columns, num_terms, shared, results);
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+    for (int j = 0; j < kPerThread; ++j) {
+      const int64_t row = first_row + RowInTile(i), column = first_column + ColumnInTile(j);
+      if (row >= num_rows || column >= num_columns) continue;
+      float& place = to[row * num_columns + column];
+      place = replace ? results[i][j] : place + results[i][j];
+    }
+  }
+}
+
+// terms[q] = <queries[q], grad_queries[q]>, a warp per query.
+template <ElementKind kKind>
+__global__ void RowProducts(const typename Element<kKind>::Stored* queries, const float* gradients, int64_t num_queries,
+                            int64_t width, double* terms) {
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * blockDim.x / 32;
+  for (int64_t q = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; q < num_queries; q += warps) {
+    double sum = 0;
+    for (int64_t h = threadIdx.x % 32; h < width; h += 32) {
+      sum += static_cast<double>(Element<kKind>::Value(queries[q * width + h])) * gradients[q * width + h];
+    }
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_down_sync(0xffffffffu, sum, distance);
+    if (threadIdx.x % 32 == 0) terms[q] = sum;
+  }
+}
+
+// One thread block: the order of the sum is fixed.
+__global__ void SumScaleTerms(const double* terms, int64_t count, const float* scale, float* grad_scale) {
+  __shared__ double sums[kThreads];
+  double sum = 0;
+  for (int64_t q = threadIdx.x; q < count; q += kThreads) sum += terms[q];
+  sums[threadIdx.x] = sum;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) *grad_scale = static_cast<float>(sums[0] / *scale);
+}
+
+__global__ void FillOnesKernel(float* ones, float* minus_ones, int64_t count) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    ones[i] = 1.0f;
+    minus_ones[i] = -1.0f;
+  }
+}
+
+unsigned Tiles(int64_t lines) { return static_cast<unsigned>((lines + kTile - 1) / kTile); }
+
+template <ElementKind kKind>
+void AddSlab(const BackwardTask& task, const Slab& slab, cudaStream_t stream) {
+  using Stored = typename Element<kKind>::Stored;
+  const LossInputs& inputs = task.inputs;
+  const int64_t width = inputs.queries.width, candidates = slab.num_candidates;
+  ComputeWeights<kKind><<<dim3(Tiles(candidates), Tiles(slab.count)), kThreads, 0, stream>>>(task, slab);
+  CheckLaunch("launching ComputeWeights");
+  const auto* query_rows = static_cast<const Stored*>(inputs.queries.data) + slab.first * width;
+  AddProduct<<<dim3(Tiles(slab.count), Tiles(width)), kThreads, 0, stream>>>(
+      WeightsOfQueries{slab.weights, candidates}, slab.count,
+      ColumnsOf<kKind>{static_cast<const Stored*>(inputs.candidates.data), width}, width, candidates, true,
+      task.gradients.queries + slab.first * width);
+  CheckLaunch("launching AddProduct for queries");
+  AddProduct<<<dim3(Tiles(candidates), Tiles(width)), kThreads, 0, stream>>>(
+      WeightsOfCandidates{slab.weights, candidates}, candidates, ColumnsOf<kKind>{query_rows, width}, width, slab.count,
+      slab.first == 0, task.gradients.candidates);
+  CheckLaunch("launching AddProduct for candidates");
+}
+
+struct Workspace {
+  float* weights;
+  double* scale_terms;
+};
+
+Workspace Carve(const LossInputs& inputs, Carver& carver) {
+  Workspace workspace;
+  workspace.weights = carver.Take<float>(SlabRows(inputs) * inputs.candidates.rows);
+  workspace.scale_terms = carver.Take<double>(inputs.queries.rows);
+  return workspace;
+}
+
+void Clear(float* values, int64_t count, cudaStream_t stream) {
+  ranking::cuda::Check(cudaMemsetAsync(values, 0, static_cast<size_t>(count) * sizeof(float), stream),
+                       "clearing gradients");
+}
+
+}  // namespace
+
+size_t BackwardWorkspace(const LossInputs& inputs) {
+  Carver carver(nullptr);
+  Carve(inputs, carver);
+  return carver.used();
+}
+
+void Backward(const BackwardTask& task, void* memory, cudaStream_t stream) {
+  const LossInputs& inputs = task.inputs;
+  const int64_t queries = inputs.queries.rows, candidates = inputs.candidates.rows, width = inputs.queries.width;
+  if (queries == 0 || candidates == 0 || width == 0) {
+    Clear(task.gradients.queries, queries * width, stream);
+    Clear(task.gradients.candidates, candidates * width, stream);
+    Clear(task.gradients.scale, 1, stream);
+    return;
+  }
+  Carver carver(memory);
+  const Workspace workspace = Carve(inputs, carver);
+  const ElementKind kind = ranking::cuda::KindOf(inputs.queries.type, ranking::cuda::Precision::kExact);
+  ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
+    using Stored = typename Element<kKind>::Stored;
+    for (int64_t first = 0; first < queries; first += SlabRows(inputs)) {
+      const int64_t count = std::min(SlabRows(inputs), queries - first);
+      AddSlab<kKind>(task, {workspace.weights, first, count, candidates}, stream);
+    }
+    RowProducts<kKind><<<BlocksFor(queries, 8), 256, 0, stream>>>(
+        static_cast<const Stored*>(inputs.queries.data), task.gradients.queries, queries, width,
+        workspace.scale_terms);
+    CheckLaunch("launching RowProducts");
+  });
+  SumScaleTerms<<<1, kThreads, 0, stream>>>(workspace.scale_terms, queries, inputs.scale, task.gradients.scale);
+  CheckLaunch("launching SumScaleTerms");
+}
+
+void FillOnes(float* ones, float* minus_ones, int64_t count, cudaStream_t stream) {
+  FillOnesKernel<<<BlocksFor(count, 256), 256, 0, stream>>>(ones, minus_ones, count);
+  CheckLaunch("launching FillOnesKernel");
+}
+
+}  // namespace hybatch::contrastive::cuda

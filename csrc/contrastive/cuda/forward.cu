@@ -1,0 +1,116 @@
+// Log-sum-exps: a thread block takes 128 lines and a share of the tiles of the other side, keeps what each line's sum
+// is so far in registers, and writes one partial sum per line and share. Columns are the same with the sides swapped.
+
+#include <algorithm>
+
+#include "contrastive_loss.h"
+#include "logits.cuh"
+#include "product.cuh"
+#include "ranking/cuda/runtime.h"
+
+namespace hybatch::contrastive::cuda {
+namespace {
+
+using ranking::cuda::BlocksFor;
+using ranking::cuda::Carver;
+using ranking::cuda::CheckLaunch;
+
+constexpr int64_t kShares = 16;  // of the other side; fixed, so that sums have the same order on every device
+
+int64_t Tiles(int64_t lines) { return (lines + kTile - 1) / kTile; }
+
+// With kColumns the lines are candidates and the other side queries.
+template <ElementKind kKind, bool kColumns>
+__global__ void __launch_bounds__(kThreads)
+    PartialSums(LossInputs inputs, float* positive_logit, ExponentialSum* partial) {
+  __shared__ SharedTiles shared;
+  using Stored = typename Element<kKind>::Stored;
+  const int64_t width = inputs.queries.width;
+  const RowsOf<kKind> queries = {static_cast<const Stored*>(inputs.queries.data), width};
+  const RowsOf<kKind> candidates = {static_cast<const Stored*>(inputs.candidates.data), width};
+  const int64_t num_lines = kColumns ? inputs.candidates.rows : inputs.queries.rows;
+  const int64_t num_others = kColumns ? inputs.queries.rows : inputs.candidates.rows;
+  const int64_t first_line = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t tiles = (num_others + kTile - 1) / kTile;
+  const float scale = *inputs.scale;
+  ExponentialSum sums[kPerThread];
+  for (int i = 0; i < kPerThread; ++i) sums[i] = Nothing();
+  for (int64_t tile = tiles * blockIdx.y / kShares; tile < tiles * (blockIdx.y + 1) / kShares; ++tile) {
+    Results results;
+    MultiplyTile(kColumns ? candidates : queries, first_line, num_lines, kColumns ? queries : candidates,
+                 tile * kTile, num_others, width, shared, results);
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      const int64_t line = first_line + RowInTile(i);
+      float maximum = -INFINITY;
+#pragma unroll
+      for (int j = 0; j < kPerThread; ++j) {
+        const int64_t other = tile * kTile + ColumnInTile(j);
+        const int64_t q = kColumns ? other : line, d = kColumns ? line : other;
+        bool part = line < num_lines && other < num_others;
+        if (part) part = TakesPart(d, inputs.candidate_groups[d], inputs.positive_index[q], inputs.query_groups[q]);
+        results[i][j] = part ? results[i][j] * scale : -INFINITY;
+        if (!kColumns && part && d == inputs.positive_index[q]) positive_logit[q] = results[i][j];
+        maximum = results[i][j] > maximum ? results[i][j] : maximum;
+      }
+      ExponentialSum sum = {maximum, 0.0f};
+      const float base = maximum == -INFINITY ? 0.0f : maximum;
+#pragma unroll
+      for (int j = 0; j < kPerThread; ++j) sum.sum += expf(results[i][j] - base);
+      sums[i] = Join(sums[i], sum);
+    }
+  }
+  // The 16 threads of a row are neighbours.
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    for (int distance = 8; distance > 0; distance /= 2) {
+      const ExponentialSum other = {__shfl_down_sync(0xffffffffu, sums[i].maximum, distance, 16),
+                                    __shfl_down_sync(0xffffffffu, sums[i].sum, distance, 16)};
+      sums[i] = Join(sums[i], other);
+    }
+    const int64_t line = first_line + RowInTile(i);
+    if (threadIdx.x % 16 == 0 && line < num_lines) partial[blockIdx.y * num_lines + line] = sums[i];
+  }
+}
+
+__global__ void JoinSums(const ExponentialSum* partial, int64_t num_lines, float* lse) {
+  for (int64_t line = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; line < num_lines;
+       line += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    ExponentialSum sum = Nothing();
+    for (int64_t share = 0; share < kShares; ++share) sum = Join(sum, partial[share * num_lines + line]);
+    lse[line] = LogSumExp(sum);
+  }
+}
+
+template <ElementKind kKind, bool kColumns>
+void LaunchSums(const LossInputs& inputs, float* positive_logit, ExponentialSum* partial, float* lse,
+                cudaStream_t stream) {
+  const int64_t lines = kColumns ? inputs.candidates.rows : inputs.queries.rows;
+  if (lines == 0) return;
+  const dim3 grid(static_cast<unsigned>(Tiles(lines)), kShares);
+  PartialSums<kKind, kColumns><<<grid, kThreads, 0, stream>>>(inputs, positive_logit, partial);
+  CheckLaunch("launching PartialSums");
+  JoinSums<<<BlocksFor(lines, 256), 256, 0, stream>>>(partial, lines, lse);
+  CheckLaunch("launching JoinSums");
+}
+
+}  // namespace
+
+size_t ForwardWorkspace(const LossInputs& inputs, bool columns) {
+  const int64_t lines = columns ? std::max(inputs.queries.rows, inputs.candidates.rows) : inputs.queries.rows;
+  return static_cast<size_t>(kShares * lines) * sizeof(ExponentialSum);
+}
+
+void Forward(const ForwardTask& task, void* workspace, cudaStream_t stream) {
+  auto* partial = static_cast<ExponentialSum*>(workspace);
+  const size_t bytes = static_cast<size_t>(task.inputs.queries.rows) * sizeof(float);
+  ranking::cuda::Check(cudaMemsetAsync(task.positive_logit, 0, bytes, stream), "clearing the positives' logits");
+  const ElementKind kind = ranking::cuda::KindOf(task.inputs.queries.type, ranking::cuda::Precision::kExact);
+  ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
+    LaunchSums<kKind, false>(task.inputs, task.positive_logit, partial, task.row_lse, stream);
+    if (task.column_lse == nullptr) return;
+    LaunchSums<kKind, true>(task.inputs, nullptr, partial, task.column_lse, stream);
+  });
+}
+
+}  // namespace hybatch::contrastive::cuda

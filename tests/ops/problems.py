@@ -1,0 +1,148 @@
+"""Ranking problems as the dispatcher ops take them, and what these ops make of them on any device.
+
+Q queries, D candidates, P positives, G groups, H embedding width.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Tensors on the CPU, in the dtype that the op takes."""
+
+    queries: Tensor  # [Q, H]
+    candidates: Tensor  # [D, H]
+    groups: Tensor  # [D] int32
+    positives: Tensor  # [P] int64
+    offsets: Tensor  # [Q + 1] int64
+    num_groups: int
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Counts:
+    greater: Tensor
+    tied_before: Tensor
+    tied_after: Tensor
+    status: Tensor
+
+    @staticmethod
+    def zeros(problem: Problem, device: str) -> Counts:
+        shape = (len(problem.positives), problem.num_groups)
+        greater, before, after = torch.zeros((3, *shape), dtype=torch.int32, device=device)
+        return Counts(greater, before, after, torch.zeros(4, dtype=torch.int64, device=device))
+
+    def all(self) -> list[Tensor]:
+        return [self.greater, self.tied_before, self.tied_after, self.status]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counts) and all(
+            torch.equal(mine.cpu(), its.cpu()) for mine, its in zip(self.all(), other.all(), strict=True)
+        )
+
+
+def random_problem(
+    seed: int, *, Q: int, D: int, H: int, G: int, most: int = 5, integers: bool = False, grouped: bool = True,
+    precision: str = "fp32",
+) -> Problem:  # fmt: skip
+    generator = np.random.default_rng(seed)
+
+    def rows(count: int) -> Tensor:
+        values = generator.integers(-2, 3, (count, H)) if integers else generator.standard_normal((count, H))
+        return torch.from_numpy(values.astype(np.float32)).to(DTYPES[precision])
+
+    owned = generator.integers(0, most + 1, Q) if D else np.zeros(Q, dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(owned)]).astype(np.int64)
+    positives = generator.integers(0, max(D, 1), offsets[-1])
+    groups = generator.integers(-1, G + 1, D).astype(np.int32)  # both ends are outside
+    if grouped:
+        groups.sort()
+    groups_D, positives_P, starts = (torch.from_numpy(array) for array in (groups, positives, offsets))
+    return Problem(rows(Q), rows(D), groups_D, positives_P, starts, num_groups=G, precision=precision)
+
+
+def moved(problem: Problem) -> Problem:
+    """The same on the GPU, so that nothing the ops are called with needs copying."""
+    tensors = ("queries", "candidates", "groups", "positives", "offsets")
+    return replace(problem, **{name: getattr(problem, name).cuda() for name in tensors})
+
+
+def pair_scores(problem: Problem, device: str = "cuda", *, gathered: bool = False) -> Tensor:
+    embeddings = problem.candidates[problem.positives] if gathered else problem.candidates
+    rows = None if gathered else problem.positives.to(device)
+    scores: Tensor = torch.ops.hybatch.pair_scores(
+        problem.queries.to(device), embeddings.to(device), problem.offsets.to(device), problem.precision, rows
+    )
+    return scores
+
+
+def count(problem: Problem, device: str = "cuda", *, cuts: tuple[int, ...] = ()) -> Counts:
+    """Counts from one block, or from those between the cuts, last block first."""
+    counts = Counts.zeros(problem, device)
+    thresholds = pair_scores(problem, device)
+    bounds = [0, *cuts, len(problem.candidates)]
+    queries, positives, offsets = (t.to(device) for t in (problem.queries, problem.positives, problem.offsets))
+    for first, end in reversed(list(itertools.pairwise(bounds))):
+        torch.ops.hybatch.count_above_(
+            *counts.all(), queries, thresholds, positives, offsets, problem.candidates[first:end].to(device),
+            problem.groups[first:end].to(device), first, problem.precision,
+        )  # fmt: skip
+    return counts
+
+
+def all_scores(problem: Problem) -> np.ndarray:
+    """[Q, D] from `pair_scores` on the GPU."""
+    num_queries, num_candidates = len(problem.queries), len(problem.candidates)
+    everyone = replace(
+        problem,
+        positives=torch.arange(num_candidates).repeat(num_queries),
+        offsets=torch.arange(num_queries + 1) * num_candidates,
+    )
+    return pair_scores(everyone).reshape(num_queries, num_candidates).cpu().numpy()
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+
+
+def adversarial_rows(family: str, count: int, width: int, generator: np.random.Generator) -> np.ndarray:
+    rows = generator.standard_normal((count, width))
+    if family == "near ties":  # one direction, and changes around the last bits of fp32, tf32 and bf16
+        steps = 2.0 ** generator.integers(-25, -6, (count, 1))
+        rows = unit(np.abs(rows[:1]) + 0.1) * (1 + rows * steps)
+    elif family == "unequal lengths":
+        rows = unit(rows) * 10.0 ** generator.uniform(-3, 3, (count, 1))
+    elif family == "wide range":
+        rows = rows * 2.0 ** generator.integers(-20, 20, (count, width))
+    elif family == "cancelling":  # large terms that all but vanish in the sum
+        rows[:, 1::2] = -rows[:, : 2 * (width // 2) : 2] * (1 + 2.0**-20)
+        rows = rows * 100
+    elif family == "integers":
+        rows = generator.integers(-2, 3, (count, width)).astype(np.float64)
+    elif family == "subnormal":
+        rows = rows * 2.0 ** generator.integers(-140, -60, (count, 1))
+    elif family == "huge":  # beyond the range of fp16, short of overflowing fp32
+        rows = rows * 2.0 ** generator.integers(10, 50, (count, 1))
+    else:
+        rows = unit(rows)
+    return rows.astype(np.float32)
+
+
+FAMILIES = ["unit", "near ties", "unequal lengths", "wide range", "cancelling", "integers", "subnormal", "huge"]
+
+
+def adversarial_problem(seed: int, family: str, *, Q: int, D: int, H: int, G: int, most: int = 4) -> Problem:
+    """Embeddings of a family under the groups and positives of a random problem."""
+    generator = np.random.default_rng(seed)
+    problem = random_problem(seed, Q=Q, D=D, H=H, G=G, most=most, grouped=bool(seed % 2))
+    queries, candidates = (torch.from_numpy(adversarial_rows(family, n, H, generator)) for n in (Q, D))
+    return replace(problem, queries=queries, candidates=candidates)
