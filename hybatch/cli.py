@@ -14,6 +14,7 @@ COMMANDS = {
     "batches": ("hybatch.training.preview", "show what would be trained, without loading a model"),
     "plan": ("hybatch.training.plan.command", "expected memory per strategy and time per step, without weights"),
     "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
+    "mteb": ("hybatch.evaluation.mteb.command", "run tasks of MTEB on a model, with the installed package mteb"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
     "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),
 }
