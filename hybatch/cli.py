@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
     "mteb": ("hybatch.evaluation.mteb.command", "run tasks of MTEB on a model, with the installed package mteb"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
+    "compare": ("hybatch.reporting.compare", "how sure the differences between results are, query by query"),
     "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),
 }
 

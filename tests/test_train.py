@@ -332,6 +332,17 @@ def test_every_way_of_starting_and_two_processes_give_the_same_losses(tmp_path: 
     assert of_validation[1] == pytest.approx(of_validation[0], rel=1e-3)
 
 
+@pytest.mark.slow
+def test_a_compiled_encoder_learns_what_the_plain_one_learns_dropout_and_chunks_included(tmp_path: Path) -> None:
+    training = {"steps": 6, "checkpoint_every_steps": None, "chunk_size": 5}
+    config = write_config(tmp_path, training=training, validation={"corpora": []})
+    for name in ("plain", "compiled"):
+        options = ["--output_dir", str(tmp_path / name), "--training.compile", str(name == "compiled")]
+        assert main(["--config", str(config), *options]) == 0
+    for (_, plain), (_, compiled) in zip(losses(tmp_path / "plain"), losses(tmp_path / "compiled"), strict=True):
+        assert compiled == pytest.approx(plain, rel=1e-4)
+
+
 def test_a_launcher_that_started_one_process_instead_of_several_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

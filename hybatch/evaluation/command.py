@@ -21,6 +21,7 @@ from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.language_figures import figures_table
+from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.probe import ProbeTask, score_probe
 from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
 from hybatch.evaluation.results import check_output, write_results
@@ -57,7 +58,11 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     with launched_group():
         started = time.perf_counter()
         task = main_first(lambda: _checked_task(arguments))
-        results, timings = (_search if isinstance(task, CollectionTask) else _encode_and_score)(task, arguments)
+        per_query: QueryTables = {}
+        if isinstance(task, CollectionTask):
+            results, timings = _search(task, arguments)
+        else:
+            results, timings = _encode_and_score(task, arguments, per_query)
         timings |= {
             "total_seconds": time.perf_counter() - started,
             "processes": world_size(),
@@ -68,17 +73,19 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         outcome = EvaluationOutcome(results, arguments.output, rank() == 0)
     if outcome.is_main_process:
         if arguments.output:
-            write_results(arguments.output, results, timings)
+            write_results(arguments.output, results, timings, per_query)
         table_console().print(results_table(results) if "pairs" in results else figures_table(results))
     return outcome
 
 
-def _encode_and_score(task: TextsTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+def _encode_and_score(
+    task: TextsTask, arguments: argparse.Namespace, per_query: QueryTables
+) -> tuple[dict[str, Any], dict[str, Any]]:
     embeddings, timings = _embeddings(arguments, task)
     if arguments.save_embeddings and rank() == 0:
         _save(embeddings, task, arguments.save_embeddings)
     started = time.perf_counter()
-    results = _score(embeddings, task, arguments)
+    results = _score(embeddings, task, arguments, per_query)
     return results, timings | {"scoring_seconds": time.perf_counter() - started}
 
 
@@ -98,12 +105,21 @@ def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[s
     return results, {"loading_seconds": loaded - started, **timings}
 
 
-def _score(embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+def _score(
+    embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace, per_query: QueryTables
+) -> dict[str, Any]:
     if isinstance(task, BitextTask):
         return score_bitext(embeddings, task, model=_model_name(arguments), device=_device(arguments))
     if isinstance(task, ProbeTask):
         return score_probe(embeddings, task, model=_model_name(arguments))
-    return score(embeddings, task, model=_model_name(arguments), backend=arguments.backend, device=_device(arguments))
+    return score(
+        embeddings,
+        task,
+        model=_model_name(arguments),
+        backend=arguments.backend,
+        device=_device(arguments),
+        per_query=per_query,
+    )
 
 
 class _ListTasks(argparse.Action):
@@ -121,7 +137,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Several processes: accelerate launch -m hybatch evaluate ... gives the same results.json.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="PATH_OR_HUB_ID", help="an encoder in sentence-transformers' layout")
+    source.add_argument(
+        "--model",
+        metavar="PATH_OR_HUB_ID",
+        help="a folder or hub id, a short name (labse, multilingual-e5-base, ...) or a folder with LASER-2",
+    )
     source.add_argument(
         "--embeddings",
         type=Path,
@@ -142,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         "--download", action="store_true", help="first fetch into --data-dir what the hub has of the task's files"
     )
     parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these, as queries and as candidates")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write results.json and timings.json there")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write results.json, timings.json, per_query.npz there"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace other results in --output")
     parser.add_argument("--save-embeddings", type=Path, metavar="DIR", help="write what --embeddings reads")
     parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")

@@ -1,7 +1,8 @@
-"""The embeddings of a task: where scoring gets them from, and ready ones in .npy files.
+"""The embeddings of a task: where scoring gets them from, and ready ones in files.
 
 A folder of embeddings holds `queries.<lang>.npy` and `candidates.<lang>.npy`, [rows, width], rows in the order of
-the task's texts (that is, file order). Q queries, D candidates, H width.
+the task's texts (that is, file order); instead of any of them there may be a `.raw` file of float32 values alone,
+little-endian, row after row, as LASER's tools write. Q queries, D candidates, H width.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ PARTS: tuple[Part, ...] = ("queries", "candidates")
 Similarity = Literal["cosine", "dot"]
 Rows = slice | np.ndarray
 EVERY_ROW = slice(None)
+RAW = ".raw"
 
 # Half precision keeps unit vectors within 5e-4 of length 1; such rows are used as they are, so that embeddings that
 # were saved score exactly like those they were saved from.
@@ -54,26 +56,28 @@ class StoredEmbeddings:
         if not Path(directory).is_dir():
             raise UserError(f"--embeddings {directory}: no such folder")
         self._arrays: dict[tuple[Part, str], np.ndarray] = {}
+        self._paths: dict[tuple[Part, str], Path] = {}
         whole = True
         for part in PARTS:
             for language, texts in sorted(getattr(task, part).items()):
-                path = Path(directory) / f"{part}.{language}.npy"
-                array = _open(path, len(texts))
+                path = _find(Path(directory), f"{part}.{language}")
+                array = _open_raw(path, len(texts)) if path.suffix == RAW else _open(path, len(texts))
                 whole = _check_values(path, array) and whole
                 self._arrays[part, language] = array
-        self._check_widths(Path(directory))
+                self._paths[part, language] = path
+        self._check_widths()
         self.similarity: Similarity = similarity or ("dot" if whole else "cosine")
         if self.similarity == "cosine":
-            for (part, language), array in self._arrays.items():
-                _check_lengths(Path(directory) / f"{part}.{language}.npy", array)
+            for key, array in self._arrays.items():
+                _check_lengths(self._paths[key], array)
 
-    def _check_widths(self, directory: Path) -> None:
-        widths = {f"{part}.{language}.npy": array.shape[1] for (part, language), array in self._arrays.items()}
-        first_name, first_width = next(iter(widths.items()))
-        for name, width in widths.items():
+    def _check_widths(self) -> None:
+        widths = {self._paths[key]: array.shape[1] for key, array in self._arrays.items()}
+        first_path, first_width = next(iter(widths.items()))
+        for path, width in widths.items():
             if width != first_width:
                 raise UserError(
-                    f"{directory / name}: embeddings of width {width}, but {first_name} has width {first_width}; "
+                    f"{path}: embeddings of width {width}, but {first_path.name} has width {first_width}; "
                     "all files must come from one encoder"
                 )
 
@@ -93,6 +97,22 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     lengths = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
     lengths[np.abs(lengths - 1) <= UNIT_TOLERANCE] = 1
     return np.asarray(rows / lengths[:, None], dtype=np.float32)
+
+
+def _find(directory: Path, name: str) -> Path:
+    """The file of that name; where neither or both of its forms are there, the .npy one is meant."""
+    raw, array = directory / f"{name}{RAW}", directory / f"{name}.npy"
+    return raw if raw.exists() and not array.exists() else array
+
+
+def _open_raw(path: Path, rows: int) -> np.ndarray:
+    """The size of the file and the number of texts give the width."""
+    size = path.stat().st_size
+    if rows == 0 or size == 0 or size % (4 * rows):
+        raise UserError(
+            f"{path}: {size} bytes are not {rows} rows of float32 values; expected one row per text, in file order"
+        )
+    return np.memmap(path, dtype="<f4", mode="r").reshape(rows, -1)
 
 
 def _open(path: Path, rows: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CUTOFFS = (1, 10)
+METRICS = ("map", *(f"recall@{k}" for k in CUTOFFS), *(f"hit@{k}" for k in CUTOFFS))
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,24 @@ class QueryFigures:
     recall[k]: share of the query's positives within the top k; float64.
     hit[k]: 1.0 where any positive is within the top k, else 0.0.
     rank_distance: worst minus best rank of the query's positives; int64.
-    num_skipped: queries left out because the pool holds no positive of theirs.
+    counted: bool [Q], which of the queries asked these are; the pool holds no positive of the others.
     """
 
     average_precision: np.ndarray
     recall: dict[int, np.ndarray]
     hit: dict[int, np.ndarray]
     rank_distance: np.ndarray
-    num_skipped: int
+    counted: np.ndarray
 
     @property
     def num_queries(self) -> int:
         """Queries counted."""
         return len(self.average_precision)
+
+    @property
+    def num_skipped(self) -> int:
+        """Queries left out."""
+        return len(self.counted) - self.num_queries
 
 
 def mean(values: Iterable[float]) -> float | None:
@@ -52,7 +58,7 @@ def figures_per_query(ranks_P: np.ndarray, query_P: np.ndarray, num_queries: int
     Args:
         ranks_P: integer ranks, from 1, distinct within a query.
         query_P: the query that each rank belongs to, in [0, num_queries).
-        num_queries: queries asked; those without a rank are left out and counted in `num_skipped`.
+        num_queries: queries asked; those without a rank are left out.
     """
     order_P = np.lexsort((ranks_P, query_P))
     sorted_P, owner_P = ranks_P[order_P].astype(np.int64), query_P[order_P]
@@ -73,7 +79,7 @@ def figures_per_query(ranks_P: np.ndarray, query_P: np.ndarray, num_queries: int
         recall=recall,
         hit={k: (recall[k] > 0).astype(np.float64) for k in CUTOFFS},
         rank_distance=worst - best,
-        num_skipped=int(num_queries - counted.sum()),
+        counted=counted,
     )
 
 

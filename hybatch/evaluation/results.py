@@ -16,6 +16,7 @@ import torch
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.evaluation.per_query import PER_QUERY, QueryTables, write_query_tables
 from hybatch.paths import check_writable
 from hybatch.version import __version__
 
@@ -94,13 +95,17 @@ def check_output(directory: Path, *, task: str, model: str, languages: list[str]
         raise UserError(f"--output {directory}: holds the results of {'; '.join(other)}; {mend}")
 
 
-def write_results(directory: Path, results: dict[str, Any], timings: dict[str, Any]) -> None:
-    """Write both files; each replaces its forerunner whole or not at all.
+def write_results(
+    directory: Path, results: dict[str, Any], timings: dict[str, Any], per_query: QueryTables | None = None
+) -> None:
+    """Write the files, per_query.npz where it is given; each replaces its forerunner whole or not at all.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
     try:
+        if per_query:
+            write_query_tables(directory / PER_QUERY, per_query)
         for name, value in ((TIMINGS, timings), (RESULTS, results)):
             with atomic_file(directory / name) as file:
                 file.write(dump(value))

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
-from hybatch.evaluation.metrics import CUTOFFS, QueryFigures, figures_per_query, mean, tie_bounds
+from hybatch.evaluation.metrics import CUTOFFS, METRICS, QueryFigures, figures_per_query, mean, tie_bounds
+from hybatch.evaluation.per_query import QueryTables, best_ranks, query_ids, query_tables
 from hybatch.evaluation.processes import fail_together, gather_objects, rank, world_size
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.tasks.task import RetrievalTask
@@ -35,7 +36,6 @@ _BLOCK = 4096
 # Memory for counts; with more of them the query languages take turns, and the candidates are read once a turn.
 _COUNT_BYTES = 2**32
 _BYTES_PER_COUNT = 12
-METRICS = ("map", *(f"recall@{k}" for k in CUTOFFS), *(f"hit@{k}" for k in CUTOFFS))
 
 
 def evaluate_encoder(
@@ -74,12 +74,16 @@ def score(
     backend: str = "auto",
     device: torch.device | str = "cpu",
     progress: bool = True,
+    per_query: QueryTables | None = None,
 ) -> dict[str, Any]:
     """Rank every query's positives in every setting; collective under torch.distributed.
 
     Each process counts over its share of the candidates, for the queries of all languages; counts are integers, so
     their sum, and every figure, is the same for any number of processes. Candidates are read in blocks; what is held
     is the queries, the positives and 3 P G counts, of some query languages at a time where they would pass 4 GiB.
+
+    Args:
+        per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
 
     Returns:
         {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
@@ -94,7 +98,9 @@ def score(
         UserError: the processes would use different backends, or scores overflow float32; on every process.
     """
     chosen = _agreed_backend(torch.device(device), backend)
-    scored = _scored(embeddings, task, chosen, torch.device(device), progress)
+    if per_query is not None:
+        per_query.update(query_ids(task))
+    scored = _scored(embeddings, task, chosen, torch.device(device), progress, per_query)
     pairs = {language: one["pairs"] for language, one in scored.items()}
     multilingual = {language: one["multilingual"] for language, one in scored.items()}
     return {
@@ -118,13 +124,23 @@ def score(
 
 
 def _scored(
-    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    backend: str,
+    device: torch.device,
+    progress: bool,
+    per_query: QueryTables | None,
 ) -> dict[str, dict[str, Any]]:
-    """Query language -> its figures."""
+    """Query language -> its figures; those of single queries go to `per_query` or nowhere."""
     scored: dict[str, dict[str, Any]] = {}
     for languages in _turns(task):
         counts = _count(embeddings, task, languages, backend, device, progress)
-        scored |= _figures(counts, task, languages)
+        figures = _figures(counts, task, languages)
+        for one in figures.values():
+            tables = one.pop("per_query")
+            if per_query is not None:
+                per_query.update(tables)
+        scored |= figures
     return scored
 
 
@@ -217,28 +233,32 @@ def _figures(counts: RankCounts, task: RetrievalTask, languages: Sequence[str]) 
     for language in languages:
         positives_P, offsets = task.positives_of(language)
         end = start + len(positives_P)
-        scored[language] = _score_language(task, positives_P, offsets, [table[start:end] for table in tables])
+        counts_PG = [table[start:end] for table in tables]
+        scored[language] = _score_language(task, language, positives_P, offsets, counts_PG)
         start = end
     return scored
 
 
 def _score_language(
-    task: RetrievalTask, positives_P: np.ndarray, offsets: np.ndarray, counts_PG: Sequence[np.ndarray]
+    task: RetrievalTask, language: str, positives_P: np.ndarray, offsets: np.ndarray, counts_PG: Sequence[np.ndarray]
 ) -> dict[str, Any]:
     greater_PG, before_PG, after_PG = (table.astype(np.int64) for table in counts_PG)
     group_P = task.candidate_groups()[positives_P]
     query_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     ranks_PG = 1 + greater_PG + before_PG
-    pairs = {}
-    for group, candidate_language in enumerate(task.languages):
+    settings = []
+    for group in range(len(task.languages)):
         inside = group_P == group
-        figures = figures_per_query(ranks_PG[inside, group], query_P[inside], len(offsets) - 1)
-        pairs[candidate_language] = _means(figures)
+        settings.append(figures_per_query(ranks_PG[inside, group], query_P[inside], len(offsets) - 1))
     greater_P, before_P, after_P = (table.sum(axis=1) for table in (greater_PG, before_PG, after_PG))
-    figures = figures_per_query(1 + greater_P + before_P, query_P, len(offsets) - 1)
+    pool_ranks_P = 1 + greater_P + before_P
+    pool = figures_per_query(pool_ranks_P, query_P, len(offsets) - 1)
     return {
-        "pairs": pairs,
-        "multilingual": {**_means(figures), "rank_distance": mean(figures.rank_distance)},
+        "pairs": {other: _means(figures) for other, figures in zip(task.languages, settings, strict=True)},
+        "multilingual": {**_means(pool), "rank_distance": mean(pool.rank_distance)},
+        "per_query": query_tables(
+            language, settings, pool, best_ranks(pool_ranks_P, query_P, group_P, len(offsets) - 1, len(task.languages))
+        ),
         "ties": _ties(greater_P, before_P + after_P, query_P, len(offsets) - 1),
     }
 

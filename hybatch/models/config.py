@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hybatch.errors import UserError
+from hybatch.models.named import named_model
 
 Role = Literal["query", "passage"]
-PoolingMode = Literal["cls", "mean", "last"]
+PoolingMode = Literal["cls", "mean", "last", "max"]
+_QUERY_PREFIX = "Query: "
+_PASSAGE_PREFIX = "Passage: "
 
 
 @dataclass(kw_only=True)
@@ -45,22 +48,25 @@ class EncoderConfig:
     """Backbone, pooling, optional head, prefixes, lengths; exactly one of `backbone` and `fresh` is given."""
 
     backbone: str | None = None
-    """Hub id or folder of a pretrained backbone: transformers' or sentence-transformers' layout."""
+    """Hub id, folder or short name (`xlm-r-base`, `labse`, `mdeberta-v3`, `mbert`, `multilingual-e5-base`, `bge-m3`
+    and their other sizes) of a pretrained backbone: transformers' or sentence-transformers' layout."""
     fresh: FreshBackboneConfig | None = None
     """A backbone of random weights instead of a pretrained one."""
     pooling: PoolingMode | None = None
-    """Token that stands for the text (`cls`, `last`) or the mean of all. By default what the backbone is used to:
-    a sentence-transformers folder's own, `cls` for LaBSE, else `mean`."""
+    """Token that stands for the text (`cls`, `last`), or the mean or the maximum of all. By default what the backbone
+    is used to: a sentence-transformers folder's own, `cls` for LaBSE and BGE-M3, else `mean`."""
     head: Literal["none", "pooler", "dense"] | None = None
     """Layer over the pooled vector: `dense` one linear layer and tanh (the folder's own where it has one), `pooler` the
     same started from BERT's pooler. By default what the backbone is used to: the folder's own, `pooler` for LaBSE, else
     `none`."""
     head_size: int | None = None
     """Embedding width behind a new dense head; by default the backbone's width."""
-    query_prefix: str = "Query: "
-    """Put before every query."""
-    passage_prefix: str = "Passage: "
-    """Put before every passage."""
+    query_prefix: str | None = None
+    """Put before every query. By default what the backbone is used to (`query: ` for E5, nothing for BGE-M3), else
+    `Query: `."""
+    passage_prefix: str | None = None
+    """Put before every passage. By default what the backbone is used to (`passage: ` for E5, nothing for BGE-M3), else
+    `Passage: `."""
     query_max_length: int = 64
     """Tokens of a query at most, prefix and special tokens included; what is longer is cut."""
     passage_max_length: int = 256
@@ -71,9 +77,21 @@ class EncoderConfig:
     """transformers' attention: `sdpa`, `eager`, `flash_attention_2` ...; by default sdpa where the architecture has it,
     else eager."""
 
+    def __post_init__(self) -> None:
+        """Fill in the prefixes at once, so that what is saved with a run or a model says what was encoded."""
+        named = None if self.backbone is None else named_model(self.backbone)
+        if self.query_prefix is None:
+            habit = None if named is None else named.query_prefix
+            self.query_prefix = _QUERY_PREFIX if habit is None else habit
+        if self.passage_prefix is None:
+            habit = None if named is None else named.passage_prefix
+            self.passage_prefix = _PASSAGE_PREFIX if habit is None else habit
+
     def prefix(self, role: Role) -> str:
         """What is put before a text of this role."""
-        return self.query_prefix if role == "query" else self.passage_prefix
+        prefix = self.query_prefix if role == "query" else self.passage_prefix
+        assert prefix is not None
+        return prefix
 
     def max_length(self, role: Role) -> int:
         """Tokens of a text of this role at most."""

@@ -19,6 +19,7 @@ from hybatch.models import tokenization
 from hybatch.models.backbone import quiet_transformers, unused_parameters
 from hybatch.models.config import EncoderConfig, Role, check_config
 from hybatch.models.head import Dense
+from hybatch.models.laser import LaserNetwork, LaserTokenizer
 from hybatch.models.layout import write_layout
 from hybatch.models.parts import saved_parts, seeded_parts
 from hybatch.models.pooling import pool
@@ -39,8 +40,8 @@ class Encoder(nn.Module):
     def __init__(
         self,
         config: EncoderConfig,
-        backbone: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        backbone: PreTrainedModel | LaserNetwork,
+        tokenizer: PreTrainedTokenizerBase | LaserTokenizer,
         head: Sequence[Dense] = (),
     ) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class Encoder(nn.Module):
 
     @classmethod
     def load(cls, path_or_hub_id: str | Path) -> Encoder:
-        """Load a folder that `save` wrote, any of sentence-transformers, or a plain backbone of transformers.
+        """Load a folder that `save` wrote, any of sentence-transformers, a plain backbone of transformers, or LASER-2.
 
         What `save` wrote comes back bitwise. Another folder's prompts become the prefixes; a folder without prompts
         has none. Modes of train and eval are as torch's: the encoder comes back in eval mode.
@@ -129,6 +130,7 @@ def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | No
     for name, parameter in encoder.backbone.named_parameters():
         parameter.requires_grad_(name not in frozen)
     if config.gradient_checkpointing:
+        assert isinstance(encoder.backbone, PreTrainedModel)
         if not encoder.backbone.supports_gradient_checkpointing:
             kind = encoder.backbone.config.model_type
             raise UserError(f"model.gradient_checkpointing: the architecture {kind!r} does not support it")

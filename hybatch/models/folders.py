@@ -8,6 +8,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from hybatch.errors import UserError
+from hybatch.models.laser import holds_laser
+from hybatch.models.named import hub_id, near_names
 from hybatch.paths import expand_path
 
 _WEIGHTS = (
@@ -30,7 +32,9 @@ _OTHER_RUNTIMES = ["onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.onnx"]
 
 
 def locate(path_or_hub_id: str) -> Path:
-    """The folder that holds the model; a hub id is fetched into the hub's cache first.
+    """The folder that holds the model; a hub id, or the one behind a short name, is fetched into the hub's cache first.
+
+    A folder here goes before a model of the same name.
 
     Raises:
         UserError: there is no such folder, and the hub knows no such model or cannot be reached.
@@ -43,33 +47,38 @@ def locate(path_or_hub_id: str) -> Path:
     if path_or_hub_id.startswith((".", "/", "~")) or path_or_hub_id.count("/") > 1:
         raise UserError(f"{path_or_hub_id}: there is no such folder")
     try:
-        return _fetch(path_or_hub_id)
+        return _fetch(hub_id(path_or_hub_id))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"{path_or_hub_id}: is no folder here, and could not be fetched from the hub ({reason}); "
             "check the name and the connection, or give the path of a folder that holds the model"
+            + ("" if hub_id(path_or_hub_id) != path_or_hub_id else near_names(path_or_hub_id))
         ) from error
 
 
-def _fetch(hub_id: str) -> Path:
+def _fetch(repository: str) -> Path:
     # Many repositories hold the weights two or three times over: older formats only where there is no safetensors.
     folder = Path(
-        snapshot_download(hub_id, allow_patterns=[*_SMALL_FILES, "*.safetensors"], ignore_patterns=_OTHER_RUNTIMES)
+        snapshot_download(repository, allow_patterns=[*_SMALL_FILES, "*.safetensors"], ignore_patterns=_OTHER_RUNTIMES)
     )
     has_weights = any(folder.glob("*.safetensors"))
     if not has_weights or any(not any(dense.glob("*.safetensors")) for dense in folder.glob("*_Dense")):
         wanted = "*.bin" if not has_weights else "*_Dense/*.bin"
-        folder = Path(snapshot_download(hub_id, allow_patterns=[wanted], ignore_patterns=_OTHER_RUNTIMES))
+        folder = Path(snapshot_download(repository, allow_patterns=[wanted], ignore_patterns=_OTHER_RUNTIMES))
     return folder
 
 
 def check_holds_model(folder: Path) -> None:
-    """Check that a folder holds a backbone in transformers' layout.
+    """Check that a folder holds a backbone in transformers' layout, which can be trained further.
 
     Raises:
         UserError: it does not; the message says what is missing.
     """
+    if holds_laser(folder):
+        raise UserError(
+            f"{folder}: holds LASER-2, which can be evaluated (hybatch evaluate --model) but not trained here"
+        )
     missing = []
     if not (folder / "config.json").is_file():
         missing.append("config.json")

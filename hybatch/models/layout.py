@@ -17,7 +17,7 @@ from hybatch.models.head import Dense
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"
-_POOLING: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
+_POOLING: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last", "max": "max"}
 _OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from tokenizers import normalizers
@@ -21,24 +21,33 @@ from hybatch.models.backbone import (
     read_tokenizer,
     unused_parameters,
 )
-from hybatch.models.config import EncoderConfig, Role
+from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folders import check_holds_model, locate
 from hybatch.models.head import Dense
+from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
 from hybatch.models.layout import Layout, read_layout
+from hybatch.models.named import LABSE, named_model
 from hybatch.models.tokenization import train_tokenizer
 
 _LABSE_VOCABULARY = 501153
 # Length of a text where neither the folder nor a table of positions says more.
 _DEFAULT_LENGTH = 512
+# LASER cuts no text, however long.
+_UNCUT = 2**31 - 1
 
 
 class Parts(NamedTuple):
     """What an encoder is put together from; the configuration's pooling and head are settled."""
 
     config: EncoderConfig
-    backbone: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    backbone: PreTrainedModel | LaserNetwork
+    tokenizer: PreTrainedTokenizerBase | LaserTokenizer
     head: list[Dense]
+
+
+class _Habits(NamedTuple):
+    pooling: PoolingMode
+    head: Literal["none", "pooler"]
 
 
 def check_backbone(config: EncoderConfig) -> None:
@@ -66,20 +75,43 @@ def pretrained_parts(config: EncoderConfig) -> Parts:
 
 def saved_parts(path_or_hub_id: str) -> Parts:
     """Read a finished encoder as its folder describes it: prefixes, lengths, pooling and head are the folder's own."""
-    layout = read_layout(locate(path_or_hub_id))
+    folder = locate(path_or_hub_id)
+    if holds_laser(folder):
+        return _laser_parts(folder)
+    layout = read_layout(folder)
     if layout.config is not None:
         config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None)
         return _folder_parts(config, layout)
+    named = named_model(path_or_hub_id)
+    # An empty prompt is what sentence-transformers writes for a model that was given none: no word against the habit.
     config = EncoderConfig(
         backbone=path_or_hub_id,
-        query_prefix=layout.prompts.get("query", ""),
-        passage_prefix=layout.prompts.get("document") or layout.prompts.get("passage", ""),
+        query_prefix=layout.prompts.get("query") or (named and named.query_prefix) or "",
+        passage_prefix=layout.prompts.get("document")
+        or layout.prompts.get("passage")
+        or (named and named.passage_prefix)
+        or "",
     )
     config, backbone, tokenizer, head = _folder_parts(config, layout, check_lengths=False)
-    longest = min(tokenizer.model_max_length, max_positions(backbone) or _DEFAULT_LENGTH)
-    config.query_max_length = min(layout.query_max_length or longest, longest)
-    config.passage_max_length = min(layout.passage_max_length or longest, longest)
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    made_for = None if named is None else named.max_length
+    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or _DEFAULT_LENGTH)
+    config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
+    config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
     return Parts(config, backbone, tokenizer, head)
+
+
+def _laser_parts(folder: Path) -> Parts:
+    config = EncoderConfig(
+        backbone=str(folder),
+        pooling="max",
+        head="none",
+        query_prefix="",
+        passage_prefix="",
+        query_max_length=_UNCUT,
+        passage_max_length=_UNCUT,
+    )
+    return Parts(config, *read_laser(folder), [])
 
 
 def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool = True) -> Parts:
@@ -94,11 +126,9 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
         raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
     if check_lengths:
         check_positions(config, backbone)
-    is_labse = backbone.config.model_type == "bert" and (
-        backbone.config.vocab_size == _LABSE_VOCABULARY or "labse" in str(config.backbone).lower()
-    )
+    habits = _habits(config, backbone)
     use_pooler = config.head == "pooler" or (
-        config.head is None and layout.pooling is None and is_labse and config.pooling in (None, "cls")
+        config.head is None and layout.pooling is None and config.pooling in (None, "cls") and habits.head == "pooler"
     )
     if use_pooler:
         head = [_pooler_as_dense(backbone, missing, folder)]
@@ -108,9 +138,21 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
         head = [_new_dense(config, backbone)]
     else:
         head = layout.head
-    pooling = config.pooling or layout.pooling or ("cls" if use_pooler or is_labse else "mean")
+    pooling = config.pooling or layout.pooling or ("cls" if use_pooler else habits.pooling)
     settled = replace(config, pooling=pooling, head="pooler" if use_pooler else "dense" if head else "none")
     return Parts(settled, backbone, tokenizer, head)
+
+
+def _habits(config: EncoderConfig, backbone: PreTrainedModel) -> _Habits:
+    """What the backbone is used to; LaBSE is known by its vocabulary too, whatever its folder is called."""
+    name = str(config.backbone)
+    named = named_model(name)
+    is_bert = backbone.config.model_type == "bert"
+    if is_bert and (backbone.config.vocab_size == _LABSE_VOCABULARY or "labse" in name.lower()):
+        named = LABSE
+    if named is None or (named is LABSE and not is_bert):
+        return _Habits("mean", "none")
+    return _Habits(named.pooling, named.head)
 
 
 def _check_against_folder(config: EncoderConfig, layout: Layout) -> None:

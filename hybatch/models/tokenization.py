@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hybatch.errors import UserError
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, Role
+from hybatch.models.laser import LaserTokenizer
 
 # In the order of XLM-R's vocabulary, whose padding id 1 some architectures count their positions from.
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -29,19 +30,22 @@ _LONGEST_TOKEN = 16
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, config: EncoderConfig, texts: Sequence[str], role: Role
+    tokenizer: PreTrainedTokenizerBase | LaserTokenizer, config: EncoderConfig, texts: Sequence[str], role: Role
 ) -> dict[str, Tensor]:
     """Put the prefix before each text, cut it to its maximum length and pad to the longest.
 
     Returns:
         `input_ids`, `attention_mask` and whatever else the backbone takes, int64 [B, T] on the CPU.
     """
+    prefixed = [config.prefix(role) + text for text in texts]
+    if isinstance(tokenizer, LaserTokenizer):
+        rows = tokenizer.encode(prefixed, config.max_length(role))
+        return _padded({"input_ids": rows}, {"input_ids": tokenizer.pad_token_id})
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.enable_truncation(config.max_length(role), direction=tokenizer.truncation_side)
-    prefix = config.prefix(role)
     # Not through the tokenizer's own call: its Python wrapping takes twice as long as the tokenising.
-    encodings = backend.encode_batch_fast([prefix + text for text in texts])
+    encodings = backend.encode_batch_fast(prefixed)
     columns = {"input_ids": [encoding.ids for encoding in encodings]}
     if "token_type_ids" in tokenizer.model_input_names:
         columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]

@@ -27,5 +27,5 @@ def main(argv: Sequence[str]) -> int:
             write_heatmap(outcome.results, path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-        print(f"wrote {outcome.output_dir}: results.json, timings.json, {HEATMAP}")
+        print(f"wrote {outcome.output_dir}: results.json, per_query.npz, timings.json, {HEATMAP}")
     return 0

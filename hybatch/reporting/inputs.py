@@ -49,7 +49,7 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
     results: list[tuple[str, Path, dict[str, Any]]] = []
     runs: list[tuple[str, Path]] = []
     for argument in arguments:
-        label, path = _split_label(argument)
+        label, path = split_label(argument)
         result_files, metrics_files = _search(path)
         results += [(label, file, read_any_results(file)) for file in result_files]
         runs += [(label, file) for file in metrics_files]
@@ -62,9 +62,9 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
 
 
 def _measured(found: Sequence[tuple[str, Path, dict[str, Any]]]) -> tuple[Measured, ...]:
-    models = _short_names([result["model"] for _, _, result in found])
+    models = short_names([result["model"] for _, _, result in found])
     labels = [label or models[result["model"]] for label, _, result in found]
-    places = _short_names([str(file.resolve().parent) for _, file, _ in found])
+    places = short_names([str(file.resolve().parent) for _, file, _ in found])
     taken = Counter(
         (label, result["task"], tuple(result["languages"])) for label, (_, _, result) in zip(labels, found, strict=True)
     )
@@ -76,13 +76,14 @@ def _measured(found: Sequence[tuple[str, Path, dict[str, Any]]]) -> tuple[Measur
 
 
 def _curves(found: Sequence[tuple[str, Path]]) -> tuple[LearningCurve, ...]:
-    folders = _short_names([str(file.resolve().parent) for _, file in found])
+    folders = short_names([str(file.resolve().parent) for _, file in found])
     return tuple(
         LearningCurve(label or folders[str(file.resolve().parent)], _read_metrics(file)) for label, file in found
     )
 
 
-def _split_label(argument: str) -> tuple[str, Path]:
+def split_label(argument: str) -> tuple[str, Path]:
+    """The label, "" without one, and the path of `[LABEL=]PATH`."""
     label, separator, path = argument.partition("=")
     if separator and not Path(argument).exists():
         return label, Path(path)
@@ -100,7 +101,7 @@ def _search(path: Path) -> tuple[list[Path], list[Path]]:
     return results, metrics
 
 
-def _short_names(paths: Sequence[str]) -> dict[str, str]:
+def short_names(paths: Sequence[str]) -> dict[str, str]:
     """Each distinct path by the shortest tail, of one length for all, that tells them apart."""
     parts = {path: [part for part in Path(path).parts if part != "/"] or [path] for path in paths}
     longest = max(map(len, parts.values()), default=1)

@@ -73,7 +73,11 @@ def check_config_for_processes(config: RunConfig, prepared: PreparedEngine) -> N
         UserError: names the option.
     """
     processes = prepared.processes
-    check_strategy(config.training.strategy, prepared)
+    strategy = check_strategy(config.training.strategy, prepared)
+    if config.training.compile and strategy in ("zero3", "fsdp2"):
+        raise UserError(
+            f"training.compile does not go together with {strategy}, which cuts up the weights: leave it out"
+        )
     check_config(config.model)
     sizes = [("sampling.batch_size", config.sampling.batch_size)]
     if config.validation.corpora and config.validation.metric == "loss" and config.validation.batch_size is not None:
@@ -137,6 +141,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
     # Both are of the whole encoder, before a strategy shards it.
     chunk_cost, flops = cost_of_a_chunk(encoder), encoder_flops(encoder.backbone, encoder.head)
+    if config.training.compile:
+        _compile(encoder)
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
     loss = ContrastiveLoss(
         temperature=config.loss.temperature,
@@ -221,6 +227,13 @@ def own_tokenize(encoder: Encoder) -> Tokenize:
         return tokenize(tokenizer, config, texts, role)
 
     return tokenize_copy
+
+
+def _compile(encoder: Encoder) -> None:
+    # Compiled code draws dropout in an order of its own, other with gradient than without: the two passes of gradient
+    # caching would not see the same.
+    torch._inductor.config.fallback_random = True
+    encoder.backbone.compile(dynamic=True)  # in place: names of weights, and what is saved, stay as they are
 
 
 def _build_strategy(config: RunConfig, encoder: Encoder, prepared: PreparedEngine) -> Strategy:

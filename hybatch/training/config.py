@@ -47,6 +47,9 @@ class TrainingConfig:
     """Gradients of a greater norm, over all parameters and the whole batch, are scaled down to it; None: never."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16 runs the encoder under autocast; weights, optimizer and loss stay fp32."""
+    compile: bool = False
+    """Run the backbone through torch.compile, with shapes that may vary: the first step takes a minute or more, later
+    ones less time where the hardware waits for Python. Not with zero3 or fsdp2."""
     strategy: str = "auto"
     """How processes share the work: auto takes what the launcher prepared; none (one process), ddp (each holds the
     whole model), zero1, zero2, zero3 (DeepSpeed) and fsdp2 stop a run that the launcher prepared for another."""

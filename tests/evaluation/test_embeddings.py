@@ -38,6 +38,22 @@ def test_half_single_and_double_precision_are_read_as_float32(
     np.testing.assert_array_equal(rows, np.load(folder / "queries.aa.npy").astype(np.float32))
 
 
+def test_raw_float32_files_are_read_in_the_place_of_arrays(task: RetrievalTask, folder: Path) -> None:
+    expected = StoredEmbeddings(folder, task).embeddings("queries", "aa")
+    path = folder / "queries.aa.npy"
+    np.load(path).astype("<f4").tofile(path.with_suffix(".raw"))
+    path.unlink()
+    np.testing.assert_array_equal(StoredEmbeddings(folder, task).embeddings("queries", "aa"), expected)
+
+
+def test_a_raw_file_that_is_not_whole_rows_is_refused(task: RetrievalTask, folder: Path) -> None:
+    path = folder / "queries.aa.npy"
+    path.with_suffix(".raw").write_bytes(np.load(path).astype("<f4").tobytes()[:-4])
+    path.unlink()
+    with pytest.raises(UserError, match=r"queries\.aa\.raw: \d+ bytes are not \d+ rows"):
+        StoredEmbeddings(folder, task)
+
+
 def test_rows_of_another_length_are_scaled_to_one(task: RetrievalTask, folder: Path) -> None:
     path = folder / "candidates.bb.npy"
     before = np.load(path)

@@ -21,16 +21,21 @@ def padded_batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(len(rows), tokens, 5, generator=generator), torch.tensor(rows)
 
 
-@given(padded_batches(), st.sampled_from(["cls", "mean", "last"]))
+@given(padded_batches(), st.sampled_from(["cls", "mean", "last", "max"]))
 def test_pooling_agrees_with_a_loop_over_the_tokens_of_each_row(batch, mode) -> None:
     hidden, mask = batch
     for row, pooled in enumerate(pool(hidden, mask, mode)):
         tokens = [hidden[row, t] for t in range(hidden.shape[1]) if mask[row, t]]
-        expected = {"cls": tokens[0], "last": tokens[-1], "mean": sum(tokens) / len(tokens)}[mode]
+        expected = {
+            "cls": tokens[0],
+            "last": tokens[-1],
+            "mean": sum(tokens) / len(tokens),
+            "max": torch.tensor([max(values) for values in zip(*(t.tolist() for t in tokens), strict=True)]),
+        }[mode]
         torch.testing.assert_close(pooled, expected)
 
 
-@pytest.mark.parametrize("mode", ["cls", "mean", "last"])
+@pytest.mark.parametrize("mode", ["cls", "mean", "last", "max"])
 def test_what_stands_at_padded_positions_changes_nothing(mode) -> None:
     hidden = torch.randn(2, 5, 4)
     mask = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
@@ -50,9 +55,10 @@ def test_the_mean_is_summed_in_fp32_also_from_bf16_and_under_autocast() -> None:
     torch.testing.assert_close(pooled, torch.full((1, 2), (256 + 998) / 999))
 
 
-def test_a_row_without_tokens_has_a_mean_of_zero_and_a_finite_gradient() -> None:
+@pytest.mark.parametrize("mode", ["mean", "max"])
+def test_a_row_without_tokens_gives_zeros_and_a_finite_gradient(mode) -> None:
     hidden = torch.randn(1, 3, 4, requires_grad=True)
-    pooled = pool(hidden, torch.zeros(1, 3, dtype=torch.int64), "mean")
+    pooled = pool(hidden, torch.zeros(1, 3, dtype=torch.int64), mode)
     pooled.sum().backward()
     assert torch.equal(pooled, torch.zeros(1, 4))
     assert hidden.grad is not None

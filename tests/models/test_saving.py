@@ -134,7 +134,13 @@ def _their_folder(folder: Path, architecture: str, pooling: str, *, dense: bool,
 
 @pytest.mark.parametrize(
     ("architecture", "pooling", "dense"),
-    [("xlm-roberta", "mean", False), ("mbert", "lasttoken", True), ("labse", "cls", True), ("mdeberta", "cls", False)],
+    [
+        ("xlm-roberta", "mean", False),
+        ("xlm-roberta", "max", False),
+        ("mbert", "lasttoken", True),
+        ("labse", "cls", True),
+        ("mdeberta", "cls", False),
+    ],
 )
 def test_a_folder_of_sentence_transformers_loads_as_it_describes_itself(architecture, pooling, dense, tmp_path) -> None:
     folder = _their_folder(tmp_path, architecture, pooling, dense=dense, prompts={"query": "q: ", "document": "d: "})

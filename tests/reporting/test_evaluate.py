@@ -22,7 +22,12 @@ def arguments(tmp_path: Path) -> list[str]:
 
 def test_results_timings_and_heatmap_stand_in_the_output_folder(arguments: list[str], tmp_path: Path) -> None:
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "timings.json", "heatmap.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "results.json",
+        "per_query.npz",
+        "timings.json",
+        "heatmap.png",
+    }
 
 
 def test_without_an_output_folder_nothing_is_written(arguments: list[str], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.evaluation.language_figures import figures_table
-from hybatch.evaluation.mteb.model import find_model, load_model, name_of, settle_prompts
+from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
 from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
@@ -35,9 +35,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     _check_options(arguments)
     tasks = find_tasks(arguments.tasks, arguments.languages)
-    folder = find_model(arguments.model)
-    model = arguments.model if name_of(folder, arguments.model) == arguments.model else str(folder)
-    prompts = settle_prompts(folder, query=arguments.query_prompt, passage=arguments.passage_prompt)
+    model, folder = find_model(arguments.model)
+    prompts = settle_prompts(model, folder, query=arguments.query_prompt, passage=arguments.passage_prompt)
     if arguments.output:
         for task in tasks:
             check_output(
@@ -48,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
                 overwrite=arguments.overwrite,
             )
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = load_model(folder, prompts, name=name_of(folder, arguments.model), device=device)
+    encoder = load_model(model, folder, prompts, device=device)
     console = table_console()
     for task in tasks:
         started = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -44,7 +44,8 @@ class RetrievalTask:
 
     The candidates of all languages form one pool and are numbered language by language, in the order of `languages`;
     duplicates are kept. `positives[language][i]` holds the pool indices of the positives of query i, in any language;
-    it may lack some languages, and may be empty.
+    it may lack some languages, and may be empty. `query_ids`, where given, names every query; parallel questions share
+    theirs.
 
     Raises:
         ValueError: the languages are not in alphabetical order or not those of the three tables, the tables do not
@@ -56,6 +57,7 @@ class RetrievalTask:
     queries: dict[str, list[str]]
     candidates: dict[str, list[str]]
     positives: dict[str, list[list[int]]]
+    query_ids: dict[str, list[str]] = field(default_factory=dict)
 
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "passage"}
 
@@ -67,6 +69,8 @@ class RetrievalTask:
                 raise ValueError(f"{self.name}: {table} must have exactly the languages {self.languages}")
         for language in self.languages:
             self._check_positives(language)
+            if self.query_ids and len(self.query_ids.get(language, ())) != len(self.queries[language]):
+                raise ValueError(f"{self.name}: the queries and query_ids of {language} differ in number")
         if not any(any(map(len, self.positives[language])) for language in self.languages):
             raise ValueError(f"{self.name}: no query has a positive")
 
@@ -138,4 +142,5 @@ def join_by_label(name: str, texts: dict[str, LabelledTexts]) -> RetrievalTask:
         queries={language: texts[language].queries for language in languages},
         candidates={language: texts[language].candidates for language in languages},
         positives=positives,
+        query_ids={language: texts[language].query_labels for language in languages},
     )

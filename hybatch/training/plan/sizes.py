@@ -14,6 +14,7 @@ from hybatch.models import EncoderConfig
 from hybatch.models.backbone import build_backbone, fresh_config, unused_parameters
 from hybatch.models.config import PoolingMode
 from hybatch.models.layout import Layout, read_layout
+from hybatch.models.named import hub_id
 from hybatch.paths import expand_path
 from hybatch.training.flops import EncoderFlops, encoder_flops
 from hybatch.training.plan.published import published_config, published_names
@@ -64,7 +65,7 @@ def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
         folder = Path(expand_path(config.backbone, "model"))
         if folder.is_dir():
             layout = read_layout(folder)
-        backbone_config = _read_config(config.backbone, layout if folder.is_dir() else None)
+        backbone_config = _read_config(hub_id(config.backbone), layout if folder.is_dir() else None)
     with FakeTensorMode():
         backbone = build_backbone(backbone_config, config.attn_implementation)
         frozen = unused_parameters(backbone)

@@ -1,0 +1,105 @@
+"""`hybatch compare`: whether one model is better than another, setting by setting, and how sure that is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hybatch.errors import UserError
+from hybatch.evaluation.language_bias import language_bias
+from hybatch.evaluation.table import table_console
+from hybatch.paths import check_writable
+from hybatch.reporting.comparison import CORRECTIONS, ComparisonOptions, compare_results
+from hybatch.reporting.comparison_files import Comparison, bias_lines, terminal_tables, write_comparison
+from hybatch.reporting.query_results import COMPARED_METRICS, QueryResults, read_query_results
+from hybatch.reporting.training_languages import training_languages
+
+SUMMARY = "differences between results, query by query: intervals, tests, corrected for many settings"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `hybatch compare`: write every table to --output and print the summary; without --output print them all.
+
+    Raises:
+        UserError: an option is out of range, or the results are missing or not of the same task and data.
+    """
+    arguments = _parser().parse_args(argv)
+    options = _checked(arguments)
+    results = read_query_results(arguments.results, arguments.task)
+    trained = {one.label: arguments.trained_languages or training_languages(one.results["model"]) for one in results}
+    comparison = Comparison(
+        results=results,
+        options=options,
+        rows=compare_results(results, options, trained),
+        trained=trained,
+        bias={one.label: _bias(one) for one in results},
+    )
+    if arguments.output:
+        write_comparison(comparison, arguments.output)
+    _print(comparison, ("summary",) if arguments.output else ("summary", "breakdown", "setting"))
+    if arguments.output:
+        print(f"wrote {arguments.output}: comparison.md, comparison.csv, comparison.json, with every setting")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hybatch compare",
+        description="Compare results of hybatch evaluate query by query, each with the first.",
+    )
+    parser.add_argument("results", nargs="+", metavar="[LABEL=]DIR", help="two or more --output of hybatch evaluate")
+    parser.add_argument("--task", help="which task's results to take where a DIR holds several below it")
+    parser.add_argument("--metric", choices=COMPARED_METRICS, default="map", help="default map, that is mAP")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write comparison.md, .csv and .json there")
+    parser.add_argument(
+        "--resamples", type=int, default=10_000, metavar="N", help="of bootstrap and test, default 10000"
+    )
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of the intervals, default 0.95")
+    parser.add_argument(
+        "--correction",
+        choices=list(CORRECTIONS),
+        default="holm",
+        help="holm: no false finding at all; bh: few false ones among the findings (default holm)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resamples, default 0")
+    parser.add_argument(
+        "--trained-languages",
+        nargs="+",
+        metavar="LANG",
+        help="the others are shown apart as unseen; default: from the run folder that a model lies in",
+    )
+    return parser
+
+
+def _checked(arguments: argparse.Namespace) -> ComparisonOptions:
+    if len(arguments.results) < 2:
+        raise UserError("hybatch compare: needs two or more results, the first is what the others are compared with")
+    if arguments.resamples < 100:
+        raise UserError(f"--resamples {arguments.resamples}: give at least 100, fewer say nothing about the tails")
+    if not 0 < arguments.confidence < 1:
+        raise UserError(f"--confidence {arguments.confidence}: must be between 0 and 1, such as 0.95")
+    if arguments.seed < 0:
+        raise UserError(f"--seed {arguments.seed}: must not be negative")
+    if arguments.output:
+        check_writable(arguments.output, "--output")
+    return ComparisonOptions(
+        metric=arguments.metric,
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        confidence=arguments.confidence,
+        correction=arguments.correction,
+    )
+
+
+def _bias(one: QueryResults) -> dict[str, object]:
+    return language_bias({x: one.tables[f"pool_rank/{x}"] for x in one.languages}, one.languages)
+
+
+def _print(comparison: Comparison, sections: Sequence[str]) -> None:
+    console = table_console()
+    console.print(comparison.title, markup=False, style="bold")
+    for table in terminal_tables(comparison, sections):
+        console.print(table)
+    for line in (comparison.note, *comparison.findings(), *bias_lines(comparison)):
+        console.print(line, markup=False, highlight=False)

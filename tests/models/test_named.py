@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from hybatch.errors import UserError
+from hybatch.models import Encoder, EncoderConfig, build_encoder
+from hybatch.models.folders import locate
+from hybatch.models.named import LABSE, NAMED_MODELS, hub_id, named_model, near_names
+from hybatch.training.plan.sizes import encoder_sizes
+from tests.models import published
+from tests.models.backbones import TEXTS, backbone
+
+LENGTHS = {"query_max_length": 16, "passage_max_length": 48}
+NAMES = [
+    *("xlm-r-base", "xlm-r-large", "xlm-r-xl", "xlm-r-xxl", "labse", "mdeberta-v3", "mbert"),
+    *("multilingual-e5-small", "multilingual-e5-base", "multilingual-e5-large", "bge-m3"),
+]
+
+
+@torch.no_grad()
+def _encode(encoder: Encoder, texts: list[str], role) -> np.ndarray:
+    return encoder(encoder.tokenize(texts, role)).numpy()
+
+
+@torch.no_grad()
+def _tokens(model: torch.nn.Module, folder: Path, text: str) -> np.ndarray:
+    """float64 [tokens, width] of one text without any padding, by transformers alone."""
+    ids = AutoTokenizer.from_pretrained(folder)(text, truncation=True, max_length=64, return_tensors="pt")
+    return model(**ids).last_hidden_state[0].double().numpy()
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.sqrt(np.sum(vector**2))
+
+
+def test_every_promised_name_is_known() -> None:
+    assert [model.name for model in NAMED_MODELS] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_a_hub_id_and_a_folder_so_called_speak_of_the_same_model(name, tmp_path) -> None:
+    model = named_model(name)
+    assert model is not None
+    last = model.hub_id.rpartition("/")[2]
+    for other in (name.upper(), model.hub_id, f"{tmp_path}/{name}", f"{tmp_path}/{last}/", f"./{last}"):
+        assert named_model(other) is model
+    for other in (f"{name}-mine", f"someone/else-{last}", f"{tmp_path}/{name}/best"):
+        assert named_model(other) is None
+
+
+def test_a_name_is_fetched_by_its_hub_id(monkeypatch, tmp_path) -> None:
+    asked = []
+    (tmp_path / "model.safetensors").touch()
+    monkeypatch.setattr(
+        "hybatch.models.folders.snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path)
+    )
+    monkeypatch.chdir(tmp_path)
+    assert locate("labse") == tmp_path
+    assert asked == ["sentence-transformers/LaBSE"]
+
+
+def test_a_folder_here_goes_before_the_model_of_its_name(monkeypatch, tmp_path) -> None:
+    published.publish_mbert(tmp_path / "mbert")
+    monkeypatch.chdir(tmp_path)
+    assert locate("mbert") == Path("mbert")
+    assert Encoder.load("mbert").embedding_size == published.WIDTH
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("multilingual-e5-bas", "multilingual-e5-base"),
+        ("xlm-r", "xlm-r-base"),
+        ("lapse", "labse"),
+        ("mdeberta", "mdeberta-v3"),
+        ("bgem3", "bge-m3"),
+        ("laser2", "laser2.cvocab"),
+        ("zzzz", "known by name: xlm-r-base"),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_the_near_ones(given, hint, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=f"{given}: .*could not be fetched.*{hint}"):
+        Encoder.load(given)
+
+
+def test_a_known_name_that_cannot_be_fetched_is_not_called_unknown(monkeypatch) -> None:
+    monkeypatch.setattr("hybatch.models.folders.snapshot_download", _offline)
+    with pytest.raises(UserError, match="could not be fetched") as caught:
+        Encoder.load("bge-m3")
+    assert "near names" not in str(caught.value)
+    assert near_names("bge-m3").startswith("; near names")
+
+
+def _offline(*_: object, **__: object) -> None:
+    raise OSError("offline")
+
+
+@pytest.mark.parametrize(
+    ("name", "prefixes"),
+    [
+        ("multilingual-e5-small", ("query: ", "passage: ")),
+        ("intfloat/multilingual-e5-large", ("query: ", "passage: ")),
+        ("bge-m3", ("", "")),
+        ("labse", ("Query: ", "Passage: ")),
+        ("xlm-r-large", ("Query: ", "Passage: ")),
+        ("someone/else", ("Query: ", "Passage: ")),
+    ],
+)
+def test_a_recipe_has_the_model_s_prefixes_unless_it_gives_its_own(name, prefixes) -> None:
+    config = EncoderConfig(backbone=name)
+    assert (config.query_prefix, config.passage_prefix) == prefixes
+    own = EncoderConfig(backbone=name, query_prefix="", passage_prefix="text: ")
+    assert (own.query_prefix, own.passage_prefix) == ("", "text: ")
+
+
+@pytest.mark.parametrize("name", ["xlm-r-base", "labse", "mdeberta-v3"])
+def test_a_run_can_be_planned_by_name_without_a_connection(name) -> None:
+    by_name = encoder_sizes(EncoderConfig(backbone=name))
+    assert by_name.parameters == encoder_sizes(EncoderConfig(backbone=hub_id(name))).parameters > 10**8
+
+
+def test_labse_s_vector_is_tanh_of_its_dense_layer_over_the_first_token(tmp_path) -> None:
+    folder = tmp_path / "LaBSE"
+    published.publish_sentence_encoder(folder, "labse", "cls_token", dense=True)
+    encoder = Encoder.load(folder)
+    weights = torch.load(folder / "2_Dense" / "pytorch_model.bin", weights_only=True)
+    matrix, bias = (weights[f"linear.{name}"].double().numpy() for name in ("weight", "bias"))
+    for text, vector in zip(TEXTS, _encode(encoder, TEXTS, "query"), strict=True):
+        first = _tokens(backbone("labse"), folder, text)[0]
+        np.testing.assert_allclose(vector, _unit(np.tanh(matrix @ first + bias)), atol=2e-6)
+    assert len(encoder.head) == 1, "never the pooler too"
+
+
+def test_labse_without_a_dense_folder_takes_bert_s_pooler(tmp_path) -> None:
+    folder = tmp_path / "labse"
+    model = backbone("labse")
+    published.publish_sentence_encoder(folder, "labse", "cls_token")
+    (folder / "modules.json").unlink()
+    matrix, bias = model.pooler.dense.weight.double(), model.pooler.dense.bias.double()
+    for text, vector in zip(TEXTS, _encode(Encoder.load(folder), TEXTS, "passage"), strict=True):
+        first = _tokens(model, folder, text)[0]
+        expected = np.tanh(matrix.detach().numpy() @ first + bias.detach().numpy())
+        np.testing.assert_allclose(vector, _unit(expected), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling", "prefixes"),
+    [("multilingual-e5-base", "mean_tokens", ("query: ", "passage: ")), ("bge-m3", "cls_token", ("", ""))],
+)
+@pytest.mark.parametrize("says_its_pooling", [True, False])
+def test_e5_and_bge_m3_are_encoded_as_their_cards_say(name, pooling, prefixes, says_its_pooling, tmp_path) -> None:
+    folder = tmp_path / name
+    published.publish_sentence_encoder(folder, "xlm-roberta", pooling)
+    # BGE-M3's other heads lie beside the backbone and belong to other scores.
+    torch.save({"weight": torch.zeros(1)}, folder / "sparse_linear.pt")
+    if not says_its_pooling:
+        (folder / "modules.json").unlink()
+    encoder = Encoder.load(folder)
+    for role, prefix in zip(("query", "passage"), prefixes, strict=True):
+        for text, vector in zip(TEXTS, _encode(encoder, TEXTS, role), strict=True):
+            tokens = _tokens(backbone("xlm-roberta"), folder, prefix + text)
+            expected = tokens[0] if pooling == "cls_token" else tokens.sum(axis=0) / len(tokens)
+            np.testing.assert_allclose(vector, _unit(expected), atol=2e-6)
+
+
+def test_an_evaluation_cuts_at_what_the_folder_says_else_at_what_the_model_was_made_for(tmp_path, monkeypatch) -> None:
+    made_for_ten = replace(LABSE, max_length=10)
+    monkeypatch.setattr("hybatch.models.parts.named_model", lambda _: made_for_ten)
+    folder = tmp_path / "labse"
+    published.publish_sentence_encoder(folder, "labse", "cls_token", dense=True)
+    assert Encoder.load(folder).config.passage_max_length == 64
+    (folder / "sentence_bert_config.json").unlink()
+    assert Encoder.load(folder).config.passage_max_length == 10
+
+
+def test_a_model_without_a_table_of_positions_is_cut_at_what_it_was_made_for(tmp_path) -> None:
+    published.publish_mdeberta(tmp_path / "mdeberta-v3")
+    assert Encoder.load(tmp_path / "mdeberta-v3").config.passage_max_length == 512
+
+
+def test_a_folder_s_own_prompts_win_over_the_table_but_empty_ones_do_not(tmp_path) -> None:
+    folder = tmp_path / "multilingual-e5-base"
+    published.publish_sentence_encoder(folder, "xlm-roberta", "mean_tokens")
+    prompts = folder / "config_sentence_transformers.json"
+    prompts.write_text('{"prompts": {"query": "", "document": ""}}')
+    assert Encoder.load(folder).config.query_prefix == "query: "
+    prompts.write_text('{"prompts": {"query": "q: ", "document": "d: "}}')
+    config = Encoder.load(folder).config
+    assert (config.query_prefix, config.passage_prefix) == ("q: ", "d: ")
+
+
+def test_an_explicit_pooling_and_head_win_over_the_table(tmp_path) -> None:
+    folder = tmp_path / "bge-m3"
+    published.publish_sentence_encoder(folder, "xlm-roberta", "cls_token")
+    (folder / "modules.json").unlink()
+    by_table = build_encoder(EncoderConfig(backbone=str(folder), **LENGTHS), seed=0)
+    assert (by_table.config.pooling, by_table.config.head) == ("cls", "none")
+    own = build_encoder(EncoderConfig(backbone=str(folder), pooling="mean", head="dense", **LENGTHS), seed=0)
+    assert (own.config.pooling, own.config.head) == ("mean", "dense")
+
+
+@pytest.mark.parametrize(
+    ("name", "publish", "body"),
+    [
+        ("mdeberta-v3-base", published.publish_mdeberta, "deberta"),
+        ("bert-base-multilingual-cased", published.publish_mbert, "bert"),
+        ("xlm-roberta-base", published.publish_xlmr, "roberta"),
+    ],
+)
+def test_a_published_language_model_loads_as_the_mean_of_its_tokens(name, publish, body, tmp_path) -> None:
+    folder = tmp_path / name
+    model = getattr(publish(folder), body)
+    encoder = Encoder.load(folder)
+    assert encoder.config.prefix("query") == encoder.config.prefix("passage") == ""
+    texts = [text for text in TEXTS if len(AutoTokenizer.from_pretrained(folder)(text)["input_ids"]) <= 64]
+    assert len(texts) >= 3
+    for text, vector in zip(texts, _encode(encoder, texts, "query"), strict=True):
+        np.testing.assert_allclose(vector, _unit(_tokens(model, folder, text).mean(axis=0)), atol=2e-6)
+
+
+def test_the_page_on_encoders_lists_every_name_with_address_source_and_licence() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    for model in NAMED_MODELS:
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{model.name}`")]
+        assert all(part in row for part in (model.hub_id, model.source, model.licence, str(model.max_length)))
