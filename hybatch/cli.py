@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": ("hybatch.training.plan.command", "expected memory per strategy and time per step, without weights"),
     "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
     "mine": ("hybatch.evaluation.mining.command", "add hard negatives to a parallel corpus with an encoder"),
+    "mteb": ("hybatch.evaluation.mteb.command", "run tasks of MTEB on a model, with the installed package mteb"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
     "compare": ("hybatch.reporting.compare", "how sure the differences between results are, query by query"),
     "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),

@@ -77,7 +77,7 @@ def figures_table(results: Mapping[str, Any]) -> Table:
     for heading in ("queries", *metrics):
         table.add_column(heading.replace("_", " "), justify="right")
     for language, row in results["figures"].items():
-        table.add_row(language, str(row["num_queries"]), *(_figure(row.get(metric)) for metric in metrics))
+        table.add_row(language, str(row.get("num_queries", "–")), *(_figure(row.get(metric)) for metric in metrics))
     table.add_section()
     for name, row in results["summary"].items():
         label = f"{name} ({row['num_languages']})"

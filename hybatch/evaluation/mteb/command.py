@@ -1,0 +1,123 @@
+"""`hybatch mteb`: tasks of the benchmark MTEB on a saved encoder, run by the installed package `mteb`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybatch.errors import UserError
+from hybatch.evaluation.language_figures import figures_table
+from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
+from hybatch.evaluation.mteb.results import row_names, task_name, to_results
+from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
+from hybatch.evaluation.results import check_output, write_results
+from hybatch.evaluation.table import table_console
+
+SUMMARY = "run tasks of MTEB on a model, with the installed package mteb"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `hybatch mteb` and return its exit code.
+
+    Below --output, `results/<model>/<revision>/<task>.json` are mteb's own files, and `<task>/results.json` is what
+    `hybatch report` reads. A task whose file is there already is not run again, unless the model has changed.
+
+    Raises:
+        UserError: mteb is missing, an option, a task or the model cannot be used, or a task's data cannot be fetched.
+    """
+    arguments = _parser().parse_args(argv)
+    _check_options(arguments)
+    tasks = find_tasks(arguments.tasks, arguments.languages)
+    model, folder = find_model(arguments.model)
+    prompts = settle_prompts(model, folder, query=arguments.query_prompt, passage=arguments.passage_prompt)
+    if arguments.output:
+        for task in tasks:
+            check_output(
+                arguments.output / task.metadata.name,
+                task=task_name(task),
+                model=model,
+                languages=row_names(task),
+                overwrite=arguments.overwrite,
+            )
+    device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = load_model(model, folder, prompts, device=device)
+    console = table_console()
+    for task in tasks:
+        started = time.perf_counter()
+        results = to_results(task, _measure(encoder, task, arguments), model=model)
+        if arguments.output:
+            timings = {"total_seconds": time.perf_counter() - started, "device": device}
+            write_results(arguments.output / task.metadata.name, results, timings)
+        console.print(figures_table(results))
+    if arguments.output:
+        print(f"wrote {arguments.output}: results.json of each task, and mteb's own files under results/")
+    return 0
+
+
+def _measure(encoder: Any, task: Any, arguments: argparse.Namespace) -> Any:
+    """mteb's TaskResult."""
+    mteb = import_mteb()
+    try:
+        outcome = mteb.evaluate(
+            encoder,
+            task,
+            encode_kwargs={"batch_size": arguments.batch_size},
+            cache=_cache(mteb, encoder, task, arguments.output) if arguments.output else None,
+            overwrite_strategy="always" if arguments.overwrite else "only-missing",
+            co2_tracker=False,
+        )
+    except OSError as error:
+        raise UserError(
+            f"--tasks {task.metadata.name}: its data cannot be read or fetched, or its results not be written ({error})"
+        ) from error
+    if outcome.exceptions:
+        raise UserError(f"--tasks {task.metadata.name}: {outcome.exceptions[0].exception}")
+    return outcome.task_results[0]
+
+
+def _cache(mteb: Any, encoder: Any, task: Any, output: Path) -> Any:
+    """mteb's cache below `output`, without the task's file where a kill cut it short: mteb fails on such a file."""
+    cache = mteb.ResultCache(output)
+    file = cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta)
+    if file.exists():
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            file.unlink()
+    return cache
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: must be at least 1")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("hybatch mteb: runs in one process; start it without accelerate launch")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hybatch mteb", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
+    parser.add_argument(
+        "--model", required=True, metavar="RUN_OR_PATH", help="a training run's folder, a saved encoder or a hub id"
+    )
+    parser.add_argument("--tasks", required=True, nargs="+", metavar="NAME", help="tasks by mteb's names")
+    parser.add_argument(
+        "--languages", nargs="+", metavar="LANG", help="only these, ISO 639-3 codes with or without script (swh-Latn)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write mteb's files and results.json there")
+    parser.add_argument("--overwrite", action="store_true", help="measure again what --output has")
+    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once (default 128)")
+    parser.add_argument("--query-prompt", metavar="TEXT", help="put before queries; default: what the model says")
+    parser.add_argument("--passage-prompt", metavar="TEXT", help="put before passages; default: what the model says")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
+    )
+    return parser
