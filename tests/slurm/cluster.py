@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +90,9 @@ class Cluster:
         folder.chmod(0o755)
         self._folder = folder
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        # The batch scripts run the `python` that they find, as that of an environment that was activated.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
 
     def start(self) -> None:
         ports = dict(zip(("controller_port", "port_n1", "port_n2"), _free_ports(3), strict=True))
