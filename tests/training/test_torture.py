@@ -132,11 +132,12 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(t
     while not (run / "checkpoints" / "step-00000020").exists():
         assert started[0].is_alive(), log(tmp_path)
     kill(started)
-    latest = (run / "checkpoints" / "latest").resolve()
-    content = (latest / "optimizer.pt").read_bytes()
-    (latest / "optimizer.pt").write_bytes(content[:-9] + bytes(9))
+    # Not `latest`: the kill may have come between the newest checkpoint's renaming and that of the link.
+    newest = max((run / "checkpoints").glob("step-*"))
+    content = (newest / "optimizer.pt").read_bytes()
+    (newest / "optimizer.pt").write_bytes(content[:-9] + bytes(9))
     started = start_run(tmp_path, ["--config", str(config)])
     assert exit_codes(started, 200) == [0], log(tmp_path)
-    assert f"{latest} is damaged: optimizer.pt" in log(tmp_path)
-    assert (run / "checkpoints" / f"damaged-{latest.name}").exists()
+    assert f"{newest} is damaged: optimizer.pt" in log(tmp_path)
+    assert (run / "checkpoints" / f"damaged-{newest.name}").exists()
     _assert_same(whole, run)
