@@ -218,7 +218,13 @@ def main() -> None:
             raise SystemExit(f"error: {error}") from error
         initial_loss = held_out_loss(settings, None)
         rows = measure(settings, arguments.processes, arguments.rounds, arguments.threads)
-    about = asdict(settings) | {"layers": arguments.layers, "width": arguments.width, "folder": None}
+    corpus = Path(arguments.corpus).name  # where it lies is nobody's business
+    about = asdict(settings) | {
+        "corpus": corpus,
+        "layers": arguments.layers,
+        "width": arguments.width,
+        "folder": None,
+    }
     result = {
         "environment": environment(torch.device("cpu")) | {"threads": arguments.threads},
         "settings": about,
