@@ -55,7 +55,7 @@ def _assert_gradients(problem: Problem, found: tuple[Tensor, ...], grads: tuple[
         error = float((mine.double() - wanted).norm())
         assert error <= relative * size
         # Dense torch is at times lucky: what the rounding of one log-sum-exp does to its weights is always allowed.
-        assert error <= 2 * dense + max(4.0, 1 + true.largest_logit) * EPSILON * size
+        assert error <= 2 * dense + max(8.0, 2 * (1 + true.largest_logit)) * EPSILON * size
     assert float((found[2].double() - true.grad_scale).abs()) <= relative * true.sizes[2]
 
 
