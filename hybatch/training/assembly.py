@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
+from hybatch.evaluation.processes import main_first
 from hybatch.losses import IMPLEMENTATIONS, ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
@@ -25,7 +26,7 @@ from hybatch.training.engine import StepEngine
 from hybatch.training.flops import EncoderFlops, encoder_flops
 from hybatch.training.optimizer import build_adamw
 from hybatch.training.overlap import count_shared_texts
-from hybatch.training.processes import decide, main_first
+from hybatch.training.processes import decide
 from hybatch.training.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine

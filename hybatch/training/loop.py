@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from hybatch.errors import UserError
+from hybatch.evaluation.processes import main_first
 from hybatch.losses.gather import rank, world_size
 from hybatch.models.parts import check_backbone
 from hybatch.training.agreement import check_agreement, facts_at_start, facts_of_batch
@@ -24,7 +25,7 @@ from hybatch.training.flops import bf16_peak_tflops, rates
 from hybatch.training.metrics import Reporter
 from hybatch.training.nonfinite import SkippedSteps
 from hybatch.training.prefetch import Prefetcher
-from hybatch.training.processes import decide, main_first, sum_over_processes
+from hybatch.training.processes import decide, sum_over_processes
 from hybatch.training.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.stopping import STOPPING_SIGNALS, BestSoFar, StopRequest
 from hybatch.training.strategy import prepared_engine

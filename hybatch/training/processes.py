@@ -34,17 +34,6 @@ def decide(function: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
-def main_first(function: Callable[[], T]) -> T:
-    """Call `function` on the main process, then on the others: for work that leaves a cache behind.
-
-    Raises:
-        UserError: on every process, when `function` raised it on the main process.
-    """
-    result: list[T] = []
-    decide(lambda: result.append(function()))
-    return result[0] if rank() == 0 else function()
-
-
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     """Element-wise sum of `values` over all processes, in place, on every process."""
     if world_size() > 1:

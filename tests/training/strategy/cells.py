@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import ContrastiveLoss, dense_info_nce, streaming_info_nce
 from hybatch.losses.gather import rank, world_size
 from hybatch.training.batches import BatchLoader, Features
 from hybatch.training.caching import cached_backward, plain_backward
@@ -150,7 +150,9 @@ def whole_gradients(strategy: Strategy) -> dict[str, Tensor]:
 
 def train_steps(strategy: Strategy, cell: Cell, steps: range) -> tuple[list[float], list[float], dict[str, Tensor]]:
     """Losses of the global batches, gradient norms and the gradients of step 0."""
-    loss = ContrastiveLoss(temperature=0.05, symmetric=True)
+    # Batches as small as these would be computed through the matrix of logits either way: the cached cells stream.
+    info_nce = streaming_info_nce if cell.cached else dense_info_nce
+    loss = ContrastiveLoss(temperature=0.05, symmetric=True, info_nce=info_nce)
     loader = tiny_loader(strategy, cell.chunk_size)
     losses, norms = [], []
     gradients = {}
