@@ -163,7 +163,8 @@ class Cluster:
         return all(self.node_state(node) == "IDLE" for node in NODES)
 
     def _outputs(self) -> str:
-        return "".join(f"{path.name}:\n{path.read_text()}" for path in sorted(self._folder.glob("*.out")))
+        files = sorted(self._folder.glob("*.out"))
+        return "".join(f"{path.name}:\n{path.read_text(encoding='utf-8', errors='replace')}" for path in files)
 
     def _start_munge(self) -> None:
         key = self._folder / "munge.key"
