@@ -1,5 +1,6 @@
 # make demo   train the embedded default with hybrid batches, evaluate it before and after, print the table
 # make test   the tests that take seconds;  make test-all  all of them
+# make study  every run of the study on this machine, then its report; needs the data and the backbones (study/README.md)
 # make lint   style, types, import contract
 # All of them first make .venv from constraints.txt, with nothing but Python >= 3.11 and a C++ compiler at hand.
 
@@ -10,7 +11,7 @@ STAMP  := $(VENV)/.installed
 DEMO   ?= demo
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo study test test-all lint clean
 
 install: $(STAMP)
 
@@ -30,6 +31,11 @@ demo: $(STAMP)
 	$(BIN)/hybatch evaluate --model $(DEMO)/run/initial --task embedded --output $(DEMO)/before
 	$(BIN)/hybatch evaluate --model $(DEMO)/run/final --task embedded --output $(DEMO)/after
 	$(BIN)/hybatch report $(DEMO)/before $(DEMO)/after --output $(DEMO)/report
+
+study: $(STAMP)
+	$(BIN)/python study/run_grid.py slurm/grids/study.txt --recipe configs/study/recipe.yaml \
+		--runs runs/study --results results/study --tasks xquad-r mlqa-r tatoeba
+	$(BIN)/hybatch report results/study --output reports/study
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
