@@ -53,7 +53,7 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
     """
     results: list[tuple[str, Path, dict[str, Any]]] = []
     runs: list[tuple[str, Path]] = []
-    records: list[StudyRun] = []
+    records: dict[Path, StudyRun] = {}
     for argument in arguments:
         label, path = split_label(argument)
         result_files, metrics_files, record_folders = _search(path)
@@ -61,7 +61,7 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
             raise UserError(
                 f"{argument}: runs of the study are called by their sampling; leave out the label {label!r}"
             )
-        records += [read_run(folder) for folder in record_folders]
+        records |= {folder.resolve(): read_run(folder) for folder in record_folders}
         results += [(label, file, read_any_results(file)) for file in result_files]
         runs += [(label, file) for file in metrics_files]
     measured = _measured(results)
@@ -69,7 +69,7 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
         measured=tuple(one for one in measured if "pairs" in one.results),
         by_language=tuple(one for one in measured if "pairs" not in one.results),
         curves=_curves(runs),
-        study=gather_study(records) if records else None,
+        study=gather_study(list(records.values())) if records else None,
     )
 
 

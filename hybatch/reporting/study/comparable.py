@@ -20,12 +20,14 @@ def check_comparable(runs: Sequence[StudyRun]) -> None:
         UserError: naming both files and what differs.
     """
     first_of_key: dict[tuple[Any, ...], StudyRun] = {}
+    first_of_name: dict[str, StudyRun] = {}
     first_of_start: dict[str, StudyRun] = {}
     first_result: dict[str, StudyRun] = {}
     first_questions: dict[str, StudyRun] = {}
     for run in runs:
         key = (run.start, run.sampling, run.alpha, run.unseen_languages, run.seed)
         _refuse_twins(first_of_key.setdefault(key, run), run)
+        _refuse_namesakes(first_of_name.setdefault(run.name, run), run)
         _check_start(first_of_start.setdefault(run.start, run), run)
         for task in run.results:
             _check_results(first_result.setdefault(task, run), run, task)
@@ -39,6 +41,11 @@ def _refuse_twins(first: StudyRun, other: StudyRun) -> None:
             f"{other.folder / STUDY}: the same start, sampling, alpha, unseen languages and seed {other.seed} as "
             f"{first.folder / STUDY}; leave one of them out"
         )
+
+
+def _refuse_namesakes(first: StudyRun, other: StudyRun) -> None:
+    if other is not first:
+        raise UserError(f"{other.folder / STUDY}: 'name' {other.name!r} is also that of {first.folder / STUDY}")
 
 
 def _check_start(first: StudyRun, other: StudyRun) -> None:
