@@ -120,6 +120,8 @@ def terminal(table: ReportTable) -> Table:
     """A rich table."""
     style = {"best": "[bold]{}[/bold]".format, "second": "[underline]{}[/underline]".format}
     drawn = Table(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
+    if any(row.deviations for row in table.rows):
+        drawn.padding = (0, 0, 0, 0)
     drawn.add_column("")
     for column in table.columns:
         drawn.add_column(column.heading, justify="right")

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from hybatch.evaluation.scoring import METRICS
+from hybatch.reporting.study.aggregate import Study, gather_study
+from hybatch.reporting.study.records import read_run
 
 LANGUAGES = ("aa", "bb", "cc")
 XQUAD_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
@@ -88,6 +90,18 @@ def write_record(
         (folder / "tatoeba").mkdir()
         (folder / "tatoeba" / "results.json").write_text(json.dumps(_tatoeba(spec, tatoeba)))
     return folder
+
+
+def read_study(directory: Path) -> Study:
+    """Read all records below a directory."""
+    return gather_study([read_run(path.parent) for path in sorted(directory.glob("*/study.json"))])
+
+
+def change_questions(path: Path, **changes: np.ndarray) -> None:
+    """Replace tables of a questions.npz."""
+    with np.load(path) as archive:
+        tables = {name: archive[name] for name in archive.files} | changes
+    np.savez(path, **tables)
 
 
 def write_study(directory: Path, specs: Sequence[Spec], **options: Any) -> Path:
