@@ -108,14 +108,20 @@ def _search(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
         return [path], [], []
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give a {RESULTS}, or a folder that holds one")
-    records = sorted(file.parent for file in path.rglob(STUDY))
+    records = [file.parent for file in _below(path, STUDY)]
     results, metrics = (
-        [file for file in sorted(path.rglob(name)) if not any(record in file.parents for record in records)]
+        [file for file in _below(path, name) if not any(record in file.parents for record in records)]
         for name in (RESULTS, METRICS)
     )
     if not results and not metrics and not records:
         raise UserError(f"{path}: holds neither a {RESULTS} of hybatch evaluate nor a {METRICS} of a training run")
     return results, metrics, records
+
+
+def _below(folder: Path, name: str) -> list[Path]:
+    """The files of a name, but for those in hidden folders: such a folder is about to appear, or was never finished."""
+    found = sorted(folder.rglob(name))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

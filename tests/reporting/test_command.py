@@ -114,8 +114,10 @@ def test_the_tables_of_the_study_come_before_those_of_plain_results(
     assert "Table 1" in capsys.readouterr().out
 
 
-def test_records_of_the_study_are_read_once_and_take_no_label(tmp_path: Path) -> None:
+def test_records_of_the_study_are_read_once_whole_and_without_a_label(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", core(seeds=(1,)))
+    (study / ".x-y--mini-xlmr--seed2.partial-1").mkdir()  # another process is writing a record
+    (study / ".x-y--mini-xlmr--seed2.partial-1" / "study.json").write_text("{")
     inputs = read_inputs([str(study), str(study / "x-y--mini-xlmr--seed1")])
     assert inputs.study is not None
     assert len(inputs.study.runs) == 3

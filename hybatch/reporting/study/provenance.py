@@ -23,8 +23,8 @@ def study_provenance(study: Study) -> str:
                 group_name(group),
                 str(run.seed),
                 " ".join(run.unseen_languages) or "–",
-                (run.backbone_sha256 or "–")[:_DIGITS],
-                run.commit[:_DIGITS],
+                _short(run.backbone_sha256),
+                _short(run.commit),
                 ", ".join(task_name(task) for task in run.results) or "–",
             )
             lines.append("| " + " | ".join(cells) + " |")
@@ -35,3 +35,10 @@ def study_provenance(study: Study) -> str:
         whose = "all runs" if len(versions) == 1 else ", ".join(runs)
         lines.append(f"Versions ({whose}): {named}.\n")
     return "\n".join(lines)
+
+
+def _short(digest: str | None) -> str:
+    """The first digits, and the "+" of a checkout with changes."""
+    if digest is None:
+        return "–"
+    return digest[:_DIGITS] + ("+" if digest.endswith("+") else "")

@@ -57,12 +57,13 @@ class StudyRun:
     """One run.
 
     start: the backbone that fine-tuning started from; "scratch" for none.
-    backbone_sha256: of its weights; None for "scratch".
+    backbone_sha256: of its weights; None where they were random.
     sampling: one of SAMPLINGS.
     alpha: the share of X-X-mono batches, of sampling "hybrid" only.
     unseen_languages: those of the tasks that fine-tuning left out.
     chosen_step: of `steps`, the one whose weights were evaluated, for its `selection_loss` on the validation set.
     config: the resolved configuration of the training.
+    commit: of the checkout that trained it, with "+" where it had changes; None outside of a checkout.
     folder: the record's.
     results: task -> the object of its results.json.
     questions: task -> its questions, for the tasks that have a questions.npz.
@@ -81,7 +82,7 @@ class StudyRun:
     selection_loss: float
     config: Mapping[str, Any]
     versions: Mapping[str, str]
-    commit: str
+    commit: str | None
     folder: Path
     results: Mapping[str, dict[str, Any]]
     questions: Mapping[str, QuestionFigures]
@@ -132,7 +133,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "start": (_is_text, "a text such as mini-xlmr"),
     "backbone_sha256": (
         lambda value: value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None),
-        f"64 hexadecimal digits, or null for start {SCRATCH}",
+        "64 hexadecimal digits, or null without a backbone",
     ),
     "sampling": (lambda value: value in SAMPLINGS, f"one of {', '.join(SAMPLINGS)}"),
     "alpha": (
@@ -146,7 +147,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "selection_loss": (_is_number, "a finite number"),
     "config": (lambda value: isinstance(value, dict), "an object"),
     "versions": (lambda value: isinstance(value, dict), "an object"),
-    "commit": (_is_text, "a text"),
+    "commit": (lambda value: value is None or _is_text(value), "a text, or null"),
 }
 
 
@@ -176,11 +177,8 @@ def _check_together(path: Path, record: Mapping[str, Any], mend: str) -> None:
         raise UserError(
             f"{path}: 'alpha' is {record['alpha']!r} with sampling {record['sampling']!r}; only hybrid has one; {mend}"
         )
-    if (record["start"] == SCRATCH) != (record["backbone_sha256"] is None):
-        raise UserError(
-            f"{path}: 'backbone_sha256' is {record['backbone_sha256']!r} with start {record['start']!r}; every start "
-            f"but {SCRATCH} has a backbone; {mend}"
-        )
+    if record["start"] == SCRATCH and record["backbone_sha256"] is not None:
+        raise UserError(f"{path}: 'backbone_sha256' is not null, but start {SCRATCH!r} has no backbone; {mend}")
     if record["chosen_step"] > record["steps"]:
         raise UserError(
             f"{path}: 'chosen_step' {record['chosen_step']} is beyond the {record['steps']} 'steps'; {mend}"

@@ -68,7 +68,6 @@ def test_a_run_without_evaluations_or_metrics_is_a_run(record: Path) -> None:
         ("alpha", None),
         ("selection_loss", float("nan")),
         ("backbone_sha256", "abc"),
-        ("backbone_sha256", None),
         ("unseen_languages", "el"),
         ("chosen_step", 401),
         ("steps", 1.5),
@@ -88,6 +87,14 @@ def test_a_missing_field_is_named(record: Path) -> None:
     del fields["chosen_step"]
     (record / "study.json").write_text(json.dumps(fields))
     with pytest.raises(UserError, match=r"study\.json: lacks 'chosen_step'"):
+        read_run(record)
+
+
+def test_random_weights_have_no_backbone_and_scratch_never_has_one(record: Path) -> None:
+    _change(record / "study.json", start="recipe", backbone_sha256=None, commit=None)
+    assert read_run(record).backbone_sha256 is None
+    _change(record / "study.json", start="scratch", backbone_sha256="a" * 64)
+    with pytest.raises(UserError, match="'backbone_sha256' is not null"):
         read_run(record)
 
 
