@@ -78,7 +78,7 @@ def _note(members: Sequence[Claim], family: Sequence[Claim]) -> str:
         "over languages or pairs. Over questions: of each question's mean over its languages or pairs and the seeds, "
         "with the 95% bootstrap interval and the p value of a paired sign-flip test that draw the parallel question as "
         f"one unit ({RESAMPLES:,} resamples); the two differences are equal where every question exists in every "
-        f"language. Holm: corrected for all {tested} comparisons of the study. Verdict: p (Holm) < {LEVEL}. The test "
-        "speaks of other questions, not of other training runs: for these see ± and in how many of the seeds common "
-        "to both hybrid is better."
+        f"language. Holm: corrected for all {tested} comparisons of the study. Verdict: p (Holm) < {LEVEL}, and both "
+        "differences of one sign. The test speaks of other questions, not of other training runs: for these see ± and "
+        "in how many of the seeds common to both hybrid is better."
     )

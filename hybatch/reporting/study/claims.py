@@ -65,12 +65,12 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict:
-        """By the sign of the difference over questions, where its corrected p value is below 0.05."""
+        """Where the corrected p value is below 0.05, by the sign of both differences; none if they are of two signs."""
         if self.test is None:
             return "not tested"
-        if self.test.p_corrected >= LEVEL:
+        if self.test.p_corrected >= LEVEL or self.test.difference * self.difference <= 0:
             return "not distinguishable"
-        return "better" if (self.test.difference > 0) == bool(self.measure.higher_is_better) else "worse"
+        return "better" if (self.difference > 0) == bool(self.measure.higher_is_better) else "worse"
 
 
 @dataclass(frozen=True, eq=False)

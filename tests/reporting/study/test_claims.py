@@ -105,6 +105,18 @@ def test_questions_without_a_figure_do_not_count(tmp_path: Path) -> None:
     assert test.difference == pytest.approx((hybrid - rival)[10:].mean(), rel=1e-9)
 
 
+def test_differences_of_opposite_signs_decide_nothing(tmp_path: Path) -> None:
+    write_study(tmp_path, _trio(0.05))
+    for path in tmp_path.glob("hybrid*/xquad-r/questions.npz"):  # as where most questions exist in few languages
+        change_questions(path, multilingual=np.load(path)["multilingual"] - np.float32(0.1))
+    found = {(one.task, one.measure.slug): one for one in study_claims(read_study(tmp_path))}
+    claim = found["xquad-r", "multilingual"]
+    assert claim.test is not None
+    assert claim.difference > 0 > claim.test.difference
+    assert claim.test.p_corrected < 0.01
+    assert claim.verdict == "not distinguishable"
+
+
 def test_without_questions_a_task_is_not_tested_and_not_corrected_for(tmp_path: Path) -> None:
     write_study(tmp_path, _trio(0.05))
     (tmp_path / "hybrid0.5--mini-xlmr--seed2" / "mlqa-r" / "questions.npz").unlink()
