@@ -99,20 +99,21 @@ def csv_text(table: ReportTable) -> str:
 
     A column of means over several runs is three: the mean, "sd" (sample standard deviation) and "n" (runs).
     """
-    several = any(row.counts for row in table.rows)
-    headings = [column.heading for column in table.columns]
+    several = [any(row.counts and row.counts[c] is not None for row in table.rows) for c in range(len(table.columns))]
+    headings = []
+    for column, is_mean in zip(table.columns, several, strict=True):
+        headings += [f"{column.heading}{part}" for part in (("", " sd", " n") if is_mean else ("",))]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    if several:
-        headings = [f"{heading}{part}" for heading in headings for part in ("", " sd", " n")]
     writer.writerow(["label", "source", *headings])
     for row in table.rows:
-        values = [_exact(value) for value in row.values]
-        if several:
-            absent = (None,) * len(values)
-            parts = zip(values, row.deviations or absent, row.counts or absent, strict=True)
-            values = [text for value, sd, n in parts for text in (value, _exact(sd), _exact(n))]
-        writer.writerow([row.label, "measured" if row.measured else "published", *values])
+        cells: list[str] = []
+        for c, value in enumerate(row.values):
+            cells.append(_exact(value))
+            if several[c]:
+                cells.append(_exact(row.deviations[c] if row.deviations else None))
+                cells.append(_exact(row.counts[c] if row.counts else None))
+        writer.writerow([row.label, "measured" if row.measured else "published", *cells])
     return buffer.getvalue()
 
 
@@ -138,6 +139,9 @@ _LATEX_SPECIAL = {c: rf"\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": "$<$",
+    ">": "$>$",
     "±": r"$\pm$",
     "†": r"$^{\dagger}$",
     "‡": r"$^{\ddagger}$",

@@ -100,7 +100,7 @@ def test_deviations_and_signs_follow_the_figure() -> None:
 
 def test_latex_sets_blocks_apart_and_writes_signs_as_mathematics() -> None:
     text = latex(SEEDS)
-    assert r"a & \textbf{0.500} $\pm$ 0.010 & 0.00 & x|y \\" in text
+    assert r"a & \textbf{0.500} $\pm$ 0.010 & 0.00 & x\textbar{}y \\" in text
     assert r"b & 0.400$^{\dagger}$ & $-$0.25 & none \\" in text
     assert text.count(r"\midrule") == 2
     assert "resizebox" not in text
@@ -115,9 +115,9 @@ def test_latex_scales_a_table_that_is_too_wide_to_the_line() -> None:
 
 def test_csv_gives_means_over_runs_in_three_columns() -> None:
     rows = list(csv.reader(io.StringIO(csv_text(SEEDS))))
-    assert rows[0][2:6] == ["mAP", "mAP sd", "mAP n", "p"]
-    assert rows[1][2:] == ["0.5", "0.01", "3", "-0.001", "", "1", "x|y", "", ""]
-    assert rows[4][2:] == ["0.3", "", "", "0.1", "", "", "[b]", "", ""]
+    assert rows[0][2:] == ["mAP", "mAP sd", "mAP n", "p", "p sd", "p n", "verdict"]
+    assert rows[1][2:] == ["0.5", "0.01", "3", "-0.001", "", "1", "x|y"]
+    assert rows[4][2:] == ["0.3", "", "", "0.1", "", "", "[b]"]
 
 
 def test_the_terminal_shows_words_with_brackets_as_they_are() -> None:
