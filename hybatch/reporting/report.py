@@ -1,6 +1,6 @@
 """A report folder: tables as Markdown, CSV and LaTeX, figures as PNG, and one page that holds them all.
 
-report.md                   the tables and links to the figures
+report.md                   the tables and links to the figures, those of the study first
 tables/<table>.csv, .tex    each table, full precision in CSV
 all-figures.csv             every figure of every result in long form
 heatmap-<task>-<label>.png, difference-<task>-<label>-minus-<label>.png, curves-<label>.png
@@ -21,6 +21,8 @@ from hybatch.reporting.figures import write_difference_heatmap, write_heatmap, w
 from hybatch.reporting.inputs import LearningCurve, ReportInputs
 from hybatch.reporting.language_tables import language_tables
 from hybatch.reporting.render import csv_text, latex, markdown
+from hybatch.reporting.study.provenance import study_provenance
+from hybatch.reporting.study.tables import study_tables
 from hybatch.reporting.tables import Measured, ReportTable, by_task, file_name, report_tables
 
 
@@ -38,19 +40,25 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    tables = [*report_tables(inputs.measured), *language_tables(inputs.by_language)]
+    study = study_tables(inputs.study) if inputs.study else []
+    tables = [*study, *report_tables(inputs.measured), *language_tables(inputs.by_language)]
     try:
         for table in tables:
             for suffix, text in ((".csv", csv_text(table)), (".tex", latex(table))):
                 with atomic_file(directory / "tables" / f"{table.slug}{suffix}") as file:
                     file.write(text)
-        _write_long_form([*inputs.measured, *inputs.by_language], directory / "all-figures.csv")
+        _write_long_form([*_of_study(inputs), *inputs.measured, *inputs.by_language], directory / "all-figures.csv")
         figures = [*_draw_heatmaps(inputs.measured, directory), *_draw_curves(inputs.curves, directory)]
         with atomic_file(directory / "report.md") as file:
             file.write(_page(inputs, tables, figures))
     except OSError as error:
         raise UserError(f"--output {directory}: cannot be written ({error.strerror})") from error
     return tables
+
+
+def _of_study(inputs: ReportInputs) -> list[Measured]:
+    runs = inputs.study.runs if inputs.study else ()
+    return [Measured(run.name, results) for run in runs for results in run.results.values()]
 
 
 def _draw_heatmaps(measured: Sequence[Measured], directory: Path) -> Iterator[FigureFile]:
@@ -81,7 +89,10 @@ def _page(inputs: ReportInputs, tables: Sequence[ReportTable], figures: Sequence
     sections = ["# Report\n"]
     sections += [markdown(table) for table in tables]
     sections += [f"### {figure.caption}\n\n![{figure.caption}]({figure.name})\n" for figure in figures]
-    sections.append(_provenance([*inputs.measured, *inputs.by_language]))
+    if inputs.study:
+        sections.append(study_provenance(inputs.study))
+    if measured := [*inputs.measured, *inputs.by_language]:
+        sections.append(_provenance(measured))
     return "\n".join(sections)
 
 
