@@ -182,6 +182,20 @@ def test_dark_surroundings_get_light_text_on_a_dark_page(page: Any) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def test_print_shows_whole_tables_and_leaves_the_contents_out(page: Any) -> None:
+    landscape = {"width": 1047, "height": 718, "deviceScaleFactor": 1, "mobile": False}  # A4 within its margins
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", landscape)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        width = page.execute_script("return document.documentElement.scrollWidth")
+        contents = page.execute_script("return document.querySelector('nav').offsetHeight")
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width <= 1047
+    assert contents == 0
+
+
 def test_languages_of_the_table_are_those_of_the_results(page: Any) -> None:
     headings = page.find_elements("css selector", "table[aria-labelledby=table-mlqa-r-monolingual] thead button")
     assert [one.text for one in headings] == ["", *MLQA_LANGUAGES, "mean"]
