@@ -36,5 +36,5 @@ def main(argv: Sequence[str]) -> int:
     for table in tables:
         if table.slug.endswith("-summary"):
             console.print(terminal(table))
-    console.print(f"wrote {arguments.output / 'report.md'}", soft_wrap=True)
+    console.print(f"wrote {arguments.output}: report.html and report.md, with their tables and figures", soft_wrap=True)
     return 0

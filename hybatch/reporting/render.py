@@ -53,7 +53,7 @@ def markdown(table: ReportTable) -> str:
         "| | " + " | ".join(column.heading for column in table.columns) + " |",
         "|---" + "|---:" * len(table.columns) + "|",
     ]
-    for row, cells in _cells(table, style, _in_pipes):
+    for row, cells in printed_cells(table, style, _in_pipes):
         lines.append(f"| {_in_pipes(row.label)} | " + " | ".join(cells) + " |")
     if table.note:
         lines += ["", table.note]
@@ -84,7 +84,7 @@ def latex(table: ReportTable) -> str:
         r"\midrule",
     ]
     previous = table.rows[0] if table.rows else None
-    for row, cells in _cells(table, style, latex_text):
+    for row, cells in printed_cells(table, style, latex_text):
         if previous and (previous.block, previous.measured) != (row.block, row.measured):
             lines.append(r"\midrule")
         previous = row
@@ -127,7 +127,7 @@ def terminal(table: ReportTable) -> Table:
     for column in table.columns:
         drawn.add_column(column.heading, justify="right")
     previous = ""
-    for row, cells in _cells(table, style, escape):
+    for row, cells in printed_cells(table, style, escape):
         if row.block != previous:
             drawn.add_section()
         previous = row.block
@@ -159,7 +159,7 @@ def _exact(value: float | str | None) -> str:
     return "" if value is None else value if isinstance(value, str) else repr(value)
 
 
-def _cells(
+def printed_cells(
     table: ReportTable, style: Mapping[str, Callable[[str], str]], escaped: Callable[[str], str]
 ) -> list[tuple[Row, list[str]]]:
     """The printed cells of each row; `escaped` is given all that is not a figure."""

@@ -104,11 +104,11 @@ def test_the_tables_of_the_study_come_before_those_of_plain_results(
         "mlqa-r: mAP in every kind of setting and rank distance"
     )
     assert page.count("| x-y--mini-xlmr--seed") == 2
-    assert "Versions (all runs): hybatch 1, torch 2." in page
+    assert "| all runs | hybatch 1, torch 2 |" in page
     assert {"study-1-summary.csv", "study-1-summary.tex", "mlqa-r-summary.csv"} <= {
         path.name for path in (output / "tables").iterdir()
     }
-    assert {path.name for path in output.glob("heatmap-*")} == {"heatmap-mlqa-r-final.png"}
+    assert {path.name for path in output.glob("heatmap-*.png")} == {"heatmap-mlqa-r-final.png"}
     with open(output / "all-figures.csv", newline="") as file:
         assert {row["label"] for row in csv.DictReader(file)} > {"x-y--mini-xlmr--seed2", "final"}
     assert "Table 1" in capsys.readouterr().out

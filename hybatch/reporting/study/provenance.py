@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from hybatch.reporting.study.aggregate import Study
 from hybatch.reporting.study.rows import group_name, task_name
+from hybatch.reporting.text_table import TextTable
 
 _DIGITS = 12
 
 
-def study_provenance(study: Study) -> str:
-    """A Markdown section: every run with its backbone, commit and tasks, then the versions that they share."""
-    lines = [
-        "### Runs of the study\n",
-        "| run | start and sampling | seed | unseen | backbone (SHA-256) | commit | scored on |",
-        "|---|---|---:|---|---|---|---|",
-    ]
+def study_provenance(study: Study) -> list[TextTable]:
+    """Every run with its backbone, commit and tasks, and the versions that runs share."""
+    rows = []
     versions: dict[str, list[str]] = {}
     for group in study.groups:
         for run in group.runs:
-            cells = (
-                run.name,
-                group_name(group),
-                str(run.seed),
-                " ".join(run.unseen_languages) or "–",
-                _short(run.backbone_sha256),
-                _short(run.commit),
-                ", ".join(task_name(task) for task in run.results) or "–",
+            rows.append(
+                (
+                    run.name,
+                    group_name(group),
+                    str(run.seed),
+                    " ".join(run.unseen_languages) or "–",
+                    _short(run.backbone_sha256),
+                    _short(run.commit),
+                    ", ".join(task_name(task) for task in run.results) or "–",
+                )
             )
-            lines.append("| " + " | ".join(cells) + " |")
             named = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
             versions.setdefault(named, []).append(run.name)
-    lines.append("")
-    for named, runs in versions.items():
-        whose = "all runs" if len(versions) == 1 else ", ".join(runs)
-        lines.append(f"Versions ({whose}): {named}.\n")
-    return "\n".join(lines)
+    headings = ("run", "start and sampling", "seed", "unseen", "backbone (SHA-256)", "commit", "scored on")
+    whose = {named: "all runs" if len(versions) == 1 else ", ".join(runs) for named, runs in versions.items()}
+    return [
+        TextTable("Runs of the study", headings, tuple(rows)),
+        TextTable("Versions", ("runs", "versions"), tuple((runs, named) for named, runs in whose.items())),
+    ]
 
 
 def _short(digest: str | None) -> str:
