@@ -18,7 +18,7 @@ from hybatch.models.config import EncoderConfig
 from hybatch.sampling import AlphaSchedule, SamplingConfig
 from hybatch.training.config import RunConfig, load_run_config
 from study.questions import question_tables
-from study.record import backbone_sha256, chosen, main, sampling_name
+from study.record import backbone_sha256, changed_fields, chosen, main, sampling_name
 from tests.study.test_run_grid import enter
 from tests.study.tiny_study import CROSS, HYBRID, TinyStudy, files
 from tests.training.small_run import read_metrics, write_config
@@ -62,6 +62,16 @@ def test_the_chosen_step_is_the_one_that_training_chose(
     ]
     best = chosen(config, rows)
     assert (best.step, best.value) == (step, value)
+
+
+def test_other_corpora_are_a_change_of_the_configuration_and_other_places_of_its_output_are_not(tmp_path: Path) -> None:
+    before = config_with(tmp_path).as_dict()
+    assert changed_fields(before, config_with(tmp_path, "--output_dir", "elsewhere", "--training.threads", "2")) == []
+    config = config_with(tmp_path)
+    config.corpora[0].path = "other"
+    config.loss.temperature = 0.5
+    names = [line.split(":")[0] for line in changed_fields(before, config)]
+    assert names == ["loss.temperature", "corpora.0.path"]
 
 
 def test_a_run_without_validation_has_chosen_nothing(tmp_path: Path) -> None:

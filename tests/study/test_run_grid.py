@@ -201,6 +201,10 @@ def test_a_changed_configuration_or_backbone_is_not_skipped_but_trained_anew(
     assert main(study.options("--dry-run")) == 0
     again = "train, evaluate embedded, record (the backbone's weights have changed)"
     assert capsys.readouterr().out.splitlines() == [f"{name}: {again}" for name in NAMES]
+    # A run that was not trained here has nothing but its record to tell its backbone by.
+    (study.runs / HYBRID / ".backbone.sha256").unlink()
+    assert main(study.options("--dry-run", "--only", HYBRID)) == 0
+    assert capsys.readouterr().out == f"{HYBRID}: {again}\n"
 
     recipe = study.folder / "config.yaml"
     config = yaml.safe_load(recipe.read_text(encoding="utf-8"))
