@@ -20,10 +20,10 @@ from hybatch.errors import UserError
 from hybatch.evaluation.results import RESULTS
 from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.lock import folder_lock
-from hybatch.training.run_folder import RunFolder, differing_fields
+from hybatch.training.run_folder import RunFolder
 from slurm.grid import GridRun
 from study.children import Children
-from study.record import BEST, backbone_sha256, evaluated_tasks, lacking, write_record
+from study.record import BACKBONE_CHANGED, BEST, backbone_sha256, changed_fields, evaluated_tasks, lacking, write_record
 
 # Tatoeba has 112 languages; these are the ones of XQuAD-R besides English.
 LANGUAGES = {"tatoeba": ("ara", "cmn", "deu", "ell", "hin", "rus", "spa", "tha", "tur", "vie")}
@@ -106,7 +106,7 @@ def remaining(run: StudyRun) -> Remaining:
     reasons = lacking(run.record, run.config, run.tasks)
     if not reasons:
         return Remaining()
-    outdated = _outdated(run)
+    outdated = _outdated(run, reasons)
     if outdated or not RunFolder(run.config).is_finished:
         return Remaining(reasons, outdated, True, list(run.tasks))
     missing = sorted(set(run.tasks) - set(evaluated_tasks(run.evaluations)))
@@ -176,18 +176,20 @@ def _timed(stage: Callable[..., None], *arguments: Any) -> float:
     return time.perf_counter() - started
 
 
-def _outdated(run: StudyRun) -> list[str]:
+def _outdated(run: StudyRun, reasons: Sequence[str]) -> list[str]:
     """What makes the training in the run's folder another than the one that is asked for."""
     path, mark = run.folder / "config.yaml", run.folder / _BACKBONE
     if not path.is_file():
         return []
     try:
-        changes = differing_fields(yaml.safe_load(path.read_text(encoding="utf-8")), run.config.as_dict())
+        changes = changed_fields(yaml.safe_load(path.read_text(encoding="utf-8")), run.config)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         return [f"{path} cannot be read ({error})"]
+    if not mark.is_file():  # trained by others, who left nothing but the record, if that
+        return changes + [reason for reason in reasons if reason == BACKBONE_CHANGED]
     try:
-        if mark.is_file() and mark.read_text(encoding="utf-8").strip() != str(backbone_sha256(run.config)):
-            changes.append("the backbone's weights have changed")
+        if mark.read_text(encoding="utf-8").strip() != str(backbone_sha256(run.config)):
+            changes.append(BACKBONE_CHANGED)
     except UserError:
         pass  # The backbone is not at hand, which is said where it is needed.
     return changes

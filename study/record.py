@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ from hybatch.sampling import AlphaSchedule, SamplingConfig
 from hybatch.sampling.config import training_languages
 from hybatch.training.checkpoint import surroundings
 from hybatch.training.config import RunConfig, load_run_config
-from hybatch.training.run_folder import RunFolder, differing_fields
+from hybatch.training.run_folder import RunFolder, differing_fields, flatten
 from hybatch.training.stopping import BestSoFar
 from slurm.grid import GridRun, read_grid
 from study.questions import question_tables
@@ -49,6 +50,8 @@ STUDY = "study.json"
 METRICS = "metrics.jsonl"
 QUESTIONS = "questions.npz"
 BEST = "best"
+BACKBONE_CHANGED = "the backbone's weights have changed"
+_CORPUS_PATH = re.compile(r"(validation\.)?corpora\.\d+\.path")
 
 
 def write_record(run: GridRun, run_folder: Path, evaluations: Path, record: Path) -> dict[str, Any]:
@@ -78,6 +81,8 @@ def write_record(run: GridRun, run_folder: Path, evaluations: Path, record: Path
     rows = list(_reduced(run_folder / METRICS))
     languages = {language for one in results.values() if "pairs" in one for language in one["languages"]}
     study = _study(run, config, rows, languages)
+    for leftover in record.parent.glob(f".{record.name}.*-*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     with atomic_directory(record) as partial:
         (partial / STUDY).write_text(dump(study), encoding="utf-8")
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -103,7 +108,7 @@ def lacking(record: Path, config: RunConfig, tasks: Sequence[str]) -> list[str]:
     """
     try:
         study = json.loads((record / STUDY).read_text(encoding="utf-8"))
-        changes = differing_fields(study["config"], config.as_dict())
+        changes = changed_fields(study["config"], config)
         recorded = study["backbone_sha256"]
     except OSError:
         return ["no record"]
@@ -111,11 +116,24 @@ def lacking(record: Path, config: RunConfig, tasks: Sequence[str]) -> list[str]:
         return [f"{record / STUDY} is malformed"]
     try:
         if backbone_sha256(config) != recorded:
-            changes.append("the backbone's weights have changed")
+            changes.append(BACKBONE_CHANGED)
     except UserError:
         pass
     missing = sorted(set(tasks) - set(evaluated_tasks(record)))
     return changes + [f"{task} is not recorded" for task in missing]
+
+
+def changed_fields(before: Any, config: RunConfig) -> list[str]:
+    """The fields in which a configuration differs from one that was written, but for those that do not change results.
+
+    Where a run goes on, corpora may have moved, since their content is compared; here the path stands for the content.
+    """
+    now = config.as_dict()
+    old, new = flatten(before), flatten(now)
+    moved = [
+        name for name in sorted(old.keys() & new.keys()) if _CORPUS_PATH.fullmatch(name) and old[name] != new[name]
+    ]
+    return differing_fields(before, now) + [f"{name}: was {old[name]!r}, now {new[name]!r}" for name in moved]
 
 
 def backbone_sha256(config: RunConfig) -> str | None:
@@ -193,7 +211,7 @@ def _reduced(path: Path) -> Iterator[dict[str, Any]]:
                 yield {name: row[name] for name in ("step", "kind", "loss")}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the metrics of a training run ({error!r})") from error
 
 

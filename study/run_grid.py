@@ -93,12 +93,12 @@ def _take(run: StudyRun, progress: Progress, children: Children, lock: int) -> s
     """Do what is left of one run; return why it failed, if it did."""
     children.check()
     started = time.monotonic()
-    left = remaining(run)
-    if not left.reasons:
-        progress.end(run.name, "complete")
-        return None
-    progress.begin(run.name, str(left))
     try:
+        left = remaining(run)
+        if not left.reasons:
+            progress.end(run.name, "complete")
+            return None
+        progress.begin(run.name, str(left))
         summary = finish_run(run, left, children, progress.say, lock=lock)
     except (UserError, RunFailed, OSError) as error:
         progress.end(run.name, f"FAILED: {error}")
