@@ -50,13 +50,37 @@ def test_the_scheduled_rival_goes_from_monolingual_to_cross_lingual_batches_alon
     assert config.sampling.alpha == AlphaSchedule(start=1.0, end=0.0, shape="linear")
 
 
-@pytest.mark.parametrize("start", ["mini-xlmr", "mini-labse", "scratch"])
-def test_a_start_of_the_study_completes_its_recipe_and_changes_the_model_alone(start: str) -> None:
-    base = ["--config", str(CONFIGS / "study/recipe.yaml")]
+@pytest.mark.parametrize(
+    ("recipe", "start"),
+    [
+        ("recipe", "mini-xlmr"),
+        ("recipe", "mini-labse"),
+        ("recipe", "scratch"),
+        ("recipe-large", "xlmr-large"),
+        ("recipe-large", "labse"),
+    ],
+)
+def test_a_start_of_the_study_completes_its_recipe_and_changes_the_model_alone(recipe: str, start: str) -> None:
+    base = ["--config", str(CONFIGS / f"study/{recipe}.yaml")]
     before, after = load_run_config([*base]), load_run_config([*base, "--config", str(CONFIGS / f"study/{start}.yaml")])
     check_config(after.model)
     assert all(line.startswith("model.") for line in differing_fields(before.as_dict(), after.as_dict()))
     assert (after.validation.metric, after.validation.patience) == ("loss", None)
+
+
+def test_the_fresh_start_of_the_study_is_what_its_backbone_was_before_pretraining() -> None:
+    pretraining = yaml.safe_load((CONFIGS / "study/backbone-mini-xlmr.yaml").read_text(encoding="utf-8"))
+    scratch = yaml.safe_load((CONFIGS / "study/scratch.yaml").read_text(encoding="utf-8"))
+    assert scratch["model"]["fresh"] == pretraining["fresh"]
+
+
+def test_the_second_backbone_starts_from_the_first_and_ranks_translations() -> None:
+    config = load_run_config(["--config", str(CONFIGS / "study/backbone-mini-labse.yaml")])
+    check_config(config.model)
+    assert config.model.backbone == "$HYBATCH_BACKBONES/mini-xlmr"
+    assert config.sampling.kind == "x-y"
+    for corpus in config.corpora:
+        assert corpus.columns == {"id": "id", "question": "passage", "passage": "passage"}
 
 
 def test_unseen_languages_are_left_out_of_training_and_of_choosing_the_encoder() -> None:
