@@ -60,7 +60,7 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         task = main_first(lambda: _checked_task(arguments))
         per_query: QueryTables = {}
         if isinstance(task, CollectionTask):
-            results, timings = _search(task, arguments)
+            results, timings = _search(task, arguments, per_query)
         else:
             results, timings = _encode_and_score(task, arguments, per_query)
         timings |= {
@@ -89,7 +89,9 @@ def _encode_and_score(
     return results, timings | {"scoring_seconds": time.perf_counter() - started}
 
 
-def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+def _search(
+    task: CollectionTask, arguments: argparse.Namespace, per_query: QueryTables
+) -> tuple[dict[str, Any], dict[str, Any]]:
     started = time.perf_counter()
     encoder = Encoder.load(arguments.model).to(_device(arguments))
     loaded = time.perf_counter()
@@ -101,7 +103,9 @@ def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[s
         backend=arguments.backend,
         save_run=arguments.save_run,
     )
-    results, timings = evaluate_collections(encoder, task, model=_model_name(arguments), options=options)
+    results, timings = evaluate_collections(
+        encoder, task, model=_model_name(arguments), options=options, per_query=per_query
+    )
     return results, {"loading_seconds": loaded - started, **timings}
 
 
@@ -109,9 +113,11 @@ def _score(
     embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace, per_query: QueryTables
 ) -> dict[str, Any]:
     if isinstance(task, BitextTask):
-        return score_bitext(embeddings, task, model=_model_name(arguments), device=_device(arguments))
+        return score_bitext(
+            embeddings, task, model=_model_name(arguments), device=_device(arguments), per_query=per_query
+        )
     if isinstance(task, ProbeTask):
-        return score_probe(embeddings, task, model=_model_name(arguments))
+        return score_probe(embeddings, task, model=_model_name(arguments), per_query=per_query)
     return score(
         embeddings,
         task,

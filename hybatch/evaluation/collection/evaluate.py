@@ -24,6 +24,7 @@ from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.encoding import encode_texts
 from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.metrics import figures_per_query, mean
+from hybatch.evaluation.per_query import QueryTables, language_query_tables
 from hybatch.evaluation.processes import rank
 from hybatch.evaluation.results import versions
 from hybatch.models import Encoder
@@ -50,7 +51,12 @@ class SearchOptions:
 
 
 def evaluate_collections(
-    encoder: Encoder, task: CollectionTask, *, model: str, options: SearchOptions
+    encoder: Encoder,
+    task: CollectionTask,
+    *,
+    model: str,
+    options: SearchOptions,
+    per_query: QueryTables | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures per language and their means; collective under torch.distributed.
 
@@ -60,6 +66,9 @@ def evaluate_collections(
 
     Returns:
         (the object of results.json: as `figures_results`, with "search", "backend", "unknown_judgements"; timings).
+    Args:
+        per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
+
 
     Raises:
         UserError: the collection cannot be read, encoded or searched.
@@ -68,6 +77,7 @@ def evaluate_collections(
     figures: dict[str, dict[str, Any]] = {}
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
+    values: dict[str, dict[str, np.ndarray]] = {}
         started = time.perf_counter()
         queries = {
             x: encode_texts(
@@ -84,13 +94,17 @@ def evaluate_collections(
             progress=options.progress,
         )
         searching = time.perf_counter()
-        figures |= _score(encoder, task, passages, encoded, queries, options)
+        for language, (means, single) in _score(encoder, task, passages, encoded, queries, options).items():
+            figures[language], values[language] = means, single
         timings["encoding_seconds"] += searching - started
         timings["searching_seconds"] += time.perf_counter() - searching
         timings["passages_encoded"] += encoded.num_encoded
     figures = {language: figures[language] for language in task.languages}
     return _results(task, figures, model, options), timings
 
+    if per_query is not None:
+        ids = {language: task.searches[language][1].ids for language in task.languages}
+        per_query.update(language_query_tables(ids, values))
 
 def _score(
     encoder: Encoder,
@@ -99,8 +113,8 @@ def _score(
     encoded: EncodedPassages,
     queries: dict[str, np.ndarray],
     options: SearchOptions,
-) -> dict[str, dict[str, Any]]:
-    """Language -> figures, for the languages that search one collection."""
+) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Language -> (figures, those of every query), for the languages that search one collection."""
     device = next(encoder.parameters()).device.type
     all_QH = np.concatenate(list(queries.values()))
     sets = {language: task.searches[language][1] for language in queries}
@@ -127,19 +141,20 @@ def _figures(
     found_QK: np.ndarray,
     ranks_P: np.ndarray,
     offsets: np.ndarray,
-) -> dict[str, Any]:
-    retrieved = [metric for metric in task.metrics if not metric.endswith("kt")]
-    figures: dict[str, Any] = {metric: mean(per_query(metric, found_QK, one.relevant)) for metric in retrieved}
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if one.answers is not None:
-        return token_recall.figures(task.metrics, one, passages, found_QK)
-    exact = figures_per_query(ranks_P, np.repeat(np.arange(len(one.ids)), np.diff(offsets)), len(one.ids))
-    first_ranks = np.minimum.reduceat(ranks_P, offsets[:-1][np.diff(offsets) > 0])
-    return figures | {
-        "map": mean(exact.average_precision),
-        "median_first_rank": float(np.median(first_ranks)),
-        "num_queries": exact.num_queries,
-        "num_skipped": exact.num_skipped,
-    }
+        values = token_recall.per_query(task.metrics, one, passages, found_QK)
+        counts: dict[str, Any] = {}
+    else:
+        exact = figures_per_query(ranks_P, np.repeat(np.arange(len(one.ids)), np.diff(offsets)), len(one.ids))
+        values = {metric: per_query(metric, found_QK, one.relevant) for metric in task.metrics}
+        values["map"] = np.full(len(one.ids), np.nan)
+        values["map"][exact.counted] = exact.average_precision
+        first_ranks = np.minimum.reduceat(ranks_P, offsets[:-1][np.diff(offsets) > 0])
+        counts = {"median_first_rank": float(np.median(first_ranks))}
+    left_out = int(np.isnan(next(iter(values.values()))).sum())
+    counts |= {"num_queries": len(one.ids) - left_out, "num_skipped": left_out}
+    return {metric: mean(rows[~np.isnan(rows)]) for metric, rows in values.items()} | counts, values
 
 
 def _results(

@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from hybatch.evaluation.collection.judgements import QuerySet
 from hybatch.evaluation.collection.passages import Passages
-from hybatch.evaluation.metrics import mean
 
 # Words with what binds them (don't, U.S., 3.5, well-known), and every other sign by itself.
 _TOKEN = re.compile(r"\w+(?:[-'’.,]\w+)*|[^\w\s]")
 
 
-def figures(metrics: Sequence[str], one: QuerySet, passages: Passages, found_QK: np.ndarray) -> dict[str, Any]:
-    """The share of the queries with a span answer that is found, for metrics named such as "recall@2kt".
+def per_query(metrics: Sequence[str], one: QuerySet, passages: Passages, found_QK: np.ndarray) -> dict[str, np.ndarray]:
+    """float64 [Q]: 1 where an answer is found, for metrics named such as "recall@2kt".
 
-    Queries whose only answers are "yes" or "no" are left out, as the publisher's script does.
+    NaN for queries whose only answers are "yes" or "no": they are left out, as the publisher's script does.
     """
     assert one.answers is not None
     spans = [[answer for answer in answers if answer not in ("yes", "no")] for answers in one.answers]
     asked = [query for query, answers in enumerate(spans) if answers]
     named = passages.read_some(found_QK[asked].ravel().tolist())
-    result: dict[str, Any] = {}
+    values: dict[str, np.ndarray] = {}
     for metric in metrics:
         limit = 1000 * int(metric.removeprefix("recall@").removesuffix("kt"))
-        result[metric] = mean(
-            float(holds_answer([named[n].text for n in found_QK[query].tolist() if n >= 0], spans[query], limit))
-            for query in asked
-        )
-    return result | {"num_queries": len(asked), "num_skipped": len(spans) - len(asked)}
+        values[metric] = np.full(len(spans), np.nan)
+        for query in asked:
+            texts = [named[n].text for n in found_QK[query].tolist() if n >= 0]
+            values[metric][query] = holds_answer(texts, spans[query], limit)
+    return values
 
 
 def holds_answer(ranked_texts: Sequence[str], answers: Sequence[str], limit: int) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hybatch.evaluation.collection.judgements import QuerySet
-from hybatch.evaluation.collection.token_recall import figures, holds_answer
+from hybatch.evaluation.collection.token_recall import holds_answer, per_query
 from tests.evaluation.collection.fakes import Fake, fake_passages
 
 
@@ -30,5 +30,6 @@ def test_an_answer_counts_up_to_the_limit_and_across_signs(limit: int, answers: 
 def test_queries_with_yes_and_no_alone_are_left_out(tmp_path: Path) -> None:
     passages = fake_passages(tmp_path, Fake({"a": "word " * 1999 + "end", "b": "late", "c": "never"}, {}, {}))
     asked = QuerySet(["1", "2", "3"], ["", "", ""], [{}, {}, {}], [["end"], ["yes"], ["no", "late"]])
-    found = figures(("recall@2kt", "recall@5kt"), asked, passages, np.array([[0, 1], [0, 1], [0, 1]]))
-    assert found == {"recall@2kt": 0.5, "recall@5kt": 1.0, "num_queries": 2, "num_skipped": 1}
+    found = per_query(("recall@2kt", "recall@5kt"), asked, passages, np.array([[0, 1], [0, 1], [0, 1]]))
+    np.testing.assert_array_equal(found["recall@2kt"], [1, np.nan, 0])
+    np.testing.assert_array_equal(found["recall@5kt"], [1, np.nan, 1])
