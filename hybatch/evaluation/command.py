@@ -16,6 +16,7 @@ import torch
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask, score_bitext
 from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
+from hybatch.evaluation.collection.gpus import SEARCH_DEVICES, gpus_for
 from hybatch.evaluation.collection.search import METHODS, import_faiss
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
@@ -100,6 +101,7 @@ def _search(
         index=arguments.index,
         index_dtype=arguments.index_dtype,
         method=arguments.search,
+        search_device=arguments.search_device,
         backend=arguments.backend,
         save_run=arguments.save_run,
     )
@@ -190,6 +192,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_search_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
     group.add_argument(
+        "--search-device",
+        choices=SEARCH_DEVICES,
+        default="auto",
+        help="of faiss: gpu shards the index over all GPUs; default: those that faiss sees, if any",
+    )
+    group.add_argument(
         "--index", type=Path, metavar="DIR", help="where the passages' embeddings are kept; default: the cache"
     )
     group.add_argument(
@@ -218,7 +226,9 @@ def _checked_task(arguments: argparse.Namespace) -> Any:
         check_save_directory(arguments.save_embeddings)
         check_writable(arguments.save_embeddings, "--save-embeddings")
     if arguments.search != "torch":
-        import_faiss()
+        gpus_for(import_faiss(), arguments.search, arguments.search_device)
+    elif arguments.search_device != "auto":
+        raise UserError("--search-device: is of faiss; --search torch searches where --device says")
     for option in ("index", "save_run"):
         if getattr(arguments, option):
             check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")

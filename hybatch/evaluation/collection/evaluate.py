@@ -42,6 +42,8 @@ class SearchOptions:
     """Of the embeddings kept: float32 or float16."""
     method: str = "torch"
     """What retrieves: torch, faiss-flat, faiss-ivf-pq or faiss-hnsw."""
+    search_device: str = "auto"
+    """Of faiss: gpu shards the index over all GPUs, cpu uses none, auto those that faiss sees, if any."""
     backend: str = "auto"
     """Of the ranking op that counts exact ranks."""
     save_run: Path | None = None
@@ -64,20 +66,20 @@ def evaluate_collections(
     `median_first_rank` come from exact ranks in the whole collection, whatever the method. Queries without a relevant
     passage are left out and counted in `num_skipped`.
 
-    Returns:
-        (the object of results.json: as `figures_results`, with "search", "backend", "unknown_judgements"; timings).
     Args:
         per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
 
+    Returns:
+        (the object of results.json: as `figures_results`, with "search", "backend", "unknown_judgements"; timings).
 
     Raises:
         UserError: the collection cannot be read, encoded or searched.
     """
     timings: dict[str, Any] = {"encoding_seconds": 0.0, "searching_seconds": 0.0, "passages_encoded": 0}
     figures: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, np.ndarray]] = {}
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
-    values: dict[str, dict[str, np.ndarray]] = {}
         started = time.perf_counter()
         queries = {
             x: encode_texts(
@@ -100,11 +102,11 @@ def evaluate_collections(
         timings["searching_seconds"] += time.perf_counter() - searching
         timings["passages_encoded"] += encoded.num_encoded
     figures = {language: figures[language] for language in task.languages}
-    return _results(task, figures, model, options), timings
-
     if per_query is not None:
         ids = {language: task.searches[language][1].ids for language in task.languages}
         per_query.update(language_query_tables(ids, values))
+    return _results(task, figures, model, options), timings
+
 
 def _score(
     encoder: Encoder,
@@ -118,7 +120,9 @@ def _score(
     device = next(encoder.parameters()).device.type
     all_QH = np.concatenate(list(queries.values()))
     sets = {language: task.searches[language][1] for language in queries}
-    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device)
+    scores_QK, found_QK = search(
+        options.method, all_QH, encoded, passages, task.depth, device, options.search_device
+    )
     relevant = [row for one in sets.values() for row in one.relevant]
     ranks_P = np.zeros(0, dtype=np.int64)
     if any(relevant):
