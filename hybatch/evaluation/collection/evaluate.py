@@ -70,7 +70,8 @@ def evaluate_collections(
         per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
 
     Returns:
-        (the object of results.json: as `figures_results`, with "search", "backend", "unknown_judgements"; timings).
+        (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements", and
+        "tokens" where the metrics count them, see `token_recall.word_tokenizer`; timings).
 
     Raises:
         UserError: the collection cannot be read, encoded or searched.
@@ -120,9 +121,7 @@ def _score(
     device = next(encoder.parameters()).device.type
     all_QH = np.concatenate(list(queries.values()))
     sets = {language: task.searches[language][1] for language in queries}
-    scores_QK, found_QK = search(
-        options.method, all_QH, encoded, passages, task.depth, device, options.search_device
-    )
+    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device, options.search_device)
     relevant = [row for one in sets.values() for row in one.relevant]
     ranks_P = np.zeros(0, dtype=np.int64)
     if any(relevant):
@@ -161,6 +160,10 @@ def _figures(
     return {metric: mean(rows[~np.isnan(rows)]) for metric, rows in values.items()} | counts, values
 
 
+def _has_answers(task: CollectionTask) -> bool:
+    return any(one.answers is not None for _, one in task.searches.values())
+
+
 def _results(
     task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: SearchOptions
 ) -> dict[str, Any]:
@@ -172,6 +175,7 @@ def _results(
         "similarity": "cosine",
         "search": options.method,
         "index_dtype": options.index_dtype,
+        **({"tokens": token_recall.word_tokenizer()[0]} if _has_answers(task) else {}),
         "num_queries": {language: len(one.ids) for language, (_, one) in searches.items()},
         "num_candidates": {language: len(task.collections[name]) for language, (name, _) in searches.items()},
         "unknown_judgements": {
