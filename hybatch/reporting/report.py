@@ -16,6 +16,7 @@ from typing import Any
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.reporting.bias_tables import bias_tables
 from hybatch.reporting.curves import learning_curves
 from hybatch.reporting.figures import write_difference_heatmap, write_heatmap, write_learning_curves
 from hybatch.reporting.inputs import LearningCurve, ReportInputs
@@ -38,7 +39,7 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    tables = [*report_tables(inputs.measured), *language_tables(inputs.by_language)]
+    tables = [*report_tables(inputs.measured), *bias_tables(inputs.measured), *language_tables(inputs.by_language)]
     try:
         for table in tables:
             for suffix, text in ((".csv", csv_text(table)), (".tex", latex(table))):
