@@ -49,7 +49,7 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
             or the cache cannot be written.
     """
     path = expand_path(config.path, "corpora: path")
-    kind = _resolve_format(config, path)
+    kind = resolve_format(config, path)
     root = cache_dir or Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
     last_part = Path(path.replace("{language}", "")).name or kind
     slug = re.sub(r"[^\w.-]", "-", last_part)
@@ -59,7 +59,12 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
     return ParallelCorpus(directory, name=config.name or last_part)
 
 
-def _resolve_format(config: CorpusConfig, path: str) -> str:
+def resolve_format(config: CorpusConfig, path: str) -> str:
+    """The format of the corpus at `path`, expanded: the one that is named, else what the files there are.
+
+    Raises:
+        UserError: nothing of any format is there.
+    """
     if config.format != "auto":
         return config.format
     folder = Path(path)

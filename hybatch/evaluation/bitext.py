@@ -14,6 +14,7 @@ import torch
 
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.language_figures import figures_results
+from hybatch.evaluation.per_query import QueryTables, language_query_tables
 from hybatch.evaluation.tasks.task import Part, Role
 
 NEIGHBOURS = 4
@@ -37,28 +38,40 @@ class BitextTask:
 
 
 def score_bitext(
-    embeddings: TaskEmbeddings, task: BitextTask, *, model: str, device: torch.device | str = "cpu"
+    embeddings: TaskEmbeddings,
+    task: BitextTask,
+    *,
+    model: str,
+    device: torch.device | str = "cpu",
+    per_query: QueryTables | None = None,
 ) -> dict[str, Any]:
     """Accuracy per language, both ways, by cosine and by ratio margin.
 
     `to_pivot`: sentences asked, translations retrieved; `from_pivot`: the reverse. Equal scores go to the earlier line.
 
+    Args:
+        per_query: filled, where given, with which line was found right, see `hybatch.evaluation.per_query`.
+
     Returns:
         what results.json holds, see `figures_results`.
     """
-    figures = {}
+    figures, correct = {}, {}
     for language in task.languages:
         sides = (embeddings.embeddings(part, language) for part in ("queries", "candidates"))
         sentences_NH, translations_NH = (torch.from_numpy(np.ascontiguousarray(rows)).to(device) for rows in sides)
         scores_NN = sentences_NH @ translations_NH.T
         margins_NN = ratio_margins(scores_NN)
-        figures[language] = {
-            "accuracy_to_pivot": accuracy(scores_NN),
-            "accuracy_from_pivot": accuracy(scores_NN.T),
-            "margin_accuracy_to_pivot": accuracy(margins_NN),
-            "margin_accuracy_from_pivot": accuracy(margins_NN.T),
-            "num_queries": len(scores_NN),
+        correct[language] = {
+            "accuracy_to_pivot": first_on_diagonal(scores_NN),
+            "accuracy_from_pivot": first_on_diagonal(scores_NN.T),
+            "margin_accuracy_to_pivot": first_on_diagonal(margins_NN),
+            "margin_accuracy_from_pivot": first_on_diagonal(margins_NN.T),
         }
+        means = {metric: float(values_N.mean()) for metric, values_N in correct[language].items()}
+        figures[language] = {**means, "num_queries": len(scores_NN)}
+    if per_query is not None:
+        ids = {language: [str(line) for line in range(len(task.queries[language]))] for language in task.languages}
+        per_query.update(language_query_tables(ids, correct))
     return figures_results(embeddings, task, figures, model=model, subsets=task.subsets)
 
 
@@ -75,10 +88,10 @@ def ratio_margins(scores_NN: torch.Tensor, neighbours: int = NEIGHBOURS) -> torc
     return scores_NN / ((rows_N[:, None] + columns_N[None, :]) / 2)
 
 
-def accuracy(scores_NN: torch.Tensor) -> float:
-    """Share of the rows whose greatest score, the first where several are equal, stands on the diagonal."""
+def first_on_diagonal(scores_NN: torch.Tensor) -> np.ndarray:
+    """float64 [N]: 1 where a row's greatest score, the first where several are equal, stands on the diagonal."""
     best_N = scores_NN.max(dim=1, keepdim=True).values
     columns = scores_NN.shape[1]
     index_NN = torch.arange(columns, device=scores_NN.device).expand_as(scores_NN)
     first_N = torch.where(scores_NN == best_N, index_NN, columns).min(dim=1).values
-    return float((first_N == torch.arange(len(scores_NN), device=scores_NN.device)).double().mean())
+    return (first_N == torch.arange(len(scores_NN), device=scores_NN.device)).double().cpu().numpy()

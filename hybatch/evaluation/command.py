@@ -16,6 +16,7 @@ import torch
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask, score_bitext
 from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
+from hybatch.evaluation.collection.gpus import SEARCH_DEVICES, gpus_for
 from hybatch.evaluation.collection.search import METHODS, import_faiss
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
@@ -60,7 +61,7 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         task = main_first(lambda: _checked_task(arguments))
         per_query: QueryTables = {}
         if isinstance(task, CollectionTask):
-            results, timings = _search(task, arguments)
+            results, timings = _search(task, arguments, per_query)
         else:
             results, timings = _encode_and_score(task, arguments, per_query)
         timings |= {
@@ -89,7 +90,9 @@ def _encode_and_score(
     return results, timings | {"scoring_seconds": time.perf_counter() - started}
 
 
-def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+def _search(
+    task: CollectionTask, arguments: argparse.Namespace, per_query: QueryTables
+) -> tuple[dict[str, Any], dict[str, Any]]:
     started = time.perf_counter()
     encoder = Encoder.load(arguments.model).to(_device(arguments))
     loaded = time.perf_counter()
@@ -98,10 +101,13 @@ def _search(task: CollectionTask, arguments: argparse.Namespace) -> tuple[dict[s
         index=arguments.index,
         index_dtype=arguments.index_dtype,
         method=arguments.search,
+        search_device=arguments.search_device,
         backend=arguments.backend,
         save_run=arguments.save_run,
     )
-    results, timings = evaluate_collections(encoder, task, model=_model_name(arguments), options=options)
+    results, timings = evaluate_collections(
+        encoder, task, model=_model_name(arguments), options=options, per_query=per_query
+    )
     return results, {"loading_seconds": loaded - started, **timings}
 
 
@@ -109,9 +115,11 @@ def _score(
     embeddings: TaskEmbeddings, task: Any, arguments: argparse.Namespace, per_query: QueryTables
 ) -> dict[str, Any]:
     if isinstance(task, BitextTask):
-        return score_bitext(embeddings, task, model=_model_name(arguments), device=_device(arguments))
+        return score_bitext(
+            embeddings, task, model=_model_name(arguments), device=_device(arguments), per_query=per_query
+        )
     if isinstance(task, ProbeTask):
-        return score_probe(embeddings, task, model=_model_name(arguments))
+        return score_probe(embeddings, task, model=_model_name(arguments), per_query=per_query)
     return score(
         embeddings,
         task,
@@ -184,6 +192,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_search_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
     group.add_argument(
+        "--search-device",
+        choices=SEARCH_DEVICES,
+        default="auto",
+        help="of faiss: gpu shards the index over all GPUs; default: those that faiss sees, if any",
+    )
+    group.add_argument(
         "--index", type=Path, metavar="DIR", help="where the passages' embeddings are kept; default: the cache"
     )
     group.add_argument(
@@ -212,7 +226,9 @@ def _checked_task(arguments: argparse.Namespace) -> Any:
         check_save_directory(arguments.save_embeddings)
         check_writable(arguments.save_embeddings, "--save-embeddings")
     if arguments.search != "torch":
-        import_faiss()
+        gpus_for(import_faiss(), arguments.search, arguments.search_device)
+    elif arguments.search_device != "auto":
+        raise UserError("--search-device: is of faiss; --search torch searches where --device says")
     for option in ("index", "save_run"):
         if getattr(arguments, option):
             check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")

@@ -3,7 +3,8 @@
 `resources` is the class, from 0 (left behind) to 5 (winners), of Joshi et al., "The State and Fate of Linguistic
 Diversity and Inclusion in the NLP World" (ACL 2020, arXiv 2004.09095; https://microsoft.github.io/linguisticdiversity).
 Script: the one in which the data sets here write the language (ISO 15924's English names; Chinese is Han, Japanese its
-mixed script). Family: the top-level families of WALS (https://wals.info), "isolate" where there is none.
+mixed script). `iso639_3`: the language's codes of three letters, that of a macrolanguage and of the one in it that data
+sets mean by it. Family: the top-level families of WALS (https://wals.info), "isolate" where there is none.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ class LanguageFacts:
 
 
 def language_facts(code: str) -> LanguageFacts:
-    """The facts of a language, by its ISO 639-1 code or, without one, its ISO 639-3 code; region tags are ignored."""
+    """The facts of a language, by its ISO 639-1 or ISO 639-3 code; tags of region and script are ignored."""
     return _table().get(code.split("-")[0].split("_")[0].lower(), LanguageFacts(code, code, *[UNKNOWN] * 3))
 
 
 @cache
 def _table() -> dict[str, LanguageFacts]:
     with (files("hybatch.evaluation") / "language_facts.csv").open(encoding="utf-8") as file:
-        return {row["code"]: LanguageFacts(**row) for row in csv.DictReader(file)}
+        return {
+            code: LanguageFacts(**row)
+            for row in csv.DictReader(file)
+            for code in (row["code"], *row.pop("iso639_3").split())
+        }

@@ -28,7 +28,8 @@ def figures_results(
     Returns:
         {"task", "model", "languages", "similarity", "num_queries", "num_candidates",
         "metrics": their names, the task's main one first,
-        "figures": {language: {metric: value, "num_queries": n}}, "summary": {"mean" | subset: means}, "versions"};
+        "figures": {language: {metric: value, "num_queries": n}}, "summary": {"mean" | subset: means},
+        "subsets": {subset: its languages}, where there are any, "versions"};
         the summary's means are unweighted, over the languages that have the figure.
     """
     return {
@@ -41,6 +42,7 @@ def figures_results(
         "metrics": metrics_of(figures),
         "figures": {language: dict(row) for language, row in figures.items()},
         "summary": summarise(figures, subsets or {}),
+        **({"subsets": {name: list(listed) for name, listed in subsets.items() if listed}} if subsets else {}),
         "versions": versions(),
     }
 

@@ -6,6 +6,12 @@
     rank_distance/<query language>  [Q] float64: worst minus best rank of the query's positives in the pool
     pool_rank/<query language>      [Q, G] float64: best rank in the pool of the query's positives of each language
 
+Tasks with one row of figures a language, rather than a table of language pairs, have only
+
+    languages                 [G] str
+    ids/<query language>      [Q] str; no two languages share one
+    <metric>/<query language> [Q] float64
+
 NaN stands where the query has no positive. Q queries of one language, G languages, P positives.
 """
 
@@ -13,7 +19,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +61,22 @@ def query_tables(
         f"rank_distance/{language}": _spread(pool.rank_distance, pool),
         f"pool_rank/{language}": best_ranks_QG,
     }
+
+
+def language_query_tables(
+    ids: Mapping[str, Sequence[str]], figures: Mapping[str, Mapping[str, np.ndarray]]
+) -> QueryTables:
+    """The tables of a task with one row of figures a language.
+
+    Args:
+        ids: language -> ids of its queries.
+        figures: language -> metric -> float64 [Q], NaN where the query is left out.
+    """
+    tables: QueryTables = {"languages": np.array(sorted(ids), dtype=np.str_)}
+    for language, names in ids.items():
+        tables[f"ids/{language}"] = np.array([f"{language}/{name}" for name in names], dtype=np.str_)
+        tables |= {f"{metric}/{language}": values_Q for metric, values_Q in figures[language].items()}
+    return tables
 
 
 def best_ranks(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.language_figures import figures_results
+from hybatch.evaluation.per_query import QueryTables, language_query_tables
 from hybatch.evaluation.tasks.task import Part, Role
 
 _ITERATIONS = 1000
@@ -35,8 +36,13 @@ class ProbeTask:
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "query"}
 
 
-def score_probe(embeddings: TaskEmbeddings, task: ProbeTask, *, model: str) -> dict[str, Any]:
+def score_probe(
+    embeddings: TaskEmbeddings, task: ProbeTask, *, model: str, per_query: QueryTables | None = None
+) -> dict[str, Any]:
     """Accuracy per language. A label that was not there to be learnt counts as an error.
+
+    Args:
+        per_query: filled, where given, with which text was named right, see `hybatch.evaluation.per_query`.
 
     Returns:
         what results.json holds, see `figures_results`.
@@ -47,14 +53,15 @@ def score_probe(embeddings: TaskEmbeddings, task: ProbeTask, *, model: str) -> d
     classes = sorted(set(names))
     number = {label: index for index, label in enumerate(classes)}
     weight_CH, bias_C = fit(rows_NH, np.array([number[label] for label in names]), len(classes))
-    figures = {}
+    figures, correct = {}, {}
     for language in task.languages:
         logits_NC = embeddings.embeddings("queries", language).astype(np.float64) @ weight_CH.T + bias_C
         labels_N = np.array([number.get(label, -1) for label in task.query_labels[language]])
-        figures[language] = {
-            "accuracy": float((logits_NC.argmax(axis=1) == labels_N).mean()),
-            "num_queries": len(labels_N),
-        }
+        correct[language] = {"accuracy": (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)}
+        figures[language] = {"accuracy": float(correct[language]["accuracy"].mean()), "num_queries": len(labels_N)}
+    if per_query is not None:
+        ids = {language: [str(text) for text in range(len(task.queries[language]))] for language in task.languages}
+        per_query.update(language_query_tables(ids, correct))
     return figures_results(embeddings, task, figures, model=model)
 
 

@@ -22,11 +22,13 @@ from tqdm import tqdm
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.language_bias import top_language_shares
 from hybatch.evaluation.metrics import CUTOFFS, METRICS, QueryFigures, figures_per_query, mean, tie_bounds
 from hybatch.evaluation.per_query import QueryTables, best_ranks, query_ids, query_tables
 from hybatch.evaluation.processes import fail_together, gather_objects, rank, world_size
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.top_candidates import TOP_CUTOFFS, top_languages
 from hybatch.models import Encoder
 from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
@@ -80,7 +82,8 @@ def score(
 
     Each process counts over its share of the candidates, for the queries of all languages; counts are integers, so
     their sum, and every figure, is the same for any number of processes. Candidates are read in blocks; what is held
-    is the queries, the positives and 3 P G counts, of some query languages at a time where they would pass 4 GiB.
+    is the queries, the positives and 3 P G counts, of some query languages at a time where they would pass 4 GiB. The
+    languages of the best candidates are counted afterwards, with all candidates held and the queries dealt out.
 
     Args:
         per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
@@ -88,11 +91,13 @@ def score(
     Returns:
         {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
         "pairs": {query language: {candidate language: figures}}, "multilingual": {query language: figures},
-        "summary": {"monolingual" | "cross_lingual" | "multilingual": means}, "ties", "versions"}.
+        "summary": {"monolingual" | "cross_lingual" | "multilingual": means}, "top_languages", "ties", "versions"}.
         Figures are means over the queries that have a positive in the pool (`num_queries`); the others are left out
         (`num_skipped`), and where no query has one the figures are None. The summary holds unweighted means over the
         languages or pairs that have figures (`num_settings`). `ties` speaks of the multilingual setting: the
         positives that share their score with another candidate, and mAP with every tie broken for and against them.
+        `top_languages` says which languages the best candidates of that setting are in, right or wrong, see
+        `hybatch.evaluation.language_bias.top_language_shares`.
 
     Raises:
         UserError: the processes would use different backends, or scores overflow float32; on every process.
@@ -114,6 +119,11 @@ def score(
         "pairs": pairs,
         "multilingual": multilingual,
         "summary": _summary(pairs, multilingual),
+        "top_languages": top_language_shares(
+            _top_languages(embeddings, task, chosen, torch.device(device), progress),
+            {language: len(task.queries[language]) for language in task.languages},
+            {language: len(task.candidates[language]) for language in task.languages},
+        ),
         "ties": {
             "positives_tied": sum(one["ties"]["positives_tied"] for one in scored.values()),
             "map_optimistic": _mean_of((one["ties"] for one in scored.values()), "map_optimistic"),
@@ -224,6 +234,34 @@ def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_N: np.nda
             parts.append(embeddings.embeddings("candidates", language, index_N[low:high] - start))
         start = stop
     return np.concatenate(parts)
+
+
+def _top_languages(
+    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
+) -> dict[str, np.ndarray]:
+    """Query language -> int64 [C, G]: languages of the best candidates, over all queries; the same on every process.
+
+    Each process takes a share of the queries, since a query's best candidates do not depend on the others.
+    """
+    shares = {
+        x: slice(*(len(task.queries[x]) * r // world_size() for r in (rank(), rank() + 1))) for x in task.languages
+    }
+    total = sum(share.stop - share.start for share in shares.values())
+    pool = [embeddings.embeddings("candidates", x) for x in task.languages if task.candidates[x]]
+    candidates_DH = torch.from_numpy(np.concatenate(pool)).to(device)
+    groups_D = torch.from_numpy(task.candidate_groups()).to(device, torch.int64)
+    counts = {x: np.zeros((len(TOP_CUTOFFS), len(task.languages)), dtype=np.int64) for x in task.languages}
+    with tqdm(
+        total=total, desc="best candidates", unit="query", disable=not progress or rank() > 0, leave=False
+    ) as bar:
+        for language, share in shares.items():
+            if share.start == share.stop:
+                continue
+            queries_QH = torch.from_numpy(embeddings.embeddings("queries", language, share)).to(device)
+            for counts_qCG in top_languages(queries_QH, candidates_DH, groups_D, len(counts), backend=backend):
+                counts[language] += counts_qCG.sum(dim=0).cpu().numpy()
+                bar.update(len(counts_qCG))
+    return {x: np.sum([theirs[x] for theirs in gather_objects(counts)], axis=0) for x in task.languages}
 
 
 def _figures(counts: RankCounts, task: RetrievalTask, languages: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,20 +1,28 @@
 """How sure a difference between two models is: paired bootstrap, sign-flip test, correction for many settings.
 
 The unit that is resampled and flipped is the question. A question that was asked in several languages moves in all of
-them at once (a cluster bootstrap), because its answers there are not independent evidence.
+them at once (a cluster bootstrap), because its answers there are not independent evidence. Settings that share no
+question, such as languages with questions of their own, are resampled each by itself (a stratified bootstrap).
 
 C questions, S settings, B resamples, R rows of a table (each the unweighted mean of some settings).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
+Interval = Literal["percentile", "bca"]
+INTERVALS: tuple[Interval, ...] = ("percentile", "bca")
+
 # Questions times resamples held at once, in float64.
 _BLOCK_VALUES = 2**22
+# Where questions fall into this many times fewer kinds of equal ones (right, wrong), the kinds are drawn.
+_ALIKE = 4
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,14 @@ def compare(
     resamples: int = 10_000,
     seed: int = 0,
     confidence: float = 0.95,
+    interval: Interval = "percentile",
 ) -> Estimates:
-    """Estimate the mean difference of each row with a percentile interval and a two-sided sign-flip test.
+    """Estimate the mean difference of each row with a bootstrap interval and a two-sided sign-flip test.
 
-    The interval is the central `confidence` share of the bootstrap distribution (Efron and Tibshirani, "An Introduction
-    to the Bootstrap", chapter 13). The test asks how often a difference at least as large comes about when, question by
+    The percentile interval is the central `confidence` share of the bootstrap distribution (Efron and Tibshirani, "An
+    Introduction to the Bootstrap", chapter 13); the bca interval moves its ends for bias and skewness (chapter 14; the
+    acceleration from the empirical influence of every question, Davison and Hinkley, "Bootstrap Methods and their
+    Application", section 5.4). The test asks how often a difference at least as large comes about when, question by
     question, a coin decides which model is which (Fisher's randomisation test; Smucker, Allan and Carterette, CIKM
     2007). Its p value counts the observed assignment as one of the draws, (1 + exceeding) / (1 + B) (Phipson and Smyth
     2010, arXiv 1603.05766), so it is never 0 and the test is valid for any B.
@@ -92,45 +103,135 @@ def compare(
         raise ValueError("every row needs a setting, and every setting a query that counts")
     observed_R = _row_means(sums.means[None], rows)[0]
     drawn_BR = _row_means(bootstrap_means(sums, resamples=resamples, seed=seed), rows)
-    tail = (1 - confidence) / 2
-    low_R, high_R = np.nanquantile(drawn_BR, [tail, 1 - tail], axis=0)
     flipped_BR = _row_means(sign_flip_means(sums, resamples=resamples, seed=seed), rows)
     # Assignments that give the same difference must count as equal, whatever the order in which they were summed.
     largest_S = np.abs(sums.sums_CS).sum(axis=0) / np.where(totals_S > 0, totals_S, 1)
     slack_R = 1e-12 * _row_means(largest_S[None], rows)[0]
     exceeding_R = (np.abs(flipped_BR) >= np.abs(observed_R) - slack_R).sum(axis=0)
+    tail = (1 - confidence) / 2
+    if interval == "bca":
+        low_R, high_R = _bca(drawn_BR, observed_R, slack_R, _acceleration(sums, rows), tail)
+    else:
+        low_R, high_R = np.nanquantile(drawn_BR, [tail, 1 - tail], axis=0)
     return Estimates(observed_R, low_R, high_R, (1 + exceeding_R) / (1 + resamples))
+
+
+def _acceleration(sums: QuestionSums, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """float64 [R]: a sixth of the skewness of what each question adds to the row's mean."""
+    totals_S = sums.counts_CS.sum(axis=0)
+    means_S = np.nan_to_num(sums.means)
+    influence_CS = (sums.sums_CS - means_S * sums.counts_CS) / np.where(totals_S > 0, totals_S, 1)
+    influence_CR = np.stack([influence_CS[:, list(row)].mean(axis=1) for row in rows], axis=1)
+    spread_R = (influence_CR**2).sum(axis=0) ** 1.5
+    return np.asarray((influence_CR**3).sum(axis=0) / (6 * np.where(spread_R > 0, spread_R, 1)))
+
+
+def _bca(
+    drawn_BR: np.ndarray, observed_R: np.ndarray, slack_R: np.ndarray, acceleration_R: np.ndarray, tail: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) [R]; draws that equal the observed difference count half as below it."""
+    normal = NormalDist()
+    limits_2R = np.empty((2, len(observed_R)))
+    for row, (observed, slack, acceleration) in enumerate(zip(observed_R, slack_R, acceleration_R, strict=True)):
+        drawn_B = drawn_BR[~np.isnan(drawn_BR[:, row]), row]
+        below = ((drawn_B < observed - slack).sum() + (drawn_B <= observed + slack).sum()) / (2 * len(drawn_B))
+        bias = normal.inv_cdf(float(np.clip(below, 0.5 / len(drawn_B), 1 - 0.5 / len(drawn_B))))
+        for side, share in enumerate((tail, 1 - tail)):
+            moved = bias + normal.inv_cdf(share)
+            limits_2R[side, row] = np.quantile(drawn_B, normal.cdf(bias + moved / (1 - acceleration * moved)))
+    return limits_2R[0], limits_2R[1]
 
 
 def bootstrap_means(sums: QuestionSums, *, resamples: int, seed: int) -> np.ndarray:
     """float64 [B, S]: each setting's mean over C questions drawn with replacement, the same draw for all settings.
 
-    NaN where a draw has no query of the setting.
+    Questions are drawn from those of the settings that share some, directly or through others. NaN where a draw has no
+    query of the setting.
     """
-    rng = np.random.default_rng((seed, 0))
-    num_questions = len(sums.sums_CS)
-    # Settings that count the same queries, as all do in a fully parallel test, share their denominators.
-    counts_CU, column_S = np.unique(sums.counts_CS, axis=1, return_inverse=True)
-    means_BS = np.empty((resamples, sums.sums_CS.shape[1]))
-    for block in _blocks(resamples, num_questions):
-        size = block.stop - block.start
-        picks = rng.integers(num_questions, size=(size, num_questions))
-        picks += np.arange(size)[:, None] * num_questions
-        times_BC = np.bincount(picks.ravel(), minlength=size * num_questions).reshape(size, -1).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            means_BS[block] = (times_BC @ sums.sums_CS) / (times_BC @ counts_CU)[:, column_S.ravel()]
-    return means_BS
+    return _by_stratum(sums, resamples, lambda part, stratum: _bootstrap(part, resamples, (seed, 0, stratum)))
 
 
 def sign_flip_means(sums: QuestionSums, *, resamples: int, seed: int) -> np.ndarray:
     """float64 [B, S]: each setting's mean with the sign of every question's differences drawn at random."""
-    rng = np.random.default_rng((seed, 1))
+    return _by_stratum(sums, resamples, lambda part, stratum: _sign_flips(part, resamples, (seed, 1, stratum)))
+
+
+def _by_stratum(sums: QuestionSums, resamples: int, draw: Callable[[QuestionSums, int], np.ndarray]) -> np.ndarray:
+    means_BS = np.full((resamples, sums.sums_CS.shape[1]), np.nan)
+    for number, settings in enumerate(_strata(sums.counts_CS > 0)):
+        asked_C = (sums.counts_CS[:, settings] > 0).any(axis=1)
+        part = QuestionSums(sums.sums_CS[np.ix_(asked_C, settings)], sums.counts_CS[np.ix_(asked_C, settings)])
+        means_BS[:, settings] = draw(part, number)
+    return means_BS
+
+
+def _strata(asked_CS: np.ndarray) -> list[np.ndarray]:
+    """The settings, in groups that share no question with one another; settings without any are in none.
+
+    In the order of the groups' first questions.
+    """
+    asked = asked_CS.astype(np.float32)
+    shared_SS = asked.T @ asked > 0
+    label_S = np.arange(len(shared_SS))
+    while True:
+        least_S = np.where(shared_SS, label_S, len(label_S)).min(axis=1, initial=len(label_S))
+        least_S = np.minimum(least_S, label_S)
+        if np.array_equal(least_S, label_S):
+            break
+        label_S = least_S
+    there_S = shared_SS.diagonal()
+    groups = [np.flatnonzero((label_S == label) & there_S) for label in np.unique(label_S[there_S])]
+    return sorted(groups, key=lambda settings: int(asked_CS[:, settings].any(axis=1).argmax()))
+
+
+def _bootstrap(sums: QuestionSums, resamples: int, seed: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    num_questions = len(sums.sums_CS)
+    kinds, times_U = _alike(sums)
+    # Settings that count the same queries, as all do in a fully parallel test, share their denominators.
+    counts_XU, column_S = np.unique(kinds.counts_CS, axis=1, return_inverse=True)
     means_BS = np.empty((resamples, sums.sums_CS.shape[1]))
-    for block in _blocks(resamples, len(sums.sums_CS)):
-        signs_BC = rng.integers(2, size=(block.stop - block.start, len(sums.sums_CS)), dtype=np.int8) * 2.0 - 1.0
-        means_BS[block] = signs_BC @ sums.sums_CS
-    with np.errstate(invalid="ignore"):
-        return np.asarray(means_BS / sums.counts_CS.sum(axis=0))
+    for block in _blocks(resamples, len(times_U)):
+        size = block.stop - block.start
+        if len(times_U) < num_questions:
+            times_BX = rng.multinomial(num_questions, times_U / num_questions, size=size).astype(np.float64)
+        else:
+            picks = rng.integers(num_questions, size=(size, num_questions))
+            picks += np.arange(size)[:, None] * num_questions
+            times_BX = np.bincount(picks.ravel(), minlength=size * num_questions).reshape(size, -1).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            means_BS[block] = (times_BX @ kinds.sums_CS) / (times_BX @ counts_XU)[:, column_S.ravel()]
+    return means_BS
+
+
+def _sign_flips(sums: QuestionSums, resamples: int, seed: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    kinds, times_U = _alike(sums)
+    means_BS = np.empty((resamples, sums.sums_CS.shape[1]))
+    for block in _blocks(resamples, len(times_U)):
+        size = block.stop - block.start
+        if len(times_U) < len(sums.sums_CS):
+            signs_BX = 2.0 * rng.binomial(times_U, 0.5, size=(size, len(times_U))) - times_U
+        else:
+            signs_BX = rng.integers(2, size=(size, len(times_U)), dtype=np.int8) * 2.0 - 1.0
+        means_BS[block] = signs_BX @ kinds.sums_CS
+    return np.asarray(means_BS / sums.counts_CS.sum(axis=0))
+
+
+def _alike(sums: QuestionSums) -> tuple[QuestionSums, np.ndarray]:
+    """Questions that add the same to every setting as one, and how many they are; all as they are if few are alike.
+
+    How often one of n equal questions is drawn, or flipped, is multinomial, or binomial: one draw in the place of n.
+    """
+    num_questions, num_settings = sums.sums_CS.shape
+    both = np.concatenate([sums.sums_CS, sums.counts_CS], axis=1)
+    _, first, times = np.unique(both, axis=0, return_index=True, return_counts=True)
+    if _ALIKE * len(first) > num_questions:
+        return sums, np.ones(num_questions, dtype=np.int64)
+    # In the order of the questions, which neither that of the settings nor an exchange of the models moves.
+    order = np.argsort(first)
+    rows = both[first[order]]
+    return QuestionSums(rows[:, :num_settings], rows[:, num_settings:]), times[order]
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

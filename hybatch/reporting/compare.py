@@ -8,11 +8,12 @@ from pathlib import Path
 
 from hybatch.errors import UserError
 from hybatch.evaluation.language_bias import language_bias
+from hybatch.evaluation.significance import INTERVALS
 from hybatch.evaluation.table import table_console
 from hybatch.paths import check_writable
 from hybatch.reporting.comparison import CORRECTIONS, ComparisonOptions, compare_results
 from hybatch.reporting.comparison_files import Comparison, bias_lines, terminal_tables, write_comparison
-from hybatch.reporting.query_results import COMPARED_METRICS, QueryResults, read_query_results
+from hybatch.reporting.query_results import QueryResults, chosen_metric, read_query_results
 from hybatch.reporting.training_languages import training_languages
 
 SUMMARY = "differences between results, query by query: intervals, tests, corrected for many settings"
@@ -25,15 +26,23 @@ def main(argv: Sequence[str]) -> int:
         UserError: an option is out of range, or the results are missing or not of the same task and data.
     """
     arguments = _parser().parse_args(argv)
-    options = _checked(arguments)
+    _check(arguments)
     results = read_query_results(arguments.results, arguments.task)
+    options = ComparisonOptions(
+        metric=chosen_metric(results, arguments.metric),
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        confidence=arguments.confidence,
+        correction=arguments.correction,
+        interval=arguments.interval,
+    )
     trained = {one.label: arguments.trained_languages or training_languages(one.results["model"]) for one in results}
     comparison = Comparison(
         results=results,
         options=options,
         rows=compare_results(results, options, trained),
         trained=trained,
-        bias={one.label: _bias(one) for one in results},
+        bias={one.label: _bias(one) for one in results if one.has_pairs},
     )
     if arguments.output:
         write_comparison(comparison, arguments.output)
@@ -50,12 +59,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("results", nargs="+", metavar="[LABEL=]DIR", help="two or more --output of hybatch evaluate")
     parser.add_argument("--task", help="which task's results to take where a DIR holds several below it")
-    parser.add_argument("--metric", choices=COMPARED_METRICS, default="map", help="default map, that is mAP")
+    parser.add_argument(
+        "--metric", help="default: the task's main one, map (mAP) where every pair of languages is a setting"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write comparison.md, .csv and .json there")
     parser.add_argument(
         "--resamples", type=int, default=10_000, metavar="N", help="of bootstrap and test, default 10000"
     )
     parser.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of the intervals, default 0.95")
+    parser.add_argument(
+        "--interval",
+        choices=INTERVALS,
+        default="percentile",
+        help="bca: corrected for bias and skewness (default percentile)",
+    )
     parser.add_argument(
         "--correction",
         choices=list(CORRECTIONS),
@@ -72,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _checked(arguments: argparse.Namespace) -> ComparisonOptions:
+def _check(arguments: argparse.Namespace) -> None:
     if len(arguments.results) < 2:
         raise UserError("hybatch compare: needs two or more results, the first is what the others are compared with")
     if arguments.resamples < 100:
@@ -83,17 +100,12 @@ def _checked(arguments: argparse.Namespace) -> ComparisonOptions:
         raise UserError(f"--seed {arguments.seed}: must not be negative")
     if arguments.output:
         check_writable(arguments.output, "--output")
-    return ComparisonOptions(
-        metric=arguments.metric,
-        resamples=arguments.resamples,
-        seed=arguments.seed,
-        confidence=arguments.confidence,
-        correction=arguments.correction,
-    )
 
 
 def _bias(one: QueryResults) -> dict[str, object]:
-    return language_bias({x: one.tables[f"pool_rank/{x}"] for x in one.languages}, one.languages)
+    """Of the answers, and of all candidates in the top k: None where older results do not have these."""
+    answers = language_bias({x: one.tables[f"pool_rank/{x}"] for x in one.languages}, one.languages)
+    return {**answers, "top_languages": one.results.get("top_languages")}
 
 
 def _print(comparison: Comparison, sections: Sequence[str]) -> None:

@@ -10,24 +10,25 @@ from typing import Literal
 import numpy as np
 
 from hybatch.evaluation.language_facts import language_facts
-from hybatch.evaluation.significance import benjamini_hochberg, compare, holm, question_sums
-from hybatch.reporting.query_results import POOL, QueryResults
+from hybatch.evaluation.significance import Interval, benjamini_hochberg, compare, holm, question_sums
+from hybatch.reporting.query_results import NO_PAIR, POOL, QueryResults
 
 Section = Literal["summary", "breakdown", "setting"]
 Pair = tuple[str, str]
 CORRECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"holm": holm, "bh": benjamini_hochberg}
-KINDS = ("monolingual", "cross_lingual", "multilingual")
+KINDS = ("monolingual", "cross_lingual", "multilingual", "by_language")
 
 
 @dataclass(frozen=True)
 class ComparisonOptions:
     """How differences are judged."""
 
-    metric: str = "map"
+    metric: str
     resamples: int = 10_000
     seed: int = 0
     confidence: float = 0.95
     correction: str = "holm"
+    interval: Interval = "percentile"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _rows(
     before, after = baseline.values(options.metric), other.values(options.metric)
     pairs = [pair for pair, values in before.items() if not np.isnan(values).all()]
     number = {pair: index for index, pair in enumerate(pairs)}
-    groups = [*_summary(pairs), *_breakdown(pairs, trained), *_settings(pairs)]
+    groups = [*_summary(pairs, baseline.subsets), *_breakdown(pairs, trained), *_settings(pairs)]
     ids = [baseline.tables[f"ids/{x}"] for x, _ in pairs]
     estimates = compare(
         question_sums(ids, [after[pair] - before[pair] for pair in pairs]),
@@ -102,6 +103,7 @@ def _rows(
         resamples=options.resamples,
         seed=options.seed,
         confidence=options.confidence,
+        interval=options.interval,
     )
     return [
         ComparisonRow(
@@ -126,22 +128,29 @@ def _rows(
 
 
 def kind_of(pair: Pair) -> str:
-    """The kind of setting that a (query language, candidate language or "all") is."""
+    """The kind of setting that a (query language, candidate language, "all" or "") is."""
+    if pair[1] == NO_PAIR:
+        return "by_language"
     if pair[1] == POOL:
         return "multilingual"
     return "monolingual" if pair[0] == pair[1] else "cross_lingual"
 
 
-def _summary(pairs: Sequence[Pair]) -> Iterator[_Group]:
+def _summary(pairs: Sequence[Pair], subsets: Mapping[str, Sequence[str]]) -> Iterator[_Group]:
     for kind in KINDS:
         members = [pair for pair in pairs if kind_of(pair) == kind]
         if members:
-            yield _Group("summary", kind.replace("_", "-"), kind, members)
+            yield _Group("summary", "mean" if kind == "by_language" else kind.replace("_", "-"), kind, members)
+    for name, languages in subsets.items():
+        members = [pair for pair in pairs if pair[0] in languages]
+        if 0 < len(members) < len(pairs):
+            yield _Group("summary", name, "by_language", members)
 
 
 def _settings(pairs: Sequence[Pair]) -> Iterator[_Group]:
     for pair in pairs:
-        yield _Group("setting", f"{pair[0]} → {pair[1]}", kind_of(pair), [pair])
+        name = pair[0] if pair[1] == NO_PAIR else f"{pair[0]} → {pair[1]}"
+        yield _Group("setting", name, kind_of(pair), [pair])
 
 
 def _breakdown(pairs: Sequence[Pair], trained: Sequence[str] | None) -> Iterator[_Group]:
@@ -153,12 +162,13 @@ def _breakdown(pairs: Sequence[Pair], trained: Sequence[str] | None) -> Iterator
         "family": {x: facts[x].family for x in languages},
     }
     if trained is not None:
-        facets["training"] = {x: "seen" if x in trained else "unseen" for x in languages}
+        seen = {language_facts(x).code for x in trained}
+        facets["training"] = {x: "seen" if facts[x].code in seen else "unseen" for x in languages}
     for facet, values in facets.items():
         for value in sorted(set(values.values())) if len(set(values.values())) > 1 else ():
             for kind in KINDS:
                 for position, side in enumerate((" from", " to") if kind == "cross_lingual" else ("",)):
                     members = [p for p in pairs if kind_of(p) == kind and values[p[position]] == value]
                     if members:
-                        name = f"{facet} {value}: {kind.replace('_', '-')}{side}"
-                        yield _Group("breakdown", name, kind, members)
+                        of_kind = "" if kind == "by_language" else f": {kind.replace('_', '-')}{side}"
+                        yield _Group("breakdown", f"{facet} {value}{of_kind}", kind, members)

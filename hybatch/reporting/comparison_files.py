@@ -20,6 +20,7 @@ from hybatch.reporting.query_results import LOWER_IS_BETTER, QueryResults
 
 LEVEL = 0.05
 _TITLES = {"summary": "Overall", "breakdown": "By resource level, script, family, training", "setting": "Every setting"}
+_INTERVALS = {"percentile": "percentile", "bca": "BCa"}
 _RULES = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
 
 
@@ -27,7 +28,8 @@ _RULES = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
 class Comparison:
     """Everything that one `hybatch compare` found.
 
-    trained: label -> languages trained in, None where unknown. bias: label -> see `language_bias`.
+    trained: label -> languages trained in, None where unknown. bias: label -> see `language_bias`, with "top_languages"
+    of results.json; empty where the task has no pool of languages.
     """
 
     results: Sequence[QueryResults]
@@ -47,8 +49,8 @@ class Comparison:
         """How to read the intervals and p values."""
         options = self.options
         return (
-            f"Difference with its {options.confidence:.0%} percentile interval, {options.resamples:,} paired "
-            f"bootstrap resamples of questions; p of a sign-flip test; corrected after "
+            f"Difference with its {options.confidence:.0%} {_INTERVALS[options.interval]} interval, "
+            f"{options.resamples:,} paired bootstrap resamples of questions; p of a sign-flip test; corrected after "
             f"{_RULES[options.correction]} over the rows of each table."
         )
 
@@ -105,6 +107,11 @@ def bias_lines(comparison: Comparison) -> list[str]:
                 f"{label}: answers in the top {bias['top']} lie {bias['top_share_distance']:.3f} from an even spread "
                 "over the languages (0 none, 1 most)"
             )
+        lines += [
+            f"{label}: of all candidates in the top {k}, {top['own']:.1%} are in the question's own language (of the "
+            f"pool {top['own_uniform']:.1%}); their languages lie {top['distance']:.3f} from those of the pool"
+            for k, top in (bias["top_languages"] or {"top": {}})["top"].items()
+        ]
     return lines
 
 
@@ -146,7 +153,9 @@ def _markdown(comparison: Comparison) -> str:
         if rows:
             lines += [f"## {title}", "", _pipes(_headings(comparison)), "|---|---|" + "---:|" * 6]
             lines += [*(_pipes(_cells(row)) for row in rows), ""]
-    lines += ["## Language bias", "", *[f"- {line}" for line in bias_lines(comparison)], "", *_share_table(comparison)]
+    if comparison.bias:
+        lines += ["## Language bias", "", *[f"- {line}" for line in bias_lines(comparison)], ""]
+        lines += [*_answer_shares(comparison), *_candidate_shares(comparison)]
     lines += ["## What was compared", "", "| | model | trained in |", "|---|---|---|"]
     for one in comparison.results:
         trained = comparison.trained[one.label]
@@ -154,7 +163,7 @@ def _markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _share_table(comparison: Comparison) -> list[str]:
+def _answer_shares(comparison: Comparison) -> list[str]:
     languages = comparison.results[0].languages
     lines = [_pipes(["share of the answers in the top", *languages]), "|---|" + "---:|" * len(languages)]
     for label, bias in comparison.bias.items():
@@ -162,6 +171,17 @@ def _share_table(comparison: Comparison) -> list[str]:
             if shares is not None:
                 lines.append(_pipes([name, *(f"{shares[language]:.3f}" for language in languages)]))
     return [*lines, ""]
+
+
+def _candidate_shares(comparison: Comparison) -> list[str]:
+    languages = comparison.results[0].languages
+    known = {label: bias["top_languages"] for label, bias in comparison.bias.items() if bias["top_languages"]}
+    if not known:
+        return []
+    rows = [("of the pool", next(iter(known.values()))["pool_share"])]
+    rows += [(f"{label}, top {k}", top["mean_share"]) for label, one in known.items() for k, top in one["top"].items()]
+    lines = [_pipes(["share of all candidates", *languages]), "|---|" + "---:|" * len(languages)]
+    return [*lines, *(_pipes([name, *(f"{shares[x]:.3f}" for x in languages)]) for name, shares in rows), ""]
 
 
 def _pipes(cells: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """
     outcome = evaluate(argv)
     if outcome.output_dir and outcome.is_main_process and "pairs" not in outcome.results:
-        print(f"wrote {outcome.output_dir}: results.json, timings.json")
+        print(f"wrote {outcome.output_dir}: results.json, per_query.npz, timings.json")
     elif outcome.output_dir and outcome.is_main_process:
         path = outcome.output_dir / HEATMAP
         try:

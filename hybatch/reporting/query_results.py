@@ -13,11 +13,12 @@ from hybatch.errors import UserError
 from hybatch.evaluation.language_bias import own_language_first
 from hybatch.evaluation.metrics import METRICS
 from hybatch.evaluation.per_query import PER_QUERY, read_query_tables
-from hybatch.evaluation.results import RESULTS, read_any_results, read_results
+from hybatch.evaluation.results import RESULTS, read_any_results
 from hybatch.reporting.inputs import short_names, split_label
 
 POOL = "all"
-COMPARED_METRICS = (*METRICS, "rank_distance", "own_language_first")
+NO_PAIR = ""
+PAIR_METRICS = (*METRICS, "rank_distance", "own_language_first")
 LOWER_IS_BETTER = ("rank_distance",)
 
 
@@ -35,8 +36,34 @@ class QueryResults:
         """Of queries and candidates, in the order of the tables' columns."""
         return list(self.results["languages"])
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether the task has a setting for every pair of languages, rather than one row of figures a language."""
+        return "pairs" in self.results
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What can be compared, the task's main metric first."""
+        if self.has_pairs:
+            return PAIR_METRICS
+        return tuple(
+            metric
+            for metric in self.results["metrics"]
+            if all(f"{metric}/{language}" in self.tables for language in self.languages)
+        )
+
+    @property
+    def subsets(self) -> Mapping[str, Sequence[str]]:
+        """Groups of languages that the task reports means of beside that of all."""
+        return self.results.get("subsets", {})
+
     def values(self, metric: str) -> dict[tuple[str, str], np.ndarray]:
-        """(query language, candidate language or "all") -> float64 [Q], NaN where the query is left out."""
+        """(query language, candidate language or "all") -> float64 [Q], NaN where the query is left out.
+
+        The second is "" where the task has one row of figures a language.
+        """
+        if not self.has_pairs:
+            return {(language, NO_PAIR): self.tables[f"{metric}/{language}"] for language in self.languages}
         settings = {}
         for own, language in enumerate(self.languages):
             if metric == "rank_distance":
@@ -47,6 +74,20 @@ class QueryResults:
                 for column, other in enumerate((*self.languages, POOL)):
                     settings[language, other] = self.tables[f"{metric}/{language}"][:, column]
         return settings
+
+
+def chosen_metric(results: Sequence[QueryResults], asked: str | None) -> str:
+    """The metric to compare by: the one asked for, or the task's main one.
+
+    Raises:
+        UserError: not all of the results have it.
+    """
+    known = [metric for metric in results[0].metrics if all(metric in one.metrics for one in results)]
+    if asked is None:
+        return known[0]
+    if asked not in known:
+        raise UserError(f"--metric {asked}: task {results[0].results['task']} can be compared by {', '.join(known)}")
+    return asked
 
 
 def read_query_results(arguments: Sequence[str], task: str | None = None) -> list[QueryResults]:
@@ -89,19 +130,28 @@ def _folder(path: Path, task: str | None) -> Path:
 
 
 def _read(label: str, folder: Path) -> QueryResults:
-    results = read_results(folder / RESULTS)
+    results = read_any_results(folder / RESULTS)
+    if results["task"].startswith("mteb/"):
+        raise UserError(f"{folder}: results of {results['task']}; mteb keeps no figures of single queries to compare")
     one = QueryResults(label, folder, results, read_query_tables(folder / PER_QUERY))
     # A table of another evaluation would go unnoticed otherwise: figures of each file are right by themselves.
     try:
         same = one.tables["languages"].tolist() == one.languages and all(
-            _agrees(values, (results["multilingual"][x] if y == POOL else results["pairs"][x][y])["map"])
-            for (x, y), values in one.values("map").items()
+            _agrees(values, _figures(results, pair)[one.metrics[0]])
+            for pair, values in one.values(one.metrics[0]).items()
         )
     except (KeyError, IndexError):
         same = False
     if not same:
         raise UserError(f"{folder / PER_QUERY}: does not belong to the {RESULTS} beside it; evaluate again")
     return one
+
+
+def _figures(results: Mapping[str, Any], pair: tuple[str, str]) -> Mapping[str, Any]:
+    query_language, other = pair
+    if other == NO_PAIR:
+        return dict(results["figures"][query_language])
+    return dict(results["multilingual"][query_language] if other == POOL else results["pairs"][query_language][other])
 
 
 def _agrees(values: np.ndarray, expected: float | None) -> bool:
@@ -121,6 +171,6 @@ def _check_comparable(first: QueryResults, other: QueryResults) -> None:
     for language in first.languages:
         if not np.array_equal(first.tables[f"ids/{language}"], other.tables[f"ids/{language}"]):
             raise UserError(f"{other.folder}: other {language} questions, or in another order, than {first.folder}")
-        mine, others = (np.isnan(one.tables[f"map/{language}"]) for one in (first, other))
+        mine, others = (np.isnan(one.tables[f"{first.metrics[0]}/{language}"]) for one in (first, other))
         if not np.array_equal(mine, others):
             raise UserError(f"{other.folder}: other {language} questions have answers than in {first.folder}")

@@ -16,6 +16,7 @@ from typing import Any
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.reporting.bias_tables import bias_tables
 from hybatch.reporting.curves import learning_curves
 from hybatch.reporting.figures import (
     FigureFile,
@@ -68,7 +69,8 @@ def _sections(inputs: ReportInputs, directory: Path) -> Iterator[PageSection]:
         for title, figures in write_study_figures(inputs.study, directory).items():
             yield PageSection(title, figures=figures)
         provenance += study_provenance(inputs.study)
-    yield PageSection("Results", tables=[*report_tables(inputs.measured), *language_tables(inputs.by_language)])
+    results = [*report_tables(inputs.measured), *bias_tables(inputs.measured), *language_tables(inputs.by_language)]
+    yield PageSection("Results", tables=results)
     yield PageSection("Language pairs", figures=list(_draw_heatmaps(inputs.measured, directory)))
     yield PageSection("Learning curves", figures=list(_draw_curves(inputs.curves, directory)))
     if measured := [*inputs.measured, *inputs.by_language]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hybatch.evaluation.bitext import BitextTask, accuracy, ratio_margins, score_bitext
+from hybatch.evaluation.bitext import BitextTask, first_on_diagonal, ratio_margins, score_bitext
+from hybatch.evaluation.per_query import QueryTables
 from tests.evaluation.synthetic import MemoryEmbeddings
 
 
@@ -32,7 +33,8 @@ def test_margins_and_both_directions_agree_with_loops(count: int) -> None:
     names = [str(i) for i in range(count)]
     task = BitextTask("bitext", ("xx",), {"xx": names}, {"xx": names})
     embeddings = MemoryEmbeddings({"xx": sentences}, {"xx": translations})
-    figures = score_bitext(embeddings, task, model="")["figures"]["xx"]
+    per_query: QueryTables = {}
+    figures = score_bitext(embeddings, task, model="", per_query=per_query)["figures"]["xx"]
     scores = sentences.astype(np.float64) @ translations.T.astype(np.float64)
     margins = _oracle_margins(scores, 4)
     np.testing.assert_allclose(ratio_margins(torch.from_numpy(scores)).numpy(), margins, rtol=1e-12)
@@ -43,13 +45,16 @@ def test_margins_and_both_directions_agree_with_loops(count: int) -> None:
         "margin_accuracy_from_pivot": _oracle_accuracy(margins.T),
         "num_queries": count,
     }
+    assert per_query["ids/xx"].tolist() == [f"xx/{line}" for line in range(count)]
+    found = [float(int(np.argmax(row)) == line) for line, row in enumerate(margins)]
+    np.testing.assert_array_equal(per_query["margin_accuracy_to_pivot/xx"], found)
 
 
 def test_a_hub_that_is_near_to_all_is_outdone_by_the_margin() -> None:
     scores = torch.tensor([[0.60, 0.10, 0.65], [0.10, 0.60, 0.65], [0.10, 0.10, 0.70]])
-    assert accuracy(scores) == pytest.approx(1 / 3)
-    assert accuracy(ratio_margins(scores, 2)) == 1
+    np.testing.assert_array_equal(first_on_diagonal(scores), [0, 0, 1])
+    np.testing.assert_array_equal(first_on_diagonal(ratio_margins(scores, 2)), [1, 1, 1])
 
 
 def test_equal_scores_go_to_the_earlier_line() -> None:
-    assert accuracy(torch.zeros(4, 4)) == 0.25
+    np.testing.assert_array_equal(first_on_diagonal(torch.zeros(4, 4)), [1, 0, 0, 0])

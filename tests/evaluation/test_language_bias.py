@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.evaluation.language_bias import language_bias, own_language_first
+from hybatch.evaluation.language_bias import language_bias, own_language_first, top_language_shares
 
 NAN = float("nan")
 
@@ -52,3 +52,21 @@ def test_shares_are_counted_answer_by_answer(seed: int) -> None:
         assert bias["top_share"] == pytest.approx({x: n / total for x, n in found.items()})
         assert bias["top_share_uniform"] == pytest.approx({x: n / total for x, n in even.items()})
         assert sum(bias["top_share_uniform"].values()) == pytest.approx(1)
+
+
+def test_the_shares_of_all_best_candidates_stand_beside_those_of_the_pool() -> None:
+    counts = {"a": np.array([[20, 0], [150, 50]]), "b": np.array([[5, 5], [60, 40]]), "c": np.zeros((2, 2), int)}
+    counts = {x: np.pad(table, ((0, 0), (0, 1))) for x, table in counts.items()}
+    found = top_language_shares(counts, {"a": 2, "b": 1, "c": 0}, {"a": 150, "b": 150, "c": 0})
+    assert found["pool_share"] == {"a": 0.5, "b": 0.5, "c": 0.0}
+    ten = found["top"]["10"]
+    assert ten["share"] == {"a": {"a": 1.0, "b": 0.0, "c": 0.0}, "b": {"a": 0.5, "b": 0.5, "c": 0.0}, "c": None}
+    assert ten["mean_share"] == {"a": 0.75, "b": 0.25, "c": 0.0}
+    assert (ten["distance"], ten["own"], ten["own_uniform"]) == (0.25, 0.75, 0.5)
+    assert found["top"]["100"]["mean_share"] == pytest.approx({"a": 0.675, "b": 0.325, "c": 0.0})
+
+
+def test_of_a_pool_with_fewer_candidates_all_are_the_best() -> None:
+    found = top_language_shares({"a": np.array([[2], [2]])}, {"a": 1}, {"a": 2})
+    assert found["top"]["100"]["share"] == {"a": {"a": 1.0}}
+    assert found["top"]["100"]["distance"] == 0.0

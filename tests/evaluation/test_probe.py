@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.probe import ProbeTask, fit, score_probe
 from tests.evaluation.synthetic import MemoryEmbeddings
 
@@ -35,8 +36,11 @@ def test_accuracy_is_the_share_of_right_names_and_unknown_names_are_errors() -> 
     asked = [f"class {label}" if i % 10 else "never seen" for i, label in enumerate(truth)]
     texts = [str(i) for i in range(300)]
     task = ProbeTask("probe", ("xx",), {"xx": texts}, {"xx": asked}, {"en": texts}, {"en": names})
-    found = score_probe(MemoryEmbeddings({"xx": tested}, {"en": rows}), task, model="")["figures"]["xx"]
+    per_query: QueryTables = {}
+    embeddings = MemoryEmbeddings({"xx": tested}, {"en": rows})
+    found = score_probe(embeddings, task, model="", per_query=per_query)["figures"]["xx"]
     weight, bias = fit(rows, labels, 5)
     right = ((tested @ weight.T + bias).argmax(1) == truth) & (np.arange(300) % 10 > 0)
     assert found == {"accuracy": pytest.approx(right.mean()), "num_queries": 300}
     assert 0.5 < right.mean() < 0.9
+    np.testing.assert_array_equal(per_query["accuracy/xx"], right)

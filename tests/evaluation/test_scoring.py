@@ -109,3 +109,16 @@ def test_languages_that_take_turns_for_want_of_memory_give_the_same_results(
     monkeypatch.setattr(scoring, "_COUNT_BYTES", size)
     assert len(scoring._turns(task)) > 1
     assert score(embeddings, task, model="", progress=False) == whole
+
+
+def test_the_languages_of_the_best_candidates_are_those_of_a_full_sort() -> None:
+    task = synthetic_task(12, ("aa", "bb", "cc"), 60)
+    queries, candidates = random_embeddings(task, 6)
+    found = score(MemoryEmbeddings(queries, candidates), task, model="", progress=False)["top_languages"]
+    pool = np.concatenate([candidates[x] for x in task.languages]).astype(np.float64)
+    language_of = np.array(task.languages)[task.candidate_groups()]
+    for x in task.languages:
+        best = [language_of[np.argsort(-(pool @ query), kind="stable")[:10]] for query in queries[x].astype(np.float64)]
+        shares = {y: float(np.mean(np.array(best) == y)) for y in task.languages}
+        assert found["top"]["10"]["share"][x] == pytest.approx(shares)
+        assert found["pool_share"][x] == len(candidates[x]) / len(pool)

@@ -10,8 +10,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybatch.evaluation import significance
 from hybatch.evaluation.significance import (
     Estimates,
+    Interval,
     QuestionSums,
     benjamini_hochberg,
     bootstrap_means,
@@ -105,21 +107,67 @@ def test_exchanging_the_models_mirrors_the_interval_and_keeps_the_p_value(seed: 
 @given(st.integers(0, 10**6))
 def test_a_resample_averages_the_queries_of_the_questions_drawn(seed: int) -> None:
     ids, values = _ragged(seed)
-    questions = np.unique(np.concatenate(ids))
-    rng = np.random.default_rng((seed, 0))
+    # One more setting asks every question that counts, so that all share some.
+    counted = np.unique(np.concatenate([one[~np.isnan(v)] for one, v in zip(ids, values, strict=True)]))
+    ids, values = [*ids, counted], [*values, np.arange(len(counted)) / 7]
+    questions = counted
+    rng = np.random.default_rng((seed, 0, 0))
     found = bootstrap_means(question_sums(ids, values), resamples=7, seed=seed)
     for draw, picks in enumerate(rng.integers(len(questions), size=(7, len(questions)))):
-        for setting in range(5):
+        for setting in range(6):
             drawn = [v for pick in picks for v in values[setting][ids[setting] == questions[pick]] if not np.isnan(v)]
             expected = np.mean(drawn) if drawn else np.nan
             np.testing.assert_allclose(found[draw, setting], expected, atol=1e-12)
 
 
-def test_ten_thousand_resamples_of_152_settings_take_seconds() -> None:
+def test_settings_that_share_no_question_are_resampled_each_by_itself() -> None:
+    rng = np.random.default_rng(5)
+    ids = [np.array([f"{x}/{i}" for i in range(30)]) for x in ("a", "b", "c")]
+    values = [rng.normal(size=30) for _ in ids]
+    ids, values = [*ids, ids[0][:9]], [*values, values[0][:9]]
+    means = bootstrap_means(question_sums(ids, values), resamples=4000, seed=1)
+    together = np.corrcoef(means.T)
+    assert together[0, 3] > 0.3
+    assert np.abs(together[[0, 0, 1, 3], [1, 2, 2, 1]]).max() < 0.06
+    # Each draw of a setting has its 30 questions: the spread is that of a mean of 30, not of a random number of them.
+    np.testing.assert_allclose(means.std(axis=0)[:3], [v.std() / 30**0.5 for v in values[:3]], rtol=0.05)
+
+
+@pytest.mark.parametrize("alike", [4, 10**9])
+def test_questions_alike_are_drawn_together_with_the_same_distribution(
+    alike: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(significance, "_ALIKE", alike)
+    values = np.repeat([-1.0, 0.0, 1.0], [20, 240, 40])
+    found = _one_setting(values, resamples=40_000)
+    exact = scipy.stats.binomtest(40, 60).pvalue  # the 240 zeros decide nothing
+    assert found.p_value[0] == pytest.approx(exact, abs=4 * np.sqrt(exact / 40_000))
+    spread = values.std() / len(values) ** 0.5
+    assert (found.high[0] - found.low[0]) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.05)
+
+
+def test_the_bca_interval_is_scipys() -> None:
+    values = np.random.default_rng(0).exponential(size=25) ** 2 - 0.7
+    one = question_sums([np.arange(25).astype(str)], [values])
+    found = compare(one, [[0]], resamples=30_000, interval="bca")
+    expected = scipy.stats.bootstrap((values,), np.mean, n_resamples=30_000, method="BCa", rng=1).confidence_interval
+    percentile = compare(one, [[0]], resamples=30_000)
+    assert found.low[0] == pytest.approx(expected.low, abs=0.03 * (expected.high - expected.low))
+    assert found.high[0] == pytest.approx(expected.high, abs=0.03 * (expected.high - expected.low))
+    assert found.high[0] > percentile.high[0] + 0.05 * (expected.high - expected.low)
+
+
+def test_the_bca_interval_of_no_difference_at_all_is_none() -> None:
+    found = compare(question_sums([np.arange(9).astype(str)], [np.zeros(9)]), [[0]], resamples=50, interval="bca")
+    assert (found.low[0], found.high[0]) == (0, 0)
+
+
+@pytest.mark.parametrize("interval", ["percentile", "bca"])
+def test_ten_thousand_resamples_of_152_settings_take_seconds(interval: Interval) -> None:
     rng = np.random.default_rng(0)
     sums = question_sums([np.arange(1190).astype(str)] * 152, list(rng.normal(size=(152, 1190))))
     started = time.process_time()
-    compare(sums, [[setting] for setting in range(152)])
+    compare(sums, [[setting] for setting in range(152)], interval=interval)
     assert time.process_time() - started < 20
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.bitext import BitextTask, score_bitext
 from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.scoring import score
@@ -141,6 +142,91 @@ def test_measures_of_language_bias_are_compared_in_the_pool(
             results = json.loads((Path(folder) / "results.json").read_text())
             assert row[side] == pytest.approx(results["summary"]["multilingual"]["rank_distance"])
     assert set(compared["language_bias"]) == {"weak", "strong"}
+
+
+def test_the_languages_of_all_best_candidates_stand_beside_those_of_the_pool(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared = _compared(folders, tmp_path)
+    strong = json.loads((Path(folders[1]) / "results.json").read_text())["top_languages"]
+    assert compared["language_bias"]["strong"]["top_languages"] == strong
+    assert f"strong: of all candidates in the top 10, {strong['top']['10']['own']:.1%}" in capsys.readouterr().out
+    page = (tmp_path / "comparison.md").read_text()
+    shares = " | ".join(f"{strong['top']['10']['mean_share'][x]:.3f}" for x in LANGUAGES)
+    assert f"| strong, top 10 | {shares} |" in page
+
+
+def test_results_from_before_these_shares_were_counted_are_compared_without(
+    folders: tuple[str, str], tmp_path: Path
+) -> None:
+    old = _evaluate(tmp_path / "old", 1.0)
+    results = json.loads((old / "results.json").read_text())
+    del results["top_languages"]
+    (old / "results.json").write_text(json.dumps(results))
+    compared = _compared((folders[0], str(old)), tmp_path / "out")
+    assert compared["language_bias"]["old"]["top_languages"] is None
+
+
+def _translate(folder: Path, noise: float) -> Path:
+    """Translation retrieval in three languages with sentences of their own."""
+    rng = np.random.default_rng(int(100 * noise))
+    queries, candidates, texts = {}, {}, {}
+    for number, language in enumerate(("afr", "deu", "xho")):
+        pivot = np.random.default_rng(number).normal(size=(60 + number, 6))
+        rows = pivot + noise * rng.normal(size=pivot.shape)
+        queries[language], candidates[language] = (
+            (part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float32) for part in (rows, pivot)
+        )
+        texts[language] = [f"{language} {line}" for line in range(len(pivot))]
+    task = BitextTask("translations", ("afr", "deu", "xho"), texts, texts, {"some": ("afr", "xho")})
+    per_query: QueryTables = {}
+    results = score_bitext(MemoryEmbeddings(queries, candidates), task, model=folder.name, per_query=per_query)
+    write_results(folder, results, {}, per_query)
+    return folder
+
+
+def test_tasks_without_language_pairs_are_compared_language_by_language(tmp_path: Path) -> None:
+    both = tuple(str(_translate(tmp_path / name, noise)) for name, noise in (("weak", 1.2), ("strong", 0.4)))
+    compared = _compared(both, tmp_path / "out", "--trained-languages", "de", "af")
+    weak, strong = (json.loads((Path(folder) / "results.json").read_text()) for folder in both)
+    assert compared["options"]["metric"] == "accuracy_to_pivot"
+    rows = _by_name(compared)
+    for side, results in (("baseline", weak), ("value", strong)):
+        for language in ("afr", "deu", "xho"):
+            assert rows[language][side] == pytest.approx(results["figures"][language]["accuracy_to_pivot"])
+        for name in ("mean", "some"):
+            assert rows[name][side] == pytest.approx(results["summary"][name]["accuracy_to_pivot"])
+    assert rows["mean"]["low"] > 0
+    assert rows["mean"]["p_value"] == pytest.approx(1 / 301)
+    assert (rows["deu"]["num_queries"], rows["some"]["num_settings"]) == (61, 2)
+    assert rows["training unseen"]["difference"] == pytest.approx(rows["xho"]["difference"])
+    assert rows["resources 5"]["difference"] == pytest.approx(rows["deu"]["difference"])
+    assert compared["language_bias"] == {}
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert "Language bias" not in page
+    other = _by_name(_compared(both, tmp_path / "margin", "--metric", "margin_accuracy_from_pivot"))
+    assert other["xho"]["value"] == pytest.approx(strong["figures"]["xho"]["margin_accuracy_from_pivot"])
+
+
+def test_a_metric_that_the_task_lacks_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
+    folder = str(_translate(tmp_path / "one", 1.0))
+    with pytest.raises(UserError, match="--metric map: task translations can be compared by accuracy_to_pivot, "):
+        main([f"a={folder}", f"b={folder}", "--metric", "map", *FAST])
+
+
+def test_results_of_mteb_are_refused(tmp_path: Path) -> None:
+    folder = _translate(tmp_path / "one", 1.0)
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "task": "mteb/Tatoeba"}))
+    with pytest.raises(UserError, match="mteb keeps no figures of single queries"):
+        main([f"a={folder}", f"b={folder}", *FAST])
+
+
+def test_bca_intervals_are_said_and_differ(folders: tuple[str, str], tmp_path: Path) -> None:
+    percentile, bca = (_compared(folders, tmp_path / x, "--interval", x) for x in ("percentile", "bca"))
+    assert "95% BCa interval" in (tmp_path / "bca" / "comparison.md").read_text()
+    assert [row["p_value"] for row in bca["rows"]] == [row["p_value"] for row in percentile["rows"]]
+    assert [row["low"] for row in bca["rows"]] != [row["low"] for row in percentile["rows"]]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.encoding import encode_texts
 from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.metrics import figures_per_query, mean
+from hybatch.evaluation.per_query import QueryTables, language_query_tables
 from hybatch.evaluation.processes import rank
 from hybatch.evaluation.results import versions
 from hybatch.models import Encoder
@@ -41,6 +42,8 @@ class SearchOptions:
     """Of the embeddings kept: float32 or float16."""
     method: str = "torch"
     """What retrieves: torch, faiss-flat, faiss-ivf-pq or faiss-hnsw."""
+    search_device: str = "auto"
+    """Of faiss: gpu shards the index over all GPUs, cpu uses none, auto those that faiss sees, if any."""
     backend: str = "auto"
     """Of the ranking op that counts exact ranks."""
     save_run: Path | None = None
@@ -50,7 +53,12 @@ class SearchOptions:
 
 
 def evaluate_collections(
-    encoder: Encoder, task: CollectionTask, *, model: str, options: SearchOptions
+    encoder: Encoder,
+    task: CollectionTask,
+    *,
+    model: str,
+    options: SearchOptions,
+    per_query: QueryTables | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures per language and their means; collective under torch.distributed.
 
@@ -58,14 +66,19 @@ def evaluate_collections(
     `median_first_rank` come from exact ranks in the whole collection, whatever the method. Queries without a relevant
     passage are left out and counted in `num_skipped`.
 
+    Args:
+        per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
+
     Returns:
-        (the object of results.json: as `figures_results`, with "search", "backend", "unknown_judgements"; timings).
+        (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements", and
+        "tokens" where the metrics count them, see `token_recall.word_tokenizer`; timings).
 
     Raises:
         UserError: the collection cannot be read, encoded or searched.
     """
     timings: dict[str, Any] = {"encoding_seconds": 0.0, "searching_seconds": 0.0, "passages_encoded": 0}
     figures: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, np.ndarray]] = {}
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
         started = time.perf_counter()
@@ -84,11 +97,15 @@ def evaluate_collections(
             progress=options.progress,
         )
         searching = time.perf_counter()
-        figures |= _score(encoder, task, passages, encoded, queries, options)
+        for language, (means, single) in _score(encoder, task, passages, encoded, queries, options).items():
+            figures[language], values[language] = means, single
         timings["encoding_seconds"] += searching - started
         timings["searching_seconds"] += time.perf_counter() - searching
         timings["passages_encoded"] += encoded.num_encoded
     figures = {language: figures[language] for language in task.languages}
+    if per_query is not None:
+        ids = {language: task.searches[language][1].ids for language in task.languages}
+        per_query.update(language_query_tables(ids, values))
     return _results(task, figures, model, options), timings
 
 
@@ -99,12 +116,12 @@ def _score(
     encoded: EncodedPassages,
     queries: dict[str, np.ndarray],
     options: SearchOptions,
-) -> dict[str, dict[str, Any]]:
-    """Language -> figures, for the languages that search one collection."""
+) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Language -> (figures, those of every query), for the languages that search one collection."""
     device = next(encoder.parameters()).device.type
     all_QH = np.concatenate(list(queries.values()))
     sets = {language: task.searches[language][1] for language in queries}
-    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device)
+    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device, options.search_device)
     relevant = [row for one in sets.values() for row in one.relevant]
     ranks_P = np.zeros(0, dtype=np.int64)
     if any(relevant):
@@ -127,19 +144,24 @@ def _figures(
     found_QK: np.ndarray,
     ranks_P: np.ndarray,
     offsets: np.ndarray,
-) -> dict[str, Any]:
-    retrieved = [metric for metric in task.metrics if not metric.endswith("kt")]
-    figures: dict[str, Any] = {metric: mean(per_query(metric, found_QK, one.relevant)) for metric in retrieved}
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if one.answers is not None:
-        return token_recall.figures(task.metrics, one, passages, found_QK)
-    exact = figures_per_query(ranks_P, np.repeat(np.arange(len(one.ids)), np.diff(offsets)), len(one.ids))
-    first_ranks = np.minimum.reduceat(ranks_P, offsets[:-1][np.diff(offsets) > 0])
-    return figures | {
-        "map": mean(exact.average_precision),
-        "median_first_rank": float(np.median(first_ranks)),
-        "num_queries": exact.num_queries,
-        "num_skipped": exact.num_skipped,
-    }
+        values = token_recall.per_query(task.metrics, one, passages, found_QK)
+        counts: dict[str, Any] = {}
+    else:
+        exact = figures_per_query(ranks_P, np.repeat(np.arange(len(one.ids)), np.diff(offsets)), len(one.ids))
+        values = {metric: per_query(metric, found_QK, one.relevant) for metric in task.metrics}
+        values["map"] = np.full(len(one.ids), np.nan)
+        values["map"][exact.counted] = exact.average_precision
+        first_ranks = np.minimum.reduceat(ranks_P, offsets[:-1][np.diff(offsets) > 0])
+        counts = {"median_first_rank": float(np.median(first_ranks))}
+    left_out = int(np.isnan(next(iter(values.values()))).sum())
+    counts |= {"num_queries": len(one.ids) - left_out, "num_skipped": left_out}
+    return {metric: mean(rows[~np.isnan(rows)]) for metric, rows in values.items()} | counts, values
+
+
+def _has_answers(task: CollectionTask) -> bool:
+    return any(one.answers is not None for _, one in task.searches.values())
 
 
 def _results(
@@ -153,6 +175,7 @@ def _results(
         "similarity": "cosine",
         "search": options.method,
         "index_dtype": options.index_dtype,
+        **({"tokens": token_recall.word_tokenizer()[0]} if _has_answers(task) else {}),
         "num_queries": {language: len(one.ids) for language, (_, one) in searches.items()},
         "num_candidates": {language: len(task.collections[name]) for language, (name, _) in searches.items()},
         "unknown_judgements": {

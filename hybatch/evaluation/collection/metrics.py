@@ -42,14 +42,16 @@ METRICS: dict[str, Callable[[Sequence[int], dict[int, int], int], float]] = {
 }
 
 
-def per_query(metric: str, ranked_QK: np.ndarray, relevant: Sequence[dict[int, int]]) -> list[float]:
-    """A metric, named such as "ndcg@10", of each query that has a relevant passage, in query order."""
+def per_query(metric: str, ranked_QK: np.ndarray, relevant: Sequence[dict[int, int]]) -> np.ndarray:
+    """float64 [Q]: a metric, named such as "ndcg@10", of each query; NaN where it has no relevant passage."""
     name, _, cutoff = metric.partition("@")
-    return [
-        METRICS[name](row, grades, int(cutoff))
-        for row, grades in zip(ranked_QK.tolist(), relevant, strict=True)
-        if grades
-    ]
+    return np.array(
+        [
+            METRICS[name](row, grades, int(cutoff)) if grades else math.nan
+            for row, grades in zip(ranked_QK.tolist(), relevant, strict=True)
+        ],
+        dtype=np.float64,
+    )
 
 
 def _discounted(gains: Sequence[int]) -> float:

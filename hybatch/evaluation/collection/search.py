@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hybatch.errors import UserError
+from hybatch.evaluation.collection.gpus import GPU_CODE_SIZES, gpus_for, over_gpus
 from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.shards import EncodedPassages
 from hybatch.evaluation.collection.topk import TopK
@@ -37,20 +38,30 @@ class Vectors(Protocol):
         """float32 [n, H] of the passages of these numbers, in ascending order."""
 
 
-Builder = Callable[[Any, Vectors, Sized], Any]
-"""(the module faiss, embeddings, passages, of which only the number matters) to an empty index, trained."""
+Builder = Callable[[Any, Vectors, Sized, bool], Any]
+"""(the module faiss, embeddings, passages, of which only the number matters, whether it must fit GPUs) to an empty
+index, trained."""
 
 
 def search(
-    method: str, queries_QH: np.ndarray, encoded: EncodedPassages, passages: Passages, k: int, device: str
+    method: str,
+    queries_QH: np.ndarray,
+    encoded: EncodedPassages,
+    passages: Passages,
+    k: int,
+    device: str,
+    search_device: str = "auto",
 ) -> Found:
     """The k best passages of each query by inner product; collective under torch.distributed.
 
     Args:
         method: "torch" (exact), "faiss-flat" (exact), "faiss-ivf-pq" or "faiss-hnsw" (approximate).
+        device: where "torch" computes.
+        search_device: where faiss searches, see `hybatch.evaluation.collection.gpus.gpus_for`.
 
     Raises:
-        UserError: faiss is not installed, or a shard is damaged; on every process.
+        UserError: faiss is not installed or has no GPU where one is insisted upon, or a shard is damaged; on every
+            process.
     """
     if method == "torch":
         return _search_torch(queries_QH, encoded, k, device)
@@ -58,7 +69,7 @@ def search(
     problem = None
     try:
         if rank() == 0:
-            found = _search_faiss(BUILDERS[method], queries_QH, encoded, passages, k)
+            found = _search_faiss(method, queries_QH, encoded, passages, k, search_device)
     except UserError as error:
         problem = str(error)
     fail_together(problem)
@@ -89,33 +100,44 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise UserError("--search faiss-*: faiss is not installed; pip install 'hybatch[search]'") from error
+        raise UserError(
+            "--search faiss-*: faiss is not installed; pip install 'hybatch[search]', or 'hybatch[search-gpu]' for GPUs"
+        ) from error
     return faiss
 
 
 def _search_faiss(
-    build: Builder,
-    queries_QH: np.ndarray,
-    encoded: EncodedPassages,
-    passages: Passages,
-    k: int,
+    method: str, queries_QH: np.ndarray, encoded: EncodedPassages, passages: Passages, k: int, search_device: str
 ) -> Found:
-    index = build(import_faiss(), encoded, passages)
+    faiss = import_faiss()
+    gpus = gpus_for(faiss, method, search_device)
+    index = BUILDERS[method](faiss, encoded, passages, gpus > 0)
+    # faiss fills a flat index that is sharded in one call or not at all, so that one is filled before it is moved; an
+    # inverted file is filled where it is, since finding each vector's list is most of the work.
+    moved_first = method == "faiss-ivf-pq"
+    if gpus and moved_first:
+        index = over_gpus(faiss, index, gpus)
     for shard in passages.shards:
         index.add(encoded.shard(shard).astype(np.float32))
+    if gpus and not moved_first:
+        index = over_gpus(faiss, index, gpus)
     scores, found = index.search(queries_QH, k)
     return np.where(found < 0, -np.inf, scores).astype(np.float32), found.astype(np.int64)
 
 
-def _flat(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
+def _flat(faiss: Any, encoded: Vectors, passages: Sized, on_gpus: bool) -> Any:
     return faiss.IndexFlatIP(encoded.width)
 
 
-def _ivf_pq(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
-    """An inverted file of 4 sqrt(D) lists, with residuals quantised to a byte for every 4 dimensions."""
+def _ivf_pq(faiss: Any, encoded: Vectors, passages: Sized, on_gpus: bool) -> Any:
+    """An inverted file of 4 sqrt(D) lists, with residuals quantised to a byte for every 4 dimensions.
+
+    On GPUs the bytes are those that faiss has kernels for, at most 96, and each has all of its 8 bits.
+    """
     lists = max(1, min(round(4 * len(passages) ** 0.5), len(passages) // _TRAINING_ROWS_PER_LIST))
-    codes = max(m for m in range(1, max(1, encoded.width // 4) + 1) if encoded.width % m == 0)
-    bits = min(8, max(1, int(np.log2(max(2, len(passages) // 4)))))
+    sizes = GPU_CODE_SIZES if on_gpus else range(1, encoded.width + 1)
+    codes = max(m for m in sizes if m <= max(1, encoded.width // 4) and encoded.width % m == 0)
+    bits = 8 if on_gpus else min(8, max(1, int(np.log2(max(2, len(passages) // 4)))))
     quantizer = faiss.IndexFlatIP(encoded.width)
     index = faiss.IndexIVFPQ(quantizer, encoded.width, lists, codes, bits, faiss.METRIC_INNER_PRODUCT)
     index.nprobe = min(_PROBES, lists)
@@ -124,7 +146,7 @@ def _ivf_pq(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
     return index
 
 
-def _hnsw(faiss: Any, encoded: Vectors, passages: Sized) -> Any:
+def _hnsw(faiss: Any, encoded: Vectors, passages: Sized, on_gpus: bool) -> Any:
     index = faiss.IndexHNSWFlat(encoded.width, _LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = _SEEN
     index.hnsw.efSearch = _SEEN

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import torch
+import yaml
 from rich.table import Table
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
+from hybatch.corpus.opening import resolve_format
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
 from hybatch.evaluation.mining.mine import (
@@ -23,13 +27,14 @@ from hybatch.evaluation.mining.mine import (
     select_negatives,
     total_figures,
 )
-from hybatch.evaluation.mining.output import check_mining_output, write_mined
+from hybatch.evaluation.mining.output import check_mining_output, write_filled, write_mined
 from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
 from hybatch.evaluation.processes import fail_together, launched_group, main_first, rank
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.table import table_console
 from hybatch.models import Encoder
+from hybatch.paths import expand_path
 
 SUMMARY = "add hard negatives to a parallel corpus with an encoder"
 
@@ -65,7 +70,18 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hybatch mine", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
     parser.add_argument("--model", required=True, metavar="PATH_OR_HUB_ID", help="the encoder that says what is hard")
-    parser.add_argument("--corpus", required=True, type=Path, metavar="FOLDER", help="of <lang>.jsonl; is not changed")
+    parser.add_argument(
+        "--corpus",
+        required=True,
+        metavar="PATH",
+        help="as in a recipe: a folder, a file, a hub id or 'embedded'; is not changed",
+    )
+    parser.add_argument(
+        "--corpus-options",
+        default="{}",
+        metavar="YAML",
+        help="what else the recipe says of it, such as '{format: squad, languages: [de, en]}'",
+    )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="the new corpus, which training reads"
     )
@@ -111,11 +127,10 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
         raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
     if arguments.search != "torch":
         import_faiss()
-    if not arguments.corpus.is_dir():
-        raise UserError(f"--corpus {arguments.corpus}: there is no such folder")
+    config = _corpus_config(arguments)
     if rank() == 0:
-        check_mining_output(arguments.output, arguments.corpus, overwrite=arguments.overwrite)
-    corpus = open_corpus(CorpusConfig(path=str(arguments.corpus), format="jsonl"), progress=rank() == 0)
+        check_mining_output(arguments.output, Path(config.path.split("{language}")[0]), overwrite=arguments.overwrite)
+    corpus = open_corpus(config, progress=rank() == 0)
     rule = Rule(
         negatives=arguments.negatives,
         first_rank=first,
@@ -124,6 +139,25 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
         ratio=arguments.ratio,
     )
     return corpus, MiningTask(corpus, arguments.relation, rule)
+
+
+def _corpus_config(arguments: argparse.Namespace) -> CorpusConfig:
+    try:
+        options = yaml.safe_load(arguments.corpus_options)
+    except yaml.YAMLError as error:
+        raise UserError(f"--corpus-options {arguments.corpus_options!r}: not YAML ({error})") from error
+    known = [field.name for field in dataclasses.fields(CorpusConfig) if field.name != "path"]
+    if not isinstance(options, dict) or not set(options) <= set(known):
+        raise UserError(
+            f"--corpus-options {arguments.corpus_options!r}: expected {{option: value, ...}} of {', '.join(known)}"
+        )
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(CorpusConfig)
+    path = expand_path(arguments.corpus, "--corpus")
+    try:
+        return CorpusConfig(**parser.parse_object({"path": path, **options}).as_dict())
+    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
+        raise UserError(f"--corpus-options {arguments.corpus_options!r}: {error}") from error
 
 
 def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined) -> None:
@@ -135,7 +169,11 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
             "widen --ranks, lower --margin, raise --ratio, or choose another --relation"
         )
     report = _report(arguments, corpus, mined.figures, total)
-    write_mined(arguments.corpus, corpus, arguments.output, mined.negatives, report)
+    config = _corpus_config(arguments)
+    if resolve_format(config, config.path) == "jsonl":
+        write_filled(Path(config.path), corpus, arguments.output, mined.negatives, report)
+    else:
+        write_mined(corpus, arguments.output, mined.negatives, report)
     rows = sum(corpus.statistics.questions.values()) + sum(corpus.statistics.passages.values())
     print(
         f"wrote {arguments.output}: {total.negatives:,} negatives for {total.with_all + total.with_some:,} questions; "
@@ -150,6 +188,7 @@ def _report(
     return {
         "model": arguments.model,
         "corpus": corpus.fingerprint,
+        "corpus_options": arguments.corpus_options,
         "options": {name: getattr(arguments, name) for name in options},
         "languages": {language: asdict(one) for language, one in figures.items()},
         "total": asdict(total),

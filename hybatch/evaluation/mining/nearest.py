@@ -36,7 +36,7 @@ class Rows:
 
 
 def nearest(method: str, rows_DH: np.ndarray, device: str) -> Nearest:
-    """The search over `rows_DH` [D, H] float32 by inner product; an index of faiss is built once.
+    """The search over `rows_DH` [D, H] float32 by inner product; an index of faiss is built once, on the CPU.
 
     With `torch` equal scores go to the smaller row. Scores are exact whatever the method.
 
@@ -49,7 +49,7 @@ def nearest(method: str, rows_DH: np.ndarray, device: str) -> Nearest:
     """
     if method == "torch":
         return lambda queries_QH, k: _search_blocks(queries_QH, rows_DH, k, device)
-    index = BUILDERS[method](import_faiss(), Rows(rows_DH), Rows(rows_DH))
+    index = BUILDERS[method](import_faiss(), Rows(rows_DH), Rows(rows_DH), False)
     index.add(rows_DH)
 
     def search(queries_QH: np.ndarray, k: int) -> Found:

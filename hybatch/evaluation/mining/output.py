@@ -1,11 +1,13 @@
-"""The mined corpus on disk: the rows of the old one, their `negatives` filled."""
+"""The mined corpus on disk: the rows of the old one as `<lang>.jsonl`, their `negatives` filled."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
@@ -15,6 +17,7 @@ from hybatch.evaluation.results import dump
 from hybatch.paths import check_writable
 
 REPORT = "mining.json"
+_ROWS_AT_ONCE = 4096
 
 
 def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
@@ -35,7 +38,7 @@ def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
         raise UserError(f"--output {output}: holds a mined corpus; choose another folder, or give --overwrite")
 
 
-def write_mined(
+def write_filled(
     folder: Path,
     corpus: ParallelCorpus,
     output: Path,
@@ -54,16 +57,88 @@ def write_mined(
         UserError: the folder cannot be written, or the corpus was changed since it was opened.
     """
     number = {identifier: example for example, identifier in enumerate(corpus.ids(slice(None)))}
+
+    def filled(language: str, path: Path) -> Iterator[dict[str, Any]]:
+        for row in _rows(path):
+            _fill(row, path, number, negatives[language])
+            yield row
+
+    files = language_files(folder, ".jsonl", corpus.languages)
+    _write(output, {language: filled(language, path) for language, path in files.items()}, report)
+
+
+def write_mined(
+    corpus: ParallelCorpus,
+    output: Path,
+    negatives: Mapping[str, Mapping[int, list[str]]],
+    report: dict[str, Any],
+) -> None:
+    """Write a corpus of any format as `<lang>.jsonl`, with `negatives`, and the report; as `write_filled` otherwise.
+
+    Passage groups are kept, as `passage_id`. Where several examples share an id, the later ones get a number to it.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    names = _distinct(corpus.ids(slice(None)))
+    rows = {
+        language: _rows_of(corpus, place, names, negatives[language]) for place, language in enumerate(corpus.languages)
+    }
+    _write(output, rows, report)
+
+
+def _write(output: Path, rows: Mapping[str, Iterator[dict[str, Any]]], report: dict[str, Any]) -> None:
     try:
         with atomic_directory(output) as partial:
-            for language, path in language_files(folder, ".jsonl", corpus.languages).items():
-                with open(partial / path.name, "w", encoding="utf-8", newline="\n") as file:
-                    for row in _rows(path):
-                        _fill(row, path, number, negatives[language])
+            for language, listed in rows.items():
+                with open(partial / f"{language}.jsonl", "w", encoding="utf-8", newline="\n") as file:
+                    for row in listed:
                         file.write(json.dumps(row, ensure_ascii=False) + "\n")
             (partial / REPORT).write_text(dump(report), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+
+
+def _distinct(ids: list[str]) -> list[str]:
+    taken = set(ids)
+    if len(taken) == len(ids):
+        return ids
+    names: list[str] = []
+    used: set[str] = set()
+    for identifier in ids:
+        name, number = identifier, 1
+        while name in used or (number > 1 and name in taken):
+            number += 1
+            name = f"{identifier}#{number}"
+        used.add(name)
+        names.append(name)
+    return names
+
+
+def _rows_of(
+    corpus: ParallelCorpus, place: int, names: Sequence[str], negatives: Mapping[int, list[str]]
+) -> Iterator[dict[str, Any]]:
+    """The rows of corpus.languages[place], in the order of the examples."""
+    bit = np.uint64(1 << place)
+    has_question, has_passage = (
+        (mask & bit) != 0 for mask in (corpus.question_mask(slice(None)), corpus.passage_mask(slice(None)))
+    )
+    present = np.flatnonzero(has_question | has_passage)
+    for start in range(0, len(present), _ROWS_AT_ONCE):
+        examples = present[start : start + _ROWS_AT_ONCE]
+        asked, answered = examples[has_question[examples]], examples[has_passage[examples]]
+        questions = dict(zip(asked.tolist(), corpus.questions(asked, np.full(len(asked), place)), strict=True))
+        passages = dict(zip(answered.tolist(), corpus.passages(answered, np.full(len(answered), place)), strict=True))
+        groups = corpus.passage_groups(examples).tolist()
+        earlier = corpus.hard_negatives(examples, np.full(len(examples), place))
+        for example, group, old in zip(examples.tolist(), groups, earlier, strict=True):
+            row: dict[str, Any] = {"id": names[example], "question": questions.get(example)}
+            row |= {
+                "passage": passages.get(example),
+                "passage_id": str(group),
+                "negatives": negatives.get(example, old),
+            }
+            yield {name: value for name, value in row.items() if value}
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

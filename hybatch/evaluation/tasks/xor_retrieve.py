@@ -13,6 +13,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation.collection.judgements import QuerySet
 from hybatch.evaluation.collection.passages import Passage, Passages
 from hybatch.evaluation.collection.task import CollectionTask
+from hybatch.evaluation.collection.token_recall import word_tokenizer
 from hybatch.evaluation.tasks.entry import TaskEntry
 from hybatch.evaluation.tasks.files import read_objects, text_field
 
@@ -24,6 +25,7 @@ _DEPTH = 100
 
 
 def _load(data_dir: Path, languages: Sequence[str]) -> CollectionTask:
+    word_tokenizer()  # says what is missing before anything is read
     folder = data_dir / "xor-retrieve"
     questions, corpus = _existing(folder, _QUESTIONS), _existing(folder, _PASSAGES)
     searches = {language: ("enwiki", one) for language, one in _read_questions(questions, languages).items()}

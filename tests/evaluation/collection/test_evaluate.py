@@ -11,6 +11,7 @@ import pytest
 from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
+from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.results import dump
 from tests.evaluation.collection.fakes import (
     CollectionEncoder,
@@ -118,3 +119,19 @@ def test_processes_share_the_shards_and_write_the_same_bytes(tmp_path: Path) -> 
     together = run_processes(_results_of_processes, 2, str(tmp_path / "two"))
     assert [results for results, _ in together] == [alone, alone]
     assert all(seen < whole - 40 for _, seen in together)
+
+
+def test_the_figures_are_the_means_of_those_of_single_queries(tmp_path: Path) -> None:
+    task = _task(tmp_path, {"aa": fake(), "bb": fake(seed=3)})
+    task.searches["bb"][1].relevant[2].clear()
+    encoder: Any = CollectionEncoder()
+    tables: QueryTables = {}
+    options = SearchOptions(batch_size=8, index=tmp_path, progress=False)
+    results, _ = evaluate_collections(encoder, task, model="toy", options=options, per_query=tables)
+    assert tables["languages"].tolist() == ["aa", "bb"]
+    for language in ("aa", "bb"):
+        assert tables[f"ids/{language}"].tolist() == [f"{language}/{x}" for x in task.searches[language][1].ids]
+        for metric in (*METRICS, "map"):
+            values = tables[f"{metric}/{language}"]
+            assert np.nanmean(values) == pytest.approx(results["figures"][language][metric])
+            assert np.isnan(values).sum() == results["figures"][language]["num_skipped"] == (language == "bb")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from hybatch.cli import main as hybatch
 from hybatch.corpus import CorpusConfig, open_corpus
@@ -76,6 +79,83 @@ def test_rows_that_cannot_be_mined_for_stay_and_old_negatives_of_the_others_go(m
     assert last == rows[2]
 
 
+def _squad(folder: Path) -> tuple[str, str]:
+    """Two articles in two languages as SQuAD has them; one answer a question."""
+    folder.mkdir()
+    for language, sign in (("de", "!"), ("en", "?")):
+        paragraphs = [
+            {"context": f"{word}{sign} {language}", "qas": [
+                {"id": word, "question": f"{language} {word}{sign}", "answers": [{"text": word, "answer_start": 0}]}
+            ]}
+            for word in ("ash", "beech", "cedar", "doum")
+        ]  # fmt: skip
+        (folder / f"{language}.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    return str(folder), "{format: squad}"
+
+
+def _mrtydi(folder: Path) -> tuple[str, str]:
+    """Two positives a query, in one passage group, and a hard negative from before."""
+    folder.mkdir()
+    for language in ("bn", "fi"):
+        rows = [
+            {
+                "query_id": f"{query}",
+                "query": f"{language} {query}",
+                "positive_passages": [
+                    {"docid": f"{query}-{i}", "title": f"t{i}", "text": f"{language} text {query} {i}"} for i in (0, 1)
+                ],
+                "negative_passages": [{"docid": "x", "title": "", "text": "an old negative"}],
+            }
+            for query in range(4)
+        ]
+        (folder / f"{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder), "{format: mrtydi, languages: [bn, fi]}"
+
+
+def _mmarco(folder: Path) -> tuple[str, str]:
+    """Triples over texts by id; one triple stands twice."""
+    for part in ("collections", "queries"):
+        (folder / part).mkdir(parents=True)
+    for name in ("english", "german"):
+        texts = "".join(f"{i}\t{name} text {i}\n" for i in range(6))
+        (folder / "collections" / f"{name}_collection.tsv").write_text(texts)
+        (folder / "queries" / f"{name}_queries.train.tsv").write_text("".join(f"{i}\tq {name} {i}\n" for i in range(3)))
+    (folder / "triples.train.ids.small.tsv").write_text("0\t1\t2\n1\t3\t4\n2\t5\t0\n0\t1\t2\n")
+    return str(folder), "{}"
+
+
+def _datasets(folder: Path) -> tuple[str, str]:
+    folder.mkdir()
+    rows = [{"qid": f"{i}", "lang": x, "q": f"{x} {i}?", "p": f"{x} is {i}"} for x in ("el", "vi") for i in range(5)]
+    (folder / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = "{id: qid, question: q, passage: p, language: lang}"
+    return str(folder / "all.jsonl"), f"{{format: datasets, columns: {columns}}}"
+
+
+@pytest.mark.parametrize("layout", [_squad, _mrtydi, _mmarco, _datasets])
+def test_a_corpus_of_any_format_becomes_one_that_the_trainer_reads(
+    layout: Callable[[Path], tuple[str, str]], model: Path, tmp_path: Path
+) -> None:
+    path, options = layout(tmp_path / "corpus")
+    arguments = ["--model", str(model), "--corpus", path, "--corpus-options", options, "--device", "cpu"]
+    assert main([*arguments, "--output", str(tmp_path / "mined"), "--ranks", "1", "9", "--negatives", "2"]) == 0
+    old = open_corpus(CorpusConfig(path=path, **yaml.safe_load(options)), progress=False)
+    new = open_corpus(CorpusConfig(path=str(tmp_path / "mined")), progress=False)
+    assert (new.languages, new.num_examples, new.num_groups) == (old.languages, old.num_examples, old.num_groups)
+    everything, groups = slice(None), [one.passage_groups(slice(None)) for one in (old, new)]
+    assert len(set(zip(*(one.tolist() for one in groups), strict=True))) == old.num_groups
+    for place in range(len(old.languages)):
+        mask = (old.passage_mask(everything) >> np.uint64(place)) & 1
+        examples = np.flatnonzero(mask)
+        languages = np.full(len(examples), place)
+        assert new.passages(examples, languages) == old.passages(examples, languages)
+        assert new.questions(examples, languages) == old.questions(examples, languages)
+        own = groups[1][examples].tolist()
+        for listed, group in zip(new.hard_negative_groups(examples, languages), own, strict=True):
+            assert len(listed) == 2
+            assert group not in listed
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -87,7 +167,10 @@ def test_rows_that_cannot_be_mined_for_stay_and_old_negatives_of_the_others_go(m
         (["--ratio", "0"], "--ratio 0"),
         (["--ratio", "nan"], "--ratio nan"),
         (["--margin", "inf"], "--margin inf"),
-        (["--corpus", "NOWHERE"], "there is no such folder"),
+        (["--corpus", "NOWHERE"], "no such folder"),
+        (["--corpus-options", "{format: squad"], "--corpus-options .* not YAML"),
+        (["--corpus-options", "{path: here}"], "expected {option: value, ...} of name, format"),
+        (["--corpus-options", "{format: csv}"], "--corpus-options .*csv"),
         (["--corpus", "FOREIGN"], "no <lang>.jsonl"),
         (["--model", "NOWHERE"], "there is no such folder"),
         (["--output", "FOREIGN"], "no hybatch mine has written"),

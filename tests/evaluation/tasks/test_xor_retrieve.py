@@ -34,7 +34,7 @@ def test_answers_are_looked_for_in_the_texts_retrieved(model: Path, tmp_path: Pa
         _question(2, "ja", ["nowhere"]),
         _question(3, "ja", ["Title"]),
         _question(4, "ja", ["yes"]),
-        _question(5, "ar", ['"quoted"']),
+        _question(5, "ar", ["quoted"]),
     ]
     write_xor(tmp_path, questions)
     task = load_task("xor-retrieve", tmp_path, ["ar", "ja"])

@@ -1,0 +1,37 @@
+"""The table of the languages of the best candidates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hybatch.reporting.bias_tables import bias_tables
+from hybatch.reporting.inputs import ReportInputs
+from hybatch.reporting.report import write_report
+from hybatch.reporting.tables import Measured
+from tests.reporting.synthetic import make_results
+
+
+def _measured(label: str, own: float | None) -> Measured:
+    results = make_results(label)
+    if own is not None:
+        top = {"distance": own / 2, "own": own, "own_uniform": 0.2}
+        results["top_languages"] = {"top": {"10": top, "100": {**top, "own": 0.2}}}
+    return Measured(label, results)
+
+
+def test_every_result_has_its_distance_and_its_preference_at_every_cutoff() -> None:
+    [table] = bias_tables([_measured("biased", 0.8), _measured("older", None)])
+    assert [column.heading for column in table.columns] == ["distance@10", "own@10", "distance@100", "own@100"]
+    assert table.rows[0].values == pytest.approx((0.4, 4.0, 0.4, 1.0))
+    assert table.rows[1].values == (None,) * 4
+
+
+def test_results_from_before_have_no_table() -> None:
+    assert bias_tables([_measured("older", None)]) == []
+
+
+def test_the_report_shows_it(tmp_path: Path) -> None:
+    write_report(ReportInputs((_measured("biased", 0.8),), (), ()), tmp_path)
+    assert "languages of the best candidates" in (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What the documents say of commands, tasks and encoders is what the package has."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybatch.cli import main
+from hybatch.evaluation.tasks.registry import TASKS
+
+DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENTS = ("tasks.md", "encoders.md", "comparison.md", "evaluation.md", "data.md")
+
+
+def _commands(name: str) -> Iterator[str]:
+    """The lines of code blocks that call hybatch, without their comments."""
+    for block in re.findall(r"^```\n(.*?)^```", (DOCS / name).read_text(encoding="utf-8"), re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("hybatch "):
+                yield shlex.join(shlex.split(line, comments=True))
+
+
+COMMANDS = [(name, command) for name in DOCUMENTS for command in _commands(name)]
+
+
+class _ParsedError(Exception):
+    """The command line was understood."""
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
+def test_every_command_is_one_that_the_command_line_understands(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    understand = argparse.ArgumentParser.parse_args
+
+    def parse(self: argparse.ArgumentParser, *arguments: Any, **options: Any) -> argparse.Namespace:
+        understand(self, *arguments, **options)
+        raise _ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    with pytest.raises(_ParsedError):
+        main(shlex.split(command)[1:])
+
+
+def test_every_task_stands_in_the_table_with_its_licence_and_has_a_command() -> None:
+    page = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    _heading, *table = [line for line in page.splitlines() if line.startswith("| `")]
+    rows = {cells[0].strip("`"): cells for cells in map(_cells, table)}
+    assert set(rows) == set(TASKS)
+    for name, entry in TASKS.items():
+        cells = rows[name]
+        assert len(cells) == 5
+        assert all(cells)
+        assert entry.licence in cells[4], name
+        assert any(re.search(rf"--task {re.escape(name)}( |$)", command) for command in _commands("tasks.md")), name
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
