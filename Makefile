@@ -1,5 +1,7 @@
 # make demo   train the embedded default with hybrid batches, evaluate it before and after, print the table
 # make test   the tests that take seconds;  make test-all  all of them
+# make study-backbones  the two small backbones that the study starts from, 20 minutes each on two CPU cores
+# make study  every run of the study on this machine, then its report; needs the data and the backbones (study/README.md)
 # make lint   style, types, import contract
 # All of them first make .venv from constraints.txt, with nothing but Python >= 3.11 and a C++ compiler at hand.
 
@@ -8,9 +10,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   ?= demo
+# Where the study's backbones are made and found.
+export HYBATCH_BACKBONES ?= backbones
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo study-backbones study test test-all lint clean
 
 install: $(STAMP)
 
@@ -30,6 +34,15 @@ demo: $(STAMP)
 	$(BIN)/hybatch evaluate --model $(DEMO)/run/initial --task embedded --output $(DEMO)/before
 	$(BIN)/hybatch evaluate --model $(DEMO)/run/final --task embedded --output $(DEMO)/after
 	$(BIN)/hybatch report $(DEMO)/before $(DEMO)/after --output $(DEMO)/report
+
+study-backbones: $(STAMP)
+	$(BIN)/python study/masked_language_model.py --config configs/study/backbone-mini-xlmr.yaml
+	$(BIN)/python -m hybatch.train --config configs/study/backbone-mini-labse.yaml
+
+study: $(STAMP)
+	$(BIN)/python study/run_grid.py slurm/grids/study.txt --recipe configs/study/recipe.yaml \
+		--runs runs/study --results results/study --tasks xquad-r mlqa-r tatoeba
+	$(BIN)/hybatch report results/study --output reports/study
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from measure import Contender
 from torch import Tensor
 
@@ -19,7 +20,11 @@ from hybatch.ops import contrastive_terms, info_nce
 from hybatch.ops.backend import BACKENDS, choose_backend, why_missing
 
 TEMPERATURE = 0.05
-SLAB_BYTES = 2**26
+SLAB_BYTES = {"cpu": 2**26, "cuda": 2**30}
+"""Of the floor's products: large enough for the full rate of the device."""
+MINI_BATCH = 256
+MINI_BATCHED = f"as sentence-transformers' cached loss, {MINI_BATCH} rows at a time"
+LIGER = "Liger fused linear cross entropy"
 DENSE_MATRICES = 4
 """Matrices of all logits that the dense loss holds at its peak, or nearly: logits, masked copy, softmax, gradient."""
 FORWARD, BOTH, SYMMETRIC = "forward", "forward + backward", "forward + backward, symmetric"
@@ -42,28 +47,46 @@ def make_problem(size: int, width: int, device: torch.device, dtype: torch.dtype
 
     def unit_rows() -> Tensor:
         rows = torch.randn(size, width, generator=generator, device=device)
-        return torch.nn.functional.normalize(rows, dim=1)
+        return F.normalize(rows, dim=1)
 
     queries = unit_rows()
-    candidates = torch.nn.functional.normalize(queries + 2 * unit_rows(), dim=1)
+    candidates = F.normalize(queries + 2 * unit_rows(), dim=1)
     return Problem(queries.to(dtype).requires_grad_(), candidates.to(dtype).requires_grad_())
 
 
-def contenders(problem: Problem, what: str, rounds: int) -> Iterator[Contender]:
-    """All that can run here, the floor first; the slower of the public alternatives in fewer rounds."""
+@dataclass(frozen=True)
+class LeftOut:
+    """A contender that cannot run here, and why."""
+
+    name: str
+    reason: str
+
+
+def contenders(problem: Problem, what: str, rounds: int) -> Iterator[Contender | LeftOut]:
+    """All that there are, the floor first; the slower of the public alternatives in fewer rounds."""
     products = {FORWARD: 1, BOTH: 3, SYMMETRIC: 4}[what]
     floor = f"{products} matrix product{'s' if products > 1 else ''}"
     yield Contender(floor, matrix_products(problem, products))
     device = problem.queries.device
     if DENSE_MATRICES * 4 * len(problem.queries) ** 2 < _free_bytes(device) / 2:
         yield Contender("dense PyTorch", _stepping(problem, _dense, what), floor)
+    else:
+        yield LeftOut("dense PyTorch", f"its matrices would not fit at B = {len(problem.queries)}")
     for backend in BACKENDS:
-        if why_missing(backend, "contrastive") is None and backend in ("torch", device.type):
-            assert choose_backend(device, backend, "contrastive") == backend
-            name = "hybatch torch (streaming)" if backend == "torch" else f"hybatch {backend}"
-            yield Contender(name, _stepping(problem, _hybatch(backend), what), floor)
-    if what == BOTH and problem.queries.dtype == torch.float32 and importlib.util.find_spec("sentence_transformers"):
-        yield Contender("sentence-transformers cached", cached_loss(problem), floor, rounds=min(rounds, 3))
+        if backend not in ("torch", device.type):
+            continue
+        name = "hybatch torch (streaming)" if backend == "torch" else f"hybatch {backend}"
+        if (reason := why_missing(backend, "contrastive")) is not None:
+            yield LeftOut(name, reason)
+            continue
+        assert choose_backend(device, backend, "contrastive") == backend
+        yield Contender(name, _stepping(problem, _hybatch(backend), what), floor)
+        if what == SYMMETRIC:
+            yield Contender(f"{name}, one loss each way", _stepping(problem, _each_way(backend), what), floor)
+    yield Contender(MINI_BATCHED, mini_batched(problem, what), floor, rounds=min(rounds, 3))
+    if what == BOTH:
+        reason = _why_no_liger(device)
+        yield LeftOut(LIGER, reason) if reason else Contender(LIGER, liger(problem), floor)
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -75,7 +98,7 @@ def _free_bytes(device: torch.device) -> int:
 def matrix_products(problem: Problem, count: int) -> Callable[[], object]:
     """Only the products, slab by slab into one buffer: logits, and as many of both gradients' as are counted."""
     queries, candidates = problem.queries.detach(), problem.candidates.detach()
-    rows = max(64, SLAB_BYTES // (4 * len(candidates)))
+    rows = max(64, SLAB_BYTES[queries.device.type] // (4 * len(candidates)))
     buffer = torch.empty(min(rows, len(queries)) * len(candidates), dtype=queries.dtype, device=queries.device)
 
     def run() -> None:
@@ -111,7 +134,7 @@ def _dense(problem: Problem, symmetric: bool) -> Tensor:
         return dense_info_nce(problem.queries, problem.candidates, **problem.options())
     logits_BB = problem.queries.float() @ problem.candidates.float().T / TEMPERATURE
     rows_B = torch.arange(len(logits_BB), device=logits_BB.device)
-    entropies = [torch.nn.functional.cross_entropy(side, rows_B, reduction="sum") for side in (logits_BB, logits_BB.T)]
+    entropies = [F.cross_entropy(side, rows_B, reduction="sum") for side in (logits_BB, logits_BB.T)]
     return (entropies[0] + entropies[1]) / 2
 
 
@@ -127,16 +150,63 @@ def _hybatch(backend: str) -> Loss:
     return loss
 
 
-def cached_loss(problem: Problem) -> Callable[[], object]:
-    """The loss stage of CachedMultipleNegativesRankingLoss on ready embeddings, in slabs of 256 rows."""
-    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+def _each_way(backend: str) -> Loss:
+    """The symmetric loss as two losses, each with its own logits."""
 
-    loss = CachedMultipleNegativesRankingLoss(
-        torch.nn.Sequential(torch.nn.Identity()), scale=1 / TEMPERATURE, mini_batch_size=256
-    )
+    def loss(problem: Problem, symmetric: bool) -> Tensor:
+        options = {**problem.options(), "validate": False, "backend": backend}
+        sides = (problem.queries, problem.candidates)
+        return (info_nce(*sides, **options) + info_nce(*sides[::-1], **options)) / 2
 
-    def run() -> None:
-        problem.queries.grad = problem.candidates.grad = None
-        loss.calculate_loss([[problem.queries], [problem.candidates]], with_backward=True)
+    return loss
+
+
+def mini_batched(problem: Problem, what: str) -> Callable[[], Tensor]:
+    """What CachedMultipleNegativesRankingLoss computes once it has the embeddings.
+
+    Cosine similarities of some rows with everything, in the embeddings' dtype, their log-sum-exp, and the backward pass
+    of these rows before the next; symmetric: likewise from the other side, and the mean of both log-sum-exps.
+    """
+
+    def similarities(rows: Tensor, others: Tensor) -> Tensor:
+        return F.normalize(rows, dim=1) @ F.normalize(others, dim=1).T / TEMPERATURE
+
+    def run() -> Tensor:
+        queries, candidates = problem.queries, problem.candidates
+        queries.grad = candidates.grad = None
+        total = torch.zeros((), device=queries.device)
+        for start in range(0, len(queries), MINI_BATCH):
+            rows = slice(start, start + MINI_BATCH)
+            with torch.set_grad_enabled(what != FORWARD):
+                scores = similarities(queries[rows], candidates)
+                log_sums = torch.logsumexp(scores, 1)
+                if what == SYMMETRIC:
+                    log_sums = (log_sums + torch.logsumexp(similarities(candidates[rows], queries), 1)) / 2
+                value = (log_sums - scores.diagonal(start)).sum() / len(queries)
+            if what != FORWARD:
+                value.backward()
+            total += value.detach()
+        return total
+
+    return run
+
+
+def _why_no_liger(device: torch.device) -> str | None:
+    if device.type != "cuda":
+        return "its kernels need a GPU"
+    missing = [name for name in ("triton", "liger_kernel") if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(missing)} not installed" if missing else None
+
+
+def liger(problem: Problem) -> Callable[[], object]:
+    """Candidates take the place of the output layer's weights, and each query's positive that of its next token."""
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+    loss = LigerFusedLinearCrossEntropyLoss(reduction="sum")
+    rows_B = torch.arange(len(problem.queries), device=problem.queries.device)
+
+    def run() -> object:
+        value = loss(problem.candidates, problem.queries / TEMPERATURE, rows_B)
+        return torch.autograd.grad(value, (problem.queries, problem.candidates))
 
     return run

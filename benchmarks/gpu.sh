@@ -50,10 +50,15 @@ bench() {
     shift
     "$python" benchmarks/bench_ranking.py --json "$results/ranking-$name.json" --device cuda --fast "$@"
 }
+contrastive() {
+    local name=$1
+    shift
+    "$python" benchmarks/bench_contrastive.py --json "$results/contrastive-$name.json" --device cuda "$@"
+}
 spills() {
     ! grep -E '[1-9][0-9]* bytes spill' "$results/build.log"
 }
-export -f machine build bench spills
+export -f machine build bench contrastive spills
 export python results
 
 step machine 30 bash -c machine
@@ -64,10 +69,16 @@ tests=tests/ops/test_cuda_ranking.py
 step test-fp32 90 "$python" -m pytest -v -m gpu -k "not (tf32 or bf16 or fp16)" "$tests"
 step test-tensor-cores 90 "$python" -m pytest -v -m gpu -k "tf32 or bf16 or fp16" "$tests"
 step test-interface 60 "$python" -m pytest -v -k "on-cuda" tests/ops/test_ranking.py
+step test-contrastive 60 "$python" -m pytest -v -m gpu tests/ops/test_contrastive_cuda.py
+step test-contrastive-oracle 60 "$python" -m pytest -v -k "on-cuda" tests/ops/contrastive
+step bench-contrastive 90 bash -c 'contrastive bf16 --dtype bf16 --sizes 4096 16384 65536 --rounds 5'
 step bench-xquad-r 100 bash -c 'bench xquad-r --shapes xquad-r --backends cuda'
 step bench-mlqa-r 60 bash -c 'bench mlqa-r --shapes mlqa-r --backends cuda'
 step bench-2-million 120 bash -c 'bench 2-million --shapes 2-million --widths 1024 --backends cuda --rounds 3'
+step bench-contrastive-fp32 60 bash -c 'contrastive fp32 --sizes 4096 16384 --rounds 5'
 if command -v compute-sanitizer >/dev/null; then
     step memcheck 60 compute-sanitizer --error-exitcode 9 "$python" -m pytest -m gpu -k "blocks_and_repetition" "$tests"
 fi
+step bench-contrastive-million 120 bash -c \
+    'contrastive million --dtype bf16 --sizes 1048576 --what "forward + backward" --rounds 1 --only "hybatch cuda"'
 exit "$worst"

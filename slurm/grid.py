@@ -1,12 +1,15 @@
-"""A sweep as a text file: one run a line, `SAMPLER BACKBONE SEED`; checked in whole before any of it is trained.
+"""A sweep as a text file: one run a line, checked in whole before any of it is trained.
 
     python slurm/grid.py count GRID         the number of runs, for sbatch --array=1-N
     python slurm/grid.py names GRID         their names, one a line
     python slurm/grid.py options GRID I     the options that run I (from 1) adds to the recipe, one a line
 
+A line is `SAMPLER BACKBONE SEED [OVERLAY ...]`:
+
 SAMPLER   a file of configs/rivals without its ending, or the path of a YAML file laid over the recipe
 BACKBONE  a hub id or a folder (model.backbone), the path of a YAML file laid over the recipe, or - for the recipe's own
 SEED      a whole number from 0
+OVERLAY   the path of a YAML file laid over all these, in the order of the line
 Empty lines and everything after a # that starts a word are left out.
 """
 
@@ -29,28 +32,44 @@ class GridRun:
     """One line of a grid.
 
     Attributes:
-        overlay: YAML file with the sampling.
+        sampler: YAML file with the sampling.
         backbone: hub id, folder or YAML file; None: the recipe's own.
         seed: of batches, fresh weights and dropout.
+        overlays: further YAML files, each laid over those before.
     """
 
-    overlay: Path
+    sampler: Path
     backbone: str | None
     seed: int
+    overlays: tuple[Path, ...] = ()
+
+    @property
+    def start(self) -> str:
+        """What the run starts from, as its name calls it: a YAML file by its stem."""
+        if self.backbone is None:
+            return "recipe"
+        is_file = self.backbone.endswith(".yaml")
+        return _as_name(Path(self.backbone).stem if is_file else self.backbone.strip("./"))
 
     @property
     def name(self) -> str:
         """A folder name that tells the runs of a grid apart."""
-        backbone = "recipe" if self.backbone is None else self.backbone.removesuffix(".yaml").strip("./")
-        return f"{self.overlay.stem}--{re.sub(r'[^A-Za-z0-9._-]+', '_', backbone)}--seed{self.seed}"
+        overlays = (_as_name(overlay.stem) for overlay in self.overlays)
+        return "--".join([_as_name(self.sampler.stem), self.start, *overlays, f"seed{self.seed}"])
 
     @property
     def options(self) -> list[str]:
         """What the run adds to the command line of its recipe."""
-        options = ["--config", str(self.overlay)]
+        options = ["--config", str(self.sampler)]
         if self.backbone is not None:
             options += ["--config" if self.backbone.endswith(".yaml") else "--model.backbone", self.backbone]
+        for overlay in self.overlays:
+            options += ["--config", str(overlay)]
         return [*options, "--seed", str(self.seed)]
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
 def read_grid(path: Path) -> list[GridRun]:
@@ -80,25 +99,28 @@ def read_grid(path: Path) -> list[GridRun]:
     if problems:
         raise UserError("\n".join(problems))
     if not runs:
-        raise UserError(f"grid {path} names no run: write lines of SAMPLER BACKBONE SEED")
+        raise UserError(f"grid {path} names no run: write lines of SAMPLER BACKBONE SEED [OVERLAY ...]")
     return list(runs.values())
 
 
 def _parse(words: Sequence[str]) -> GridRun:
-    if len(words) != 3:
-        raise UserError(f"expected SAMPLER BACKBONE SEED, found {len(words)} words: {' '.join(words)}")
-    sampler, backbone, seed = words
-    overlay = Path(sampler) if sampler.endswith(".yaml") else RIVALS / f"{sampler}.yaml"
-    if not overlay.is_file():
+    if len(words) < 3:
+        raise UserError(f"expected SAMPLER BACKBONE SEED [OVERLAY ...], found {len(words)} words: {' '.join(words)}")
+    name, backbone, seed, *overlays = words
+    sampler = Path(name) if name.endswith(".yaml") else RIVALS / f"{name}.yaml"
+    if not sampler.is_file():
         known = ", ".join(sorted(file.stem for file in RIVALS.glob("*.yaml")))
-        raise UserError(f"there is no sampler {sampler!r} ({overlay} is no file); name a YAML file or one of {known}")
+        raise UserError(f"there is no sampler {name!r} ({sampler} is no file); name a YAML file or one of {known}")
     if backbone.endswith(".yaml") and not Path(backbone).is_file():
         raise UserError(f"the backbone's file {backbone} does not exist")
     if backbone.startswith(("/", "./", "../")) and not Path(backbone).exists():
         raise UserError(f"the backbone's folder {backbone} does not exist")
     if not re.fullmatch(r"[0-9]+", seed):
         raise UserError(f"the seed {seed!r} is no whole number from 0")
-    return GridRun(overlay, None if backbone == "-" else backbone, int(seed))
+    for overlay in overlays:
+        if not overlay.endswith(".yaml") or not Path(overlay).is_file():
+            raise UserError(f"the overlay {overlay} is no YAML file: after the seed stand paths that end in .yaml")
+    return GridRun(sampler, None if backbone == "-" else backbone, int(seed), tuple(map(Path, overlays)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

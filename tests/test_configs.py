@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.models.config import check_config
+from hybatch.sampling import AlphaSchedule
+from hybatch.sampling.plan import mono_steps
 from hybatch.training.config import load_run_config
 from hybatch.training.run_folder import differing_fields
 
@@ -20,10 +24,11 @@ def any_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("rival", RIVALS, ids=lambda path: path.stem)
-def test_a_rival_differs_from_its_base_recipe_by_its_sampling_alone(rival: Path) -> None:
+def test_a_rival_differs_from_its_base_recipe_by_its_sampling_and_what_follows_from_it(rival: Path) -> None:
     base = ["--config", str(CONFIGS / "parallel-small.yaml")]
     before, after = load_run_config(base), load_run_config([*base, "--config", str(rival)])
-    assert all(line.startswith("sampling.") for line in differing_fields(before.as_dict(), after.as_dict()))
+    names = [line.split(":")[0] for line in differing_fields(before.as_dict(), after.as_dict())]
+    assert {name for name in names if not name.startswith("sampling.")} <= {"validation.select_after_share"}
     assert after.sampling.batch_size == before.sampling.batch_size
     assert after.sampling.kind == yaml.safe_load(rival.read_text())["sampling"]["kind"]
 
@@ -31,3 +36,56 @@ def test_a_rival_differs_from_its_base_recipe_by_its_sampling_alone(rival: Path)
 def test_every_kind_of_batch_has_a_rival_recipe() -> None:
     kinds = {yaml.safe_load(path.read_text())["sampling"]["kind"] for path in RIVALS}
     assert kinds == {"hybrid", "x-x-mono", "x-y", "x-x", "en-en", "sequential"}
+
+
+def test_the_best_encoder_of_the_sequential_rival_is_one_of_its_second_phase() -> None:
+    options = ["--config", str(CONFIGS / "parallel-small.yaml"), "--config", str(CONFIGS / "rivals/sequential.yaml")]
+    config = load_run_config([*options, "--training.steps", "301"])
+    assert config.select_from_step() == mono_steps(config.sampling.share, 301) + 1 == 152
+
+
+def test_the_scheduled_rival_goes_from_monolingual_to_cross_lingual_batches_along_a_line() -> None:
+    options = ["--config", str(CONFIGS / "parallel-small.yaml")]
+    config = load_run_config([*options, "--config", str(CONFIGS / "rivals/hybrid-scheduled.yaml")])
+    assert config.sampling.alpha == AlphaSchedule(start=1.0, end=0.0, shape="linear")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "start"),
+    [
+        ("recipe", "mini-xlmr"),
+        ("recipe", "mini-labse"),
+        ("recipe", "scratch"),
+        ("recipe-large", "xlmr-large"),
+        ("recipe-large", "labse"),
+    ],
+)
+def test_a_start_of_the_study_completes_its_recipe_and_changes_the_model_alone(recipe: str, start: str) -> None:
+    base = ["--config", str(CONFIGS / f"study/{recipe}.yaml")]
+    before, after = load_run_config([*base]), load_run_config([*base, "--config", str(CONFIGS / f"study/{start}.yaml")])
+    check_config(after.model)
+    assert all(line.startswith("model.") for line in differing_fields(before.as_dict(), after.as_dict()))
+    assert (after.validation.metric, after.validation.patience) == ("loss", None)
+
+
+def test_the_fresh_start_of_the_study_is_what_its_backbone_was_before_pretraining() -> None:
+    pretraining = yaml.safe_load((CONFIGS / "study/backbone-mini-xlmr.yaml").read_text(encoding="utf-8"))
+    scratch = yaml.safe_load((CONFIGS / "study/scratch.yaml").read_text(encoding="utf-8"))
+    assert scratch["model"]["fresh"] == pretraining["fresh"]
+
+
+def test_the_second_backbone_starts_from_the_first_and_ranks_translations() -> None:
+    config = load_run_config(["--config", str(CONFIGS / "study/backbone-mini-labse.yaml")])
+    check_config(config.model)
+    assert config.model.backbone == "$HYBATCH_BACKBONES/mini-xlmr"
+    assert config.sampling.kind == "x-y"
+    for corpus in config.corpora:
+        assert corpus.columns == {"id": "id", "question": "passage", "passage": "passage"}
+
+
+def test_unseen_languages_are_left_out_of_training_and_of_choosing_the_encoder() -> None:
+    base = ["--config", str(CONFIGS / "study/recipe.yaml")]
+    config = load_run_config([*base, "--config", str(CONFIGS / "study/without-el-vi.yaml")])
+    assert config.validation.languages is not None
+    assert set(TASKS["xquad-r"].languages) - set(config.validation.languages) == {"el", "vi"}
+    assert config.sampling.exclude_languages == ["el", "vi"]

@@ -19,6 +19,7 @@ import torch
 from hybatch.models import Encoder
 from hybatch.train import main
 from hybatch.training.engine import StepEngine
+from hybatch.training.validation import LossValidation
 from tests.training.small_run import losses, read_metrics, write_config, write_corpus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,6 +119,24 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(tm
     assert figures["multilingual/rank_distance"] > 0
     assert (tmp_path / "run" / "best").exists()
     assert main(["--config", str(config)]) == 0
+
+
+def test_the_best_is_chosen_among_the_validations_after_a_share_of_the_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([1.0, 1.5, 2.5, 2.0])
+    monkeypatch.setattr(LossValidation, "measure", lambda _: {"selection": next(figures)})
+    config = write_config(
+        tmp_path,
+        training={"steps": 16, "checkpoint_every_steps": 16},
+        validation={"every_steps": 4, "select_after_share": 0.5, "patience": 2},
+    )
+    assert main(["--config", str(config)]) == 0
+    run = tmp_path / "run"
+    assert [row["step"] for row in read_metrics(run) if "validation" in row] == [4, 8, 12, 16]
+    state = json.loads((run / "checkpoints" / "latest" / "state.json").read_text(encoding="utf-8"))
+    assert state["best"] == {"value": 2.0, "step": 16, "without_progress": 0}
+    assert _weights(run / "best") == _weights(run / "final")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""Collect the rows of every process, with and without gradient.
-
-The collectives are the whole communication of a gathered loss: one forward, one backward.
-"""
+"""Collect the rows of every process, or what every process has for this one, with and without gradient."""
 
 from __future__ import annotations
 
@@ -66,3 +63,33 @@ def gather_with_gradient(local: Tensor) -> Tensor:
     if world_size() == 1:
         return local
     return _GatherWithGradient.apply(local)
+
+
+class _ExchangeWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, outgoing: Tensor) -> Tensor:
+        return _exchange(outgoing)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _exchange(gradient)
+
+
+def _exchange(outgoing: Tensor) -> Tensor:
+    incoming = torch.empty_like(outgoing, memory_format=torch.contiguous_format)
+    dist.all_to_all_single(incoming, outgoing.contiguous())
+    return incoming
+
+
+def exchange_with_gradient(outgoing: Tensor) -> Tensor:
+    """Give every process its row and collect what they give this one; gradients go the same ways back.
+
+    Args:
+        outgoing: [world_size, ...], row r is for process r; the same shape and dtype on every process.
+
+    Returns:
+        [world_size, ...], row r is from process r; `outgoing` itself without a process group.
+    """
+    if world_size() == 1:
+        return outgoing
+    return _ExchangeWithGradient.apply(outgoing)

@@ -1,21 +1,19 @@
-"""InfoNCE of given queries and candidates, in the implementations that the loss can be computed with.
+"""What contrastive losses of given queries and candidates are made of, in the implementations that there are.
 
-Shape suffixes: Q queries, D candidates, H embedding width.
+Shape suffixes: Q queries, D candidates, H embedding width, C leading candidates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybatch.ops.contrastive import EMPTY_SLOT, info_nce
-
-InfoNCE = Callable[..., Tensor]
-"""Anything with the arguments, result and gradients of `dense_info_nce`."""
+from hybatch.ops.contrastive import EMPTY_SLOT, ContrastiveTerms, contrastive_terms, info_nce
 
 Implementation = Literal["auto", "dense", "streaming"]
 
@@ -50,12 +48,56 @@ def dense_info_nce(
     positive's own column counts.
     """
     with torch.autocast(queries_QH.device.type, enabled=False):
-        logits_QD = queries_QH.float() @ candidates_DH.float().T / temperature
-        same_group_QD = (query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
-        left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)
-        left_out_QD.scatter_(1, positive_index_Q[:, None], False)
-        logits_QD = logits_QD.masked_fill(left_out_QD, float("-inf"))
+        logits_QD = _masked_logits(
+            queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature
+        )
         return F.cross_entropy(logits_QD, positive_index_Q, reduction="sum")
+
+
+def dense_terms(
+    queries_QH: Tensor,
+    candidates_DH: Tensor,
+    *,
+    positive_index_Q: Tensor,
+    query_groups_Q: Tensor,
+    candidate_groups_D: Tensor,
+    temperature: float,
+    num_columns: int,
+) -> ContrastiveTerms:
+    """Log-sum-exp of the rows and of the leading columns of the matrix of logits, and the positives' logits.
+
+    Args:
+        num_columns: C, the number of leading candidates whose log-sum-exp over the queries is wanted.
+        The others: as for `dense_info_nce`.
+
+    Returns:
+        float32: row_lse_Q, positive_logit_Q and column_lse_C; a column without queries is -inf, without gradient.
+    """
+    with torch.autocast(queries_QH.device.type, enabled=False):
+        logits_QD = _masked_logits(
+            queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature
+        )
+        positive_logit_Q = logits_QD.gather(1, positive_index_Q[:, None]).squeeze(1)
+        # The gradient of a log-sum-exp over nothing but -inf is NaN: such a column is computed from a constant.
+        columns_QC = logits_QD[:, :num_columns]
+        lonely_C = (columns_QC.detach() == float("-inf")).all(0)
+        column_lse_C = columns_QC.masked_fill(lonely_C, 0.0).logsumexp(0).masked_fill(lonely_C, float("-inf"))
+        return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, column_lse_C)
+
+
+def _masked_logits(
+    queries_QH: Tensor,
+    candidates_DH: Tensor,
+    positive_index_Q: Tensor,
+    query_groups_Q: Tensor,
+    candidate_groups_D: Tensor,
+    temperature: float,
+) -> Tensor:
+    logits_QD = queries_QH.float() @ candidates_DH.float().T / temperature
+    same_group_QD = (query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
+    left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)
+    left_out_QD.scatter_(1, positive_index_Q[:, None], False)
+    return logits_QD.masked_fill(left_out_QD, float("-inf"))
 
 
 def streaming_info_nce(queries_QH: Tensor, candidates_DH: Tensor, **labels: Tensor | float) -> Tensor:
@@ -66,15 +108,32 @@ def streaming_info_nce(queries_QH: Tensor, candidates_DH: Tensor, **labels: Tens
     return info_nce(queries_QH, candidates_DH, **labels, validate=False)
 
 
-def auto_info_nce(queries_QH: Tensor, candidates_DH: Tensor, **labels: Tensor | float) -> Tensor:
-    """Dense while the matrix of logits takes at most `DENSE_LOGITS_BYTES`, where starting the tiles costs more."""
-    logits_bytes = 4 * len(queries_QH) * len(candidates_DH)
-    chosen = dense_info_nce if logits_bytes <= DENSE_LOGITS_BYTES else streaming_info_nce
-    return chosen(queries_QH, candidates_DH, **labels)  # type: ignore[arg-type]
+def streaming_terms(
+    queries_QH: Tensor, candidates_DH: Tensor, *, num_columns: int, **labels: Tensor | float
+) -> ContrastiveTerms:
+    """`dense_terms` without the matrix; values are not checked either."""
+    terms = contrastive_terms(queries_QH, candidates_DH, **labels, columns=True, validate=False)
+    assert terms.column_lse_D is not None
+    return terms._replace(column_lse_D=terms.column_lse_D[:num_columns])
 
 
-IMPLEMENTATIONS: dict[Implementation, InfoNCE] = {
-    "auto": auto_info_nce,
-    "dense": dense_info_nce,
-    "streaming": streaming_info_nce,
-}
+@dataclass(frozen=True)
+class Computation:
+    """One way to compute the softmax over candidates: with its gradients in the fewest products, or in its parts."""
+
+    info_nce: Callable[..., Tensor]
+    terms: Callable[..., ContrastiveTerms]
+
+
+DENSE = Computation(dense_info_nce, dense_terms)
+STREAMING = Computation(streaming_info_nce, streaming_terms)
+
+
+def choose_computation(implementation: Implementation, num_queries: int, num_candidates: int) -> Computation:
+    """What `implementation` stands for; auto is dense while the logits take at most `DENSE_LOGITS_BYTES`.
+
+    Below that, starting the tiles costs more than the matrix.
+    """
+    if implementation == "auto":
+        return DENSE if 4 * num_queries * num_candidates <= DENSE_LOGITS_BYTES else STREAMING
+    return {"dense": DENSE, "streaming": STREAMING}[implementation]

@@ -12,11 +12,11 @@ from hybatch.reporting.inputs import read_inputs
 from hybatch.reporting.render import terminal
 from hybatch.reporting.report import write_report
 
-SUMMARY = "tables beside the published figures, and heatmaps, from results.json files and run folders"
+SUMMARY = "tables beside the published figures, and heatmaps, from results.json files, run folders and the study"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `hybatch report`: write the report folder and print each task's summary table.
+    """Run `hybatch report`: write the report folder and print the summary tables.
 
     Raises:
         UserError: an input is missing or malformed, or the folder cannot be written.
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
         "inputs",
         nargs="+",
         metavar="[LABEL=]RUN_OR_RESULT",
-        help="a results.json, or a folder that holds one, or a training run's folder",
+        help="a results.json, a folder that holds one, a training run's folder, or the folder of the study's runs",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the report's folder")
     arguments = parser.parse_args(argv)
@@ -36,5 +36,5 @@ def main(argv: Sequence[str]) -> int:
     for table in tables:
         if table.slug.endswith("-summary"):
             console.print(terminal(table))
-    console.print(f"wrote {arguments.output / 'report.md'}", soft_wrap=True)
+    console.print(f"wrote {arguments.output}: report.html and report.md, with their tables and figures", soft_wrap=True)
     return 0

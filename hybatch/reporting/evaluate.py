@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hybatch.errors import UserError
 from hybatch.evaluation.command import evaluate
-from hybatch.reporting.figures import write_heatmap
+from hybatch.reporting.figures import draw_heatmap, save_figure
 
 SUMMARY = "score a model, or ready embeddings, in every language setting of a task"
 HEATMAP = "heatmap.png"
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     elif outcome.output_dir and outcome.is_main_process:
         path = outcome.output_dir / HEATMAP
         try:
-            write_heatmap(outcome.results, path)
+            save_figure(draw_heatmap(outcome.results), path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from error
         print(f"wrote {outcome.output_dir}: results.json, per_query.npz, timings.json, {HEATMAP}")

@@ -1,4 +1,4 @@
-"""Heatmaps of the language pairs and learning curves, as PNG.
+"""Heatmaps of the language pairs and learning curves, as PNG and SVG; equal figures give equal bytes.
 
 Colours are viridis (one result) and purple-orange (a difference): both read the same with any colour vision, and
 every cell carries its number.
@@ -7,6 +7,7 @@ every cell carries its number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -22,57 +24,93 @@ from hybatch.atomic import atomic_file
 
 _CELL_INCHES = 0.56
 _MISSING = "0.85"
-_LINE_STYLES = ("-", "--", "-.", ":")
+LINE_STYLES = ("-", "--", "-.", ":")
 # Okabe and Ito's palette, made to be told apart with any colour vision.
-_LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Text stays text (small files, searchable), and ids in the SVG follow from what is drawn.
+_DRAWING = {"svg.fonttype": "none", "svg.hashsalt": "hybatch"}
+_DPI = 150
 
 
-def write_heatmap(results: Mapping[str, Any], path: Path, *, title: str = "") -> None:
-    """Draw mAP of every (query language, candidate language), and beside it of the pool of all languages.
+@dataclass(frozen=True)
+class FigureFile:
+    """A drawn figure: its PNG in the report folder, the SVG beside it, and what it shows."""
+
+    name: str
+    caption: str
+
+    @property
+    def vector_name(self) -> str:
+        """The SVG's name."""
+        return f"{self.name.removesuffix('.png')}.svg"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure that lays itself out; sizes in inches."""
+    return Figure(figsize=(width, height), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+
+
+def save_figure(figure: Figure, *paths: Path) -> None:
+    """Write a figure as PNG or SVG, whichever a path ends in; each file appears whole or not at all.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once; each drawing would repeat it
+    for path in paths:
+        # By the canvas itself: `Figure.savefig` draws everything twice.
+        with atomic_file(path, "wb") as file, matplotlib.rc_context(_DRAWING):
+            if path.suffix == ".svg":
+                FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
+            else:
+                FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+
+
+def write_figure(figure: Figure, directory: Path, name: str, caption: str) -> FigureFile:
+    """Write `<name>.png` and `<name>.svg`.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    file = FigureFile(f"{name}.png", caption)
+    save_figure(figure, directory / file.name, directory / file.vector_name)
+    return file
+
+
+def draw_heatmap(results: Mapping[str, Any], *, title: str = "") -> Figure:
+    """mAP of every (query language, candidate language), and beside it of the pool of all languages.
 
     Args:
         results: the object of results.json.
         title: default: task and model.
     """
-    _write_matrix(
-        _map_matrix(results),
-        list(results["languages"]),
-        path,
+    return draw_matrix(
+        map_matrix(results),
+        results["languages"],
         title=title or f"{results['task']}: {results['model']}",
         subtitle=_subtitle(results),
-        label="mAP",
-        colours="viridis",
-        norm=Normalize(0.0, 1.0),
-        form="{:.3f}",
+        limit=1.0,
     )
 
 
-def write_difference_heatmap(
-    results: Mapping[str, Any], baseline: Mapping[str, Any], path: Path, *, title: str = ""
-) -> None:
-    """Draw the mAP of `results` minus that of `baseline`, for every cell of `write_heatmap`.
+def draw_difference_heatmap(results: Mapping[str, Any], baseline: Mapping[str, Any], *, title: str = "") -> Figure:
+    """The mAP of `results` minus that of `baseline`, for every cell of `draw_heatmap`.
 
     Raises:
         ValueError: the results are of different tasks or languages.
     """
     if (results["task"], results["languages"]) != (baseline["task"], baseline["languages"]):
         raise ValueError("a difference needs two results of one task and the same languages")
-    difference = _map_matrix(results) - _map_matrix(baseline)
-    reach = max(float(np.nanmax(np.abs(difference), initial=0.0)), 1e-3)
-    _write_matrix(
-        difference,
-        list(results["languages"]),
-        path,
+    return draw_difference_matrix(
+        map_matrix(results) - map_matrix(baseline),
+        results["languages"],
         title=title or f"{results['task']}: {results['model']} minus {baseline['model']}",
-        subtitle="",
-        label="difference of mAP",
-        colours="PuOr",
-        norm=Normalize(-reach, reach),
-        form="{:+.3f}",
     )
 
 
-def _map_matrix(results: Mapping[str, Any]) -> np.ndarray:
+def map_matrix(results: Mapping[str, Any]) -> np.ndarray:
     """[G, G + 1] mAP; the last column is the multilingual pool; NaN where no query has a positive."""
     languages = results["languages"]
     rows = [[*(results["pairs"][x][y]["map"] for y in languages), results["multilingual"][x]["map"]] for x in languages]
@@ -88,38 +126,82 @@ def _subtitle(results: Mapping[str, Any]) -> str:
     return "mAP: " + ", ".join(parts)
 
 
-def _write_matrix(
+def draw_matrix(values: np.ndarray, languages: Sequence[str], *, title: str, subtitle: str, limit: float) -> Figure:
+    """A heatmap of mAP.
+
+    Args:
+        values: [G, G + 1] as `map_matrix` gives them.
+        limit: where the colours end, so that heatmaps that stand together share one scale.
+    """
+    return _draw_cells(
+        values,
+        languages,
+        title=f"{title}\n{subtitle}" if subtitle else title,
+        label="mAP",
+        colours="viridis",
+        norm=Normalize(0.0, limit),
+        form="{:.3f}",
+    )
+
+
+def draw_difference_matrix(
+    values: np.ndarray, languages: Sequence[str], *, title: str, limit: float | None = None
+) -> Figure:
+    """A heatmap of differences of mAP, no difference in the middle of the colours.
+
+    Args:
+        values: [G, G + 1].
+        limit: the difference where the colours end on either side; default: the largest there is.
+    """
+    reach = float(np.nanmax(np.abs(values), initial=0.0)) if limit is None else limit
+    return _draw_cells(
+        values,
+        languages,
+        title=title,
+        label="difference of mAP",
+        colours="PuOr",
+        norm=Normalize(-max(reach, 1e-3), max(reach, 1e-3)),
+        form="{:+.3f}",
+    )
+
+
+def _draw_cells(
     values: np.ndarray,
-    languages: list[str],
-    path: Path,
+    languages: Sequence[str],
     *,
     title: str,
-    subtitle: str,
     label: str,
     colours: str,
     norm: Normalize,
     form: str,
-) -> None:
+) -> Figure:
     count = len(languages)
-    figure = Figure(figsize=(_CELL_INCHES * (count + 1) + 2.6, _CELL_INCHES * count + 1.7), layout=_layout())
-    FigureCanvasAgg(figure)
-    pairs_axes, pool_axes = figure.subplots(1, 2, sharey=True, width_ratios=[count, 1])
+    left, top = 0.5 + 0.09 * max(map(len, languages)), 0.3 + 0.25 * len(title.splitlines())
+    width, height = left + _CELL_INCHES * (count + 1) + 1.4, top + _CELL_INCHES * count + 0.7
+    # Cells have one size in every heatmap, so nothing is left to a layout engine, which would take most of the time.
+    figure = Figure(figsize=(width, height), dpi=_DPI)
+
+    def place(x: float, columns: float) -> tuple[float, float, float, float]:
+        return x / width, 0.7 / height, columns * _CELL_INCHES / width, count * _CELL_INCHES / height
+
+    pool_left = left + _CELL_INCHES * count + 0.15
+    pairs_axes, pool_axes = figure.add_axes(place(left, count)), figure.add_axes(place(pool_left, 1))
     colour_map = matplotlib.colormaps[colours].with_extremes(bad=_MISSING)
     for axes, part, names in ((pairs_axes, values[:, :count], languages), (pool_axes, values[:, count:], ["all"])):
-        image = axes.imshow(part, cmap=colour_map, norm=norm, aspect="auto")
+        image = axes.imshow(part, cmap=colour_map, norm=norm, aspect="auto", interpolation="none")
         axes.set_xticks(range(len(names)), names)
         axes.tick_params(length=0)
         _write_cells(axes, part, colour_map(norm(part)), form)
-        for side in axes.spines.values():
-            side.set_visible(False)
+        axes.spines[:].set_visible(False)
     pairs_axes.set_yticks(range(count), languages)
     pairs_axes.set_xlabel("candidate language")
     pairs_axes.set_ylabel("query language")
+    pool_axes.set_yticks([])
     pool_axes.set_xlabel("pool")
-    pool_axes.tick_params(labelleft=False)
-    figure.suptitle(f"{title}\n{subtitle}" if subtitle else title, fontsize=11)
-    figure.colorbar(image, ax=[pairs_axes, pool_axes], label=label, fraction=0.04, pad=0.02)
-    _save(figure, path)
+    figure.suptitle(title, parse_math=False, fontsize=11, y=1 - 0.15 / height, va="top")
+    bar = place(pool_left + _CELL_INCHES + 0.15, 0.3)
+    figure.colorbar(image, cax=figure.add_axes(bar), label=label)
+    return figure
 
 
 def _write_cells(axes: Axes, values: np.ndarray, rgba: np.ndarray, form: str) -> None:
@@ -128,38 +210,26 @@ def _write_cells(axes: Axes, values: np.ndarray, rgba: np.ndarray, form: str) ->
         missing = np.isnan(value)
         text = "–" if missing else form.format(value).replace("0.", ".", 1)
         dark = missing or luminance[row, column] > 0.5
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if dark else "white")
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color="black" if dark else "white")
 
 
-def write_learning_curves(
-    panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], path: Path, *, title: str
-) -> None:
-    """Draw curves over the steps, panels side by side.
+def draw_learning_curves(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], *, title: str) -> Figure:
+    """Curves over the steps, panels side by side.
 
     Args:
         panels: label of the axis -> name of the curve -> (step, value), not empty.
     """
-    figure = Figure(figsize=(4.6 * len(panels), 3.8), layout=_layout())
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.6 * len(panels), 3.8)
     for number, (label, curves) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), number)
         for i, (name, points) in enumerate(curves.items()):
             steps, values = zip(*points, strict=True)
-            style, colour = _LINE_STYLES[i % len(_LINE_STYLES)], _LINE_COLOURS[i % len(_LINE_COLOURS)]
+            style, colour = LINE_STYLES[i % len(LINE_STYLES)], LINE_COLOURS[i % len(LINE_COLOURS)]
             marker = "o" if len(points) < 30 else None
             axes.plot(steps, values, style, color=colour, label=name, marker=marker, markersize=3, linewidth=1.4)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8, frameon=False)
-    figure.suptitle(title, fontsize=11)
-    _save(figure, path)
-
-
-def _layout() -> ConstrainedLayoutEngine:
-    return ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_file(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    figure.suptitle(title, parse_math=False, fontsize=11)
+    return figure

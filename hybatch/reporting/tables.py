@@ -23,20 +23,30 @@ class Measured:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of figures: its heading, digits after the point, and which end is better."""
+    """A column of figures: its heading, digits after the point, and which end is better; None where neither is."""
 
     heading: str
     digits: int = 4
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of figures; None where there is no such figure. `measured` is False for published ones."""
+    """A row of figures or words; None where there is no such figure. `measured` is False for published ones.
+
+    block: rows are ranked among the measured rows of their block; a rule sets blocks apart.
+    deviations, counts: of figures that are means over several runs, their standard deviations (None with one run) and
+        the numbers of runs; empty in a row of single figures.
+    signs: what stands after each figure, such as a mark of significance; empty without any.
+    """
 
     label: str
-    values: tuple[float | None, ...]
+    values: tuple[float | str | None, ...]
     measured: bool = True
+    block: str = ""
+    deviations: tuple[float | None, ...] = ()
+    counts: tuple[int | None, ...] = ()
+    signs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ SETTINGS = (
         "rank-distance", "rank distance by query language", "multilingual", "rank_distance", 1, higher_is_better=False
     ),
 )
-_HEADINGS = {"monolingual": "Mo.", "cross-lingual": "Cr.", "multilingual": "Mul.", "rank-distance": "rank distance"}
+HEADINGS = {"monolingual": "Mo.", "cross-lingual": "Cr.", "multilingual": "Mul.", "rank-distance": "rank distance"}
 
 
 def report_tables(measured: Sequence[Measured]) -> list[ReportTable]:
@@ -100,7 +110,7 @@ def by_task(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
 
 
 def _summary_table(name: str, group: Sequence[Measured]) -> ReportTable:
-    columns = tuple(Column(_HEADINGS[s.slug], s.digits, s.higher_is_better) for s in SETTINGS)
+    columns = tuple(Column(HEADINGS[s.slug], s.digits, s.higher_is_better) for s in SETTINGS)
     rows = [Row(one.label, tuple(one.results["summary"][s.setting].get(s.metric) for s in SETTINGS)) for one in group]
     published, note = _published_rows(group[0].results, [(s, "mean") for s in SETTINGS])
     counts = group[0].results["summary"]

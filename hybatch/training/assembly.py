@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.processes import main_first
-from hybatch.losses import IMPLEMENTATIONS, ContrastiveLoss
+from hybatch.losses import ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
@@ -148,7 +148,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     loss = ContrastiveLoss(
         temperature=config.loss.temperature,
         symmetric=config.loss.symmetric,
-        info_nce=IMPLEMENTATIONS[config.loss.implementation],
+        implementation=config.loss.implementation,
+        gather=config.loss.gather,
     )
     engine = _build_engine(config, strategy, loss)
     loader = BatchLoader(

@@ -123,6 +123,9 @@ class ValidationConfig:
     map: mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
     patience: int | None = None
     """Stop after so many validations in a row without a new best; None: never."""
+    select_after_share: float = 0.0
+    """Share of the steps, from the first on, whose validations are only reported: best and patience count the later
+    ones, the last in any case. With sampling.share of a sequential run, the best encoder is one of its second phase."""
     batch_size: int | None = None
     """loss: examples of a batch over all processes (default: sampling.batch_size); map: texts that a process encodes at
     once (default: 128)."""
@@ -139,6 +142,10 @@ class ValidationConfig:
         for name in ("every_steps", "patience", "batch_size", "batches", "examples"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.select_after_share < 1:
+            raise UserError(
+                f"validation.select_after_share is {self.select_after_share}: it must be at least 0 and less than 1"
+            )
         if self.languages is not None and not self.languages:
             raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
         if not self.corpora and (self.metric == "map" or self.patience is not None):
@@ -172,6 +179,12 @@ class RunConfig:
             raise UserError("corpora is empty: name at least one data set to train on")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}: it must not be negative")
+
+    def select_from_step(self) -> int:
+        """The first step whose validation counts for the best encoder; halves are rounded up, as the phases of a
+        sequential run are."""
+        reported_only = math.floor(self.validation.select_after_share * self.training.steps + 0.5)
+        return min(reported_only + 1, self.training.steps)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, numbers and strings, as config.yaml holds them."""

@@ -80,7 +80,11 @@ class TrainingLoop:
             folder.checkpoints, strategy, background=config.training.checkpoint_in_background
         )
         larger_is_better = parts.validation is not None and parts.validation.larger_is_better
-        self._best = BestSoFar(larger_is_better=larger_is_better, patience=config.validation.patience)
+        self._best = BestSoFar(
+            larger_is_better=larger_is_better,
+            patience=config.validation.patience,
+            from_step=config.select_from_step(),
+        )
         self._skipped = SkippedSteps(config.training.on_nonfinite, limit=config.training.max_skipped_steps)
         is_bf16 = config.training.mixed_precision == "bf16" and self._device.type == "cuda"
         self._peak_tflops = bf16_peak_tflops(torch.cuda.get_device_name(self._device)) if is_bf16 else None

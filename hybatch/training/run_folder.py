@@ -24,6 +24,7 @@ _FREE = re.compile(
     r"output_dir"
     r"|training\.(resume|checkpoint_\w+|keep_\w+|log_every|trackers(\.\d+)?|save_initial|threads|strategy)"
     r"|training\.(on_nonfinite|max_skipped_steps|timeout_minutes|heartbeat_seconds)"
+    r"|loss\.gather"
     r"|(validation\.)?corpora\.\d+\.path"
     r"|validation\.count_shared_texts"
 )

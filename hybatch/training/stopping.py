@@ -70,16 +70,20 @@ class BestSoFar:
     Attributes:
         larger_is_better: mAP, as against loss.
         patience: measurements without a new best after which to stop; None: never.
+        from_step: measurements before this step do not count.
     """
 
     larger_is_better: bool
     patience: int | None = None
+    from_step: int = 0
     value: float | None = None
     step: int = 0
     without_progress: int = 0
 
     def update(self, value: float, step: int) -> bool:
         """Take in a measurement; return whether it is a new best."""
+        if step < self.from_step:
+            return False
         better = self.value is None or (value > self.value if self.larger_is_better else value < self.value)
         if better:
             self.value, self.step, self.without_progress = value, step, 0

@@ -14,18 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
-from hybatch.losses import EMPTY_SLOT, IMPLEMENTATIONS, UNKNOWN_GROUP, ContrastiveLoss, LossConfig
+from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveLoss, LossConfig
 from tests.processes import run_processes
 
 BATCH = 8
 WIDTH = 6
-Computed = Literal["dense", "streaming"]
+Computed = Literal["dense", "streaming", "ring"]
 COMPUTED: list[Computed] = ["dense", "streaming"]
 both = pytest.mark.parametrize("computed", COMPUTED)
 
 
 def _build(computed: Computed, temperature: float, symmetric: bool = False) -> ContrastiveLoss:
-    return ContrastiveLoss(temperature=temperature, symmetric=symmetric, info_nce=IMPLEMENTATIONS[computed])
+    if computed == "ring":
+        return ContrastiveLoss(temperature=temperature, symmetric=symmetric, gather="ring")
+    return ContrastiveLoss(temperature=temperature, symmetric=symmetric, implementation=computed)
 
 
 def _rows(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -150,7 +152,7 @@ CASES: list[Case] = [
     for slots in (0, 2)
     for groups in (3, 50)
     for symmetric in (False, True)
-    for computed in COMPUTED
+    for computed in (*COMPUTED, "ring")
 ]
 
 
@@ -181,6 +183,11 @@ def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_wh
         ({"temperature": 0.0}, "temperature"),
         ({"hard_negatives": -1}, "hard_negatives"),
         ({"implementation": "sparse"}, "implementation"),
+        ({"gather": "some"}, "gather"),
+        (
+            {"gather": "ring", "implementation": "dense"},
+            "loss.implementation dense .* leave loss.implementation at auto",
+        ),
     ],
 )
 def test_impossible_options_are_named(options: dict[str, float | str], word: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from hybatch.losses import gather, gather_with_gradient
+from hybatch.losses import exchange_with_gradient, gather, gather_with_gradient
 from tests.processes import run_processes
 
 
@@ -37,7 +37,23 @@ def test_integer_ids_arrive_whole_and_in_rank_order() -> None:
         assert ids.tolist() == [0, 2**40, 10, 2**40 + 1]
 
 
+def _exchanged() -> tuple[torch.Tensor, torch.Tensor]:
+    rank = dist.get_rank()
+    outgoing = torch.tensor([[10.0 * rank, 1.0], [10.0 * rank + 1, 1.0]], requires_grad=True)
+    incoming = exchange_with_gradient(outgoing)
+    (incoming * (rank + 1)).sum().backward()
+    assert outgoing.grad is not None
+    return incoming.detach(), outgoing.grad
+
+
+def test_an_exchange_brings_every_process_what_the_others_have_for_it_and_the_gradients_back() -> None:
+    for rank, (incoming, gradient) in enumerate(run_processes(_exchanged, 2)):
+        assert incoming.tolist() == [[rank, 1.0], [10.0 + rank, 1.0]]
+        assert gradient.tolist() == [[1.0, 1.0], [2.0, 2.0]]
+
+
 def test_without_a_process_group_the_gather_is_the_identity() -> None:
     local = torch.randn(3, 2, requires_grad=True)
     assert gather_with_gradient(local) is local
     assert gather(local) is local
+    assert exchange_with_gradient(local[:1]).tolist() == local[:1].tolist()

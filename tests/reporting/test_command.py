@@ -12,6 +12,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation.results import write_results
 from hybatch.reporting.command import main
 from hybatch.reporting.inputs import read_inputs
+from tests.reporting.study.synthetic import core, write_study
 from tests.reporting.synthetic import make_results
 
 
@@ -88,3 +89,38 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path: P
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "file")])
+
+
+def test_the_tables_of_the_study_come_before_those_of_plain_results(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path / "study", core(seeds=(1, 2)))
+    output = tmp_path / "report"
+    assert main([str(study), str(runs / "hybrid"), "--output", str(output)]) == 0
+    page = (output / "report.md").read_text()
+    headings = [line[4:] for line in page.splitlines() if line.startswith("### ")]
+    assert headings[0].startswith("The claim")
+    assert headings.index("Runs of the study") > headings.index(
+        "mlqa-r: mAP in every kind of setting and rank distance"
+    )
+    assert page.count("| x-y--mini-xlmr--seed") == 2
+    assert "| all runs | hybatch 1, torch 2 |" in page
+    assert {"study-1-summary.csv", "study-1-summary.tex", "mlqa-r-summary.csv"} <= {
+        path.name for path in (output / "tables").iterdir()
+    }
+    assert {path.name for path in output.glob("heatmap-*.png")} == {"heatmap-mlqa-r-final.png"}
+    with open(output / "all-figures.csv", newline="") as file:
+        assert {row["label"] for row in csv.DictReader(file)} > {"x-y--mini-xlmr--seed2", "final"}
+    assert "Table 1" in capsys.readouterr().out
+
+
+def test_records_of_the_study_are_read_once_whole_and_without_a_label(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", core(seeds=(1,)))
+    (study / ".x-y--mini-xlmr--seed2.partial-1").mkdir()  # another process is writing a record
+    (study / ".x-y--mini-xlmr--seed2.partial-1" / "study.json").write_text("{")
+    inputs = read_inputs([str(study), str(study / "x-y--mini-xlmr--seed1")])
+    assert inputs.study is not None
+    assert len(inputs.study.runs) == 3
+    assert (inputs.measured, inputs.by_language, inputs.curves) == ((), (), ())
+    with pytest.raises(UserError, match="leave out the label 'mine'"):
+        read_inputs([f"mine={study}"])

@@ -72,6 +72,60 @@ def test_a_single_measured_row_is_not_marked() -> None:
     assert marks(ReportTable("s", "t", TABLE.columns, (TABLE.rows[0], TABLE.rows[3]))) == {}
 
 
+SEEDS = ReportTable(
+    slug="seeds",
+    title="Over seeds",
+    columns=(Column("mAP", 3), Column("p", 2, higher_is_better=None), Column("verdict", higher_is_better=None)),
+    rows=(
+        Row("a", (0.5, -0.001, "x|y"), block="a", deviations=(0.01, None, None), counts=(3, 1, None)),
+        Row("b", (0.4, -0.25, "none"), block="a", deviations=(None, None, None), signs=("†", "", "")),
+        Row("c", (0.3, None, None), block="c"),
+        Row("d", (0.3, 0.1, "[b]"), block="c"),
+    ),
+)
+
+
+def test_rows_are_ranked_within_their_block_and_not_where_neither_end_is_better() -> None:
+    assert marks(SEEDS) == {(0, 0): "best", (2, 0): "best", (3, 0): "best"}
+
+
+def test_deviations_and_signs_follow_the_figure() -> None:
+    lines = markdown(SEEDS).splitlines()
+    assert lines[4:7] == [
+        r"| a | **0.500** ± 0.010 | 0.00 | x\|y |",
+        "| b | 0.400† | -0.25 | none |",
+        "| c | **0.300** | – | – |",
+    ]
+
+
+def test_latex_sets_blocks_apart_and_writes_signs_as_mathematics() -> None:
+    text = latex(SEEDS)
+    assert r"a & \textbf{0.500} $\pm$ 0.010 & 0.00 & x\textbar{}y \\" in text
+    assert r"b & 0.400$^{\dagger}$ & $-$0.25 & none \\" in text
+    assert text.count(r"\midrule") == 2
+    assert "resizebox" not in text
+
+
+def test_latex_scales_a_table_that_is_too_wide_to_the_line() -> None:
+    row = Row("a", (0.5,) * 7, deviations=(0.1,) * 7)
+    text = latex(ReportTable("w", "Wide", (Column("x"),) * 7, (row,)))
+    assert r"\resizebox{\linewidth}{!}{%" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_csv_gives_means_over_runs_in_three_columns() -> None:
+    rows = list(csv.reader(io.StringIO(csv_text(SEEDS))))
+    assert rows[0][2:] == ["mAP", "mAP sd", "mAP n", "p", "p sd", "p n", "verdict"]
+    assert rows[1][2:] == ["0.5", "0.01", "3", "-0.001", "", "1", "x|y"]
+    assert rows[4][2:] == ["0.3", "", "", "0.1", "", "", "[b]"]
+
+
+def test_the_terminal_shows_words_with_brackets_as_they_are() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal(SEEDS))
+    assert "[b]" in console.export_text()
+
+
 def test_markdown_is_a_pipe_table() -> None:
     lines = markdown(TABLE).splitlines()
     assert lines[2:5] == ["| | mAP | rank distance |", "|---|---:|---:|", "| one_run | <u>0.5000</u> | 12.0 |"]

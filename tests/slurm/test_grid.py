@@ -14,6 +14,7 @@ from slurm.grid import RIVALS, main, read_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "slurm" / "grids" / "example.txt"
+STUDY = ROOT / "slurm" / "grids" / "study.txt"
 
 
 def write_grid(folder: Path, text: str) -> Path:
@@ -42,14 +43,39 @@ def test_yaml_files_may_stand_for_the_sampler_and_the_backbone_and_a_dash_for_th
     runs = read_grid(write_grid(tmp_path, f"{overlay} {backbone} 0\nhybrid - 0\n"))
     assert runs[0].options == ["--config", str(overlay), "--config", str(backbone), "--seed", "0"]
     assert runs[1].options == ["--config", str(RIVALS / "hybrid.yaml"), "--seed", "0"]
-    assert runs[1].name == "hybrid--recipe--seed0"
+    assert [run.name for run in runs] == ["mine--small--seed0", "hybrid--recipe--seed0"]
+
+
+def test_overlays_win_over_the_sampler_and_the_backbone_and_stand_in_the_name(tmp_path: Path) -> None:
+    first, second = tmp_path / "slow.yaml", tmp_path / "dry.yaml"
+    first.write_text("sampling: {batch_size: 48, languages: [en]}\n")
+    second.write_text("sampling: {batch_size: 64}\nmodel: {backbone: other/model}\n")
+    (run,) = read_grid(write_grid(tmp_path, f"x-y org/model 7 {first} {second}\n"))
+    assert run.name == "x-y--org_model--slow--dry--seed7"
+    config = load_run_config(["--output_dir", "x", "--corpora", "[{path: embedded}]", *run.options])
+    assert (config.sampling.kind, config.sampling.batch_size, config.sampling.languages) == ("x-y", 64, ["en"])
+    assert (config.model.backbone, config.seed) == ("other/model", 7)
+
+
+def test_the_study_has_thirty_runs_and_each_third_of_its_core_has_every_sampler_at_both_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    runs = read_grid(STUDY)
+    assert len(runs) == 30
+    for seed in (1, 2, 3):
+        names = {run.name for run in runs[6 * (seed - 1) : 6 * seed]}
+        starts, samplers = ("mini-xlmr", "mini-labse"), ("x-x-mono", "x-y", "hybrid")
+        assert names == {f"{sampler}--{start}--seed{seed}" for start in starts for sampler in samplers}
+    assert runs[-1].name == "hybrid--mini-xlmr--without-el-vi--seed1"
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("hybrid org/model", "expected SAMPLER BACKBONE SEED, found 2 words"),
-        ("hybrid org/model 1 2", "found 4 words"),
+        ("hybrid org/model", "expected SAMPLER BACKBONE SEED [OVERLAY ...], found 2 words"),
+        ("hybrid org/model 1 2", "the overlay 2 is no YAML file"),
+        ("hybrid org/model 1 nowhere.yaml", "the overlay nowhere.yaml is no YAML file"),
         ("hybird org/model 1", "no sampler 'hybird'"),
         ("nowhere.yaml org/model 1", "no sampler 'nowhere.yaml'"),
         ("hybrid nowhere.yaml 1", "nowhere.yaml does not exist"),

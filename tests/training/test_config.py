@@ -9,7 +9,7 @@ import yaml
 
 from hybatch.errors import UserError
 from hybatch.sampling import AlphaSchedule
-from hybatch.training.config import TrainingConfig, load_run_config
+from hybatch.training.config import TrainingConfig, ValidationConfig, load_run_config
 from tests.training.small_run import write_config
 
 
@@ -61,3 +61,17 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     help_text = " ".join(capsys.readouterr().out.split())
     assert "--training.chunk_size CHUNK_SIZE Texts that a process encodes at once" in help_text
     assert "--sampling.kind" in help_text
+
+
+@pytest.mark.parametrize(("share", "steps", "step"), [(0.0, 40, 1), (0.5, 40, 21), (0.5, 41, 22), (0.99, 10, 10)])
+def test_a_share_of_the_steps_does_not_choose_but_the_last_always_does(
+    share: float, steps: int, step: int, tmp_path: Path
+) -> None:
+    options = ["--validation.select_after_share", str(share), "--training.steps", str(steps)]
+    assert load_run_config(["--config", str(write_config(tmp_path)), *options]).select_from_step() == step
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_leaves_nothing_to_choose_from_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match=r"validation\.select_after_share"):
+        ValidationConfig(select_after_share=share)

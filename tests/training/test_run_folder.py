@@ -15,12 +15,14 @@ def test_only_fields_that_change_what_is_computed_count() -> None:
         "output_dir": "a",
         "seed": 1,
         "corpora": [{"path": "x", "split": "train"}],
+        "loss": {"temperature": 0.05},
         "training": {"steps": 5, "log_every": 1, "trackers": ["tensorboard"]},
     }
     now = {
         "output_dir": "b",
         "seed": 2,
         "corpora": [{"path": "y", "split": "dev"}],
+        "loss": {"temperature": 0.05, "gather": "ring"},
         "training": {"steps": 5, "log_every": 2, "trackers": []},
     }
     assert differing_fields(before, now) == ["corpora.0.split: was 'train', now 'dev'", "seed: was 1, now 2"]

@@ -55,3 +55,12 @@ def test_a_larger_map_is_better() -> None:
     assert best.update(0.3, 2)
     assert not best.update(0.1, 3)
     assert not best.exhausted
+
+
+def test_measurements_before_a_step_neither_are_the_best_nor_use_up_the_patience() -> None:
+    best = BestSoFar(larger_is_better=False, patience=1, from_step=5)
+    assert [best.update(value, step) for step, value in ((2, 1.0), (4, 1.5), (6, 3.0))] == [False, False, True]
+    assert not best.exhausted
+    assert (best.value, best.step) == (3.0, 6)
+    assert not best.update(3.5, 8)
+    assert best.exhausted

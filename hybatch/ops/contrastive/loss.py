@@ -74,10 +74,10 @@ def info_nce(
 
     Memory: one tile, and where gradients are wanted those, in float32; never Q x D.
     """
-    pairs = _prepare(
+    pairs = prepare(
         queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate
     )
-    ops = _ops(pairs[0], backend, block_size)
+    ops = choose_ops(pairs[0], backend, block_size)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in pairs):
         return SummedLoss.apply(*pairs, ops)
     row_lse_Q, positive_logit_Q, _ = Terms.apply(*pairs, False, ops)
@@ -105,14 +105,14 @@ def contrastive_terms(
 
     Args, raises, memory: as for `info_nce`; `columns` says whether to give column_lse_D.
     """
-    pairs = _prepare(
+    pairs = prepare(
         queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate
     )
-    row_lse_Q, positive_logit_Q, column_lse_D = Terms.apply(*pairs, columns, _ops(pairs[0], backend, block_size))
+    row_lse_Q, positive_logit_Q, column_lse_D = Terms.apply(*pairs, columns, choose_ops(pairs[0], backend, block_size))
     return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_D if columns else None)
 
 
-def _prepare(
+def prepare(
     queries: Tensor,
     candidates: Tensor,
     positive_index: Tensor,
@@ -134,7 +134,8 @@ def _prepare(
     return queries.to(dtype).contiguous(), candidates.to(dtype).contiguous(), scale, *labels
 
 
-def _ops(queries: Tensor, backend: str, block_size: int | None) -> ContrastiveOps:
+def choose_ops(queries: Tensor, backend: str = "auto", block_size: int | None = None) -> ContrastiveOps:
+    """The ops that serve embeddings of this dtype on this device."""
     if block_size is not None and block_size < 1:
         raise ValueError(f"block_size: expected 1 or more, got {block_size}")
     if queries.dtype == torch.float64:

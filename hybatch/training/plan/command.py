@@ -89,7 +89,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         batch_size=config.sampling.batch_size,
         chunk_size=config.training.chunk_size,
         negatives=config.loss.hard_negatives,
-        symmetric=config.loss.symmetric,
+        ring=config.loss.gather == "ring",
         dense={"dense": True, "streaming": False}.get(config.loss.implementation),
         checkpointing=model.gradient_checkpointing,
         width=sizes.width,

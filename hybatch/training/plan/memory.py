@@ -44,7 +44,7 @@ class Workload:
         batch_size: examples over all devices.
         chunk_size: texts encoded at once; None for all of a device's.
         negatives: hard negatives per example.
-        symmetric: whether queries are gathered too.
+        ring: whether passages pass round a ring of devices instead of being gathered.
         dense: whether the loss goes through the matrix of logits; None leaves it to the size of the matrix.
         checkpointing: whether layers are computed again instead of being kept.
         width: of the embeddings.
@@ -53,7 +53,7 @@ class Workload:
     batch_size: int
     chunk_size: int | None
     negatives: int
-    symmetric: bool
+    ring: bool
     dense: bool | None
     checkpointing: bool
     width: int
@@ -169,13 +169,17 @@ def activation_bytes(work: Workload, devices: int, queries: ActivationProfile, p
 
 
 def cache_bytes(work: Workload, devices: int) -> float:
-    """Float32 embeddings of the device's texts and of the gathered ones, the gradients of both, and the logits."""
+    """Float32 embeddings of the device's texts and of the gathered ones, the gradients of both, and the logits.
+
+    In a ring three blocks take the place of what is gathered: this device's own, the one at hand and the next.
+    """
     rows = work.batch_size // devices
     candidates = work.batch_size * (1 + work.negatives)
-    gathered = candidates + work.batch_size * work.symmetric
+    at_once = rows * (1 + work.negatives) if work.ring else candidates
+    gathered = min(candidates, 3 * at_once)
     embeddings = 2 * _FLOAT * work.width * (rows * (2 + work.negatives) + gathered)
-    logits = _FLOAT * rows * candidates
-    dense = logits <= DENSE_LOGITS_BYTES if work.dense is None else work.dense
+    logits = _FLOAT * rows * at_once
+    dense = not work.ring and (logits <= DENSE_LOGITS_BYTES if work.dense is None else work.dense)
     return embeddings + _LOGIT_MATRICES * (logits if dense else min(logits, _TILE_BYTES))
 
 

@@ -20,7 +20,7 @@ from hybatch.training.plan.memory import (
 )
 
 COUNTS = ParameterCounts(all=1000, learning=900, layer=100, outside=400)
-WORK = Workload(batch_size=64, chunk_size=None, negatives=0, symmetric=False, dense=None, checkpointing=False, width=8)
+WORK = Workload(batch_size=64, chunk_size=None, negatives=0, ring=False, dense=None, checkpointing=False, width=8)
 PROFILE = ActivationProfile(
     layers=6,
     layer_per_text=50.0,
@@ -86,3 +86,11 @@ def test_caches_hold_no_matrix_of_all_logits_where_the_loss_streams() -> None:
     # Queries and passages of the device, gathered passages, the gradients of all, 2 x 2 matrices of logits.
     tiny = replace(WORK, batch_size=2, width=8)
     assert cache_bytes(tiny, 1) == pytest.approx(2 * 4 * 8 * (2 + 2 + 2) + 4 * 4 * 4)
+
+
+@given(st.integers(4, 64), st.integers(0, 3))
+def test_in_a_ring_the_caches_grow_with_a_devices_share_of_the_batch_alone(devices: int, negatives: int) -> None:
+    def caches(number: int, **changes: bool) -> float:
+        return cache_bytes(replace(WORK, batch_size=4096 * number, negatives=negatives, dense=False, **changes), number)
+
+    assert caches(devices, ring=True) == caches(3, ring=True) < caches(devices)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybatch.losses import ContrastiveLoss, dense_info_nce, streaming_info_nce
+from hybatch.losses import ContrastiveLoss
 from hybatch.losses.gather import rank, world_size
 from hybatch.training.batches import BatchLoader, Features
 from hybatch.training.caching import cached_backward, plain_backward
@@ -83,6 +83,17 @@ class Cell:
         """Half a process's queries at once. With dropout plain and cached steps must draw for the same chunks."""
         return -(-BATCH_SIZE // (2 * world_size())) if self.cached or self.dropout else None
 
+    @property
+    def ring(self) -> bool:
+        """Of the clipped cells one cached and one plain."""
+        return self.max_norm is not None and self.cached != bool(self.dropout)
+
+    def build_loss(self) -> ContrastiveLoss:
+        """Batches as small as these would be dense by default: the cached cells stream, and the ring does."""
+        if self.ring:
+            return ContrastiveLoss(temperature=0.05, symmetric=True, gather="ring")
+        return ContrastiveLoss(temperature=0.05, symmetric=True, implementation="streaming" if self.cached else "dense")
+
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
 
@@ -150,9 +161,7 @@ def whole_gradients(strategy: Strategy) -> dict[str, Tensor]:
 
 def train_steps(strategy: Strategy, cell: Cell, steps: range) -> tuple[list[float], list[float], dict[str, Tensor]]:
     """Losses of the global batches, gradient norms and the gradients of step 0."""
-    # Batches as small as these would be computed through the matrix of logits either way: the cached cells stream.
-    info_nce = streaming_info_nce if cell.cached else dense_info_nce
-    loss = ContrastiveLoss(temperature=0.05, symmetric=True, info_nce=info_nce)
+    loss = cell.build_loss()
     loader = tiny_loader(strategy, cell.chunk_size)
     losses, norms = [], []
     gradients = {}

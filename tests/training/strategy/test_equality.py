@@ -1,9 +1,9 @@
 """The invariant of training: neither the number of processes, nor the strategy, nor chunking changes a gradient.
 
 One launch per number of processes and strategy runs all cells: plain and cached, with dropout and without, clipped and
-not; the cached ones with the streaming loss, the others with the dense one. Without dropout the truth is one process
-that holds the whole batch at once. With it (the masks depend on how the batch is shared) the truth is the plain step of
-the same launch.
+not; the plain ones with the dense loss, the cached ones with the streaming loss, and one of each in a ring over the
+processes. Without dropout the truth is one process that holds the whole batch at once. With it (the masks depend on how
+the batch is shared) the truth is the plain step of the same launch.
 """
 
 from __future__ import annotations

@@ -1,0 +1,177 @@
+"""The terms of the contrastive loss over the candidates of all processes, none of which ever holds them all.
+
+Each process keeps its queries. Blocks of candidates pass round the ring of processes, always to the next rank, so that
+after as many steps as there are processes every block has met all queries; the next block travels while the products of
+the one at hand are computed. The backward pass sends the blocks round once more, and behind each the gradient that it
+has collected so far, which comes home last.
+
+Shape suffixes: Q queries of this process, D candidates of each process, H embedding width, W processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hybatch.losses.gather import rank, world_size
+from hybatch.ops.contrastive import ContrastiveTerms
+from hybatch.ops.contrastive.backend import ContrastiveOps
+from hybatch.ops.contrastive.loss import choose_ops, prepare
+
+_BLOCK_TAG, _GRADIENT_TAG = 0, 8
+"""First tags of the two kinds of messages, which are under way at the same time."""
+
+
+def ring_terms(
+    queries_QH: Tensor,
+    candidates_DH: Tensor,
+    *,
+    positive_index_Q: Tensor,
+    query_groups_Q: Tensor,
+    candidate_groups_D: Tensor,
+    temperature: float,
+    columns: bool = False,
+) -> ContrastiveTerms:
+    """`contrastive_terms` of this process's queries and the joined candidates of all processes, in rank order.
+
+    Collective, the backward pass too: every process calls it with the same shapes and dtypes. The process group is the
+    default one, of two processes or more.
+
+    Args:
+        queries_QH: [Q, H] of this process; float32, bfloat16, float16 or float64.
+        candidates_DH: [D, H] of this process.
+        positive_index_Q: int64, the row of each query's positive among this process's candidates.
+        query_groups_Q: int64.
+        candidate_groups_D: int64; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there.
+        temperature: greater than 0.
+        columns: whether to give column_lse_D.
+
+    Returns:
+        row_lse_Q over the candidates of all processes; positive_logit_Q; column_lse_D, [W * D], every candidate's over
+        the queries of this process. float32 (float64 for float64); they can be differentiated once. When process r
+        holds loss L_r, the gradient that arrives at each process's rows is that of L_0 + L_1 + ..., as with
+        `gather_with_gradient`.
+
+    Values are not checked: embeddings that are not finite make terms that are not.
+
+    Memory: three blocks of candidates, backward also three of their gradients in float32; never W * D x H. Bitwise
+    repeatable on the same number of processes and threads.
+    """
+    pairs = prepare(
+        queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate=False
+    )
+    row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(*pairs, columns, choose_ops(pairs[0]))
+    return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_WD.flatten() if columns else None)
+
+
+class _RingTerms(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        candidates: Tensor,
+        scale: Tensor,
+        positive_index: Tensor,
+        query_groups: Tensor,
+        candidate_groups: Tensor,
+        columns: bool,
+        ops: ContrastiveOps,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        row_lse_of_home, column_lse_of_home = [scale.new_empty(0)] * world_size(), [scale.new_empty(0)] * world_size()
+        positive_logit = scale.new_zeros(len(queries))
+        for home, block, groups in _passing_blocks(candidates, candidate_groups):
+            index = _index_in_block(positive_index, home)
+            with torch.autocast(queries.device.type, enabled=False):
+                row_lse_of_home[home], positives, column_lse_of_home[home] = ops.forward(
+                    queries, block, index, query_groups, groups, scale, columns
+                )
+            positive_logit += positives
+            del block  # or it would live until the block after the next has arrived
+        # Relative to the largest of them; the same order on every process.
+        row_lse = torch.stack(row_lse_of_home).logsumexp(0)
+        column_lse = torch.stack(column_lse_of_home)
+        ctx.ops = ops
+        ctx.save_for_backward(
+            queries, candidates, scale, positive_index, query_groups, candidate_groups, row_lse, column_lse
+        )
+        return row_lse, positive_logit, column_lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_row_lse: Tensor, grad_positive: Tensor, grad_column_lse: Tensor) -> tuple[Any, ...]:
+        queries, candidates, scale, positive_index, query_groups, candidate_groups, row_lse, column_lse = (
+            ctx.saved_tensors
+        )
+        grad_row_lse, grad_positive, grad_column_lse = (
+            grad.contiguous() for grad in (grad_row_lse, grad_positive, grad_column_lse)
+        )
+        grad_queries = torch.zeros_like(queries, dtype=scale.dtype)
+        # Of the block before this one, with this process's share: it follows its block.
+        previous: Tensor | None = None
+        for home, block, groups in _passing_blocks(candidates, candidate_groups):
+            passing = None if previous is None else _pass_on([previous], _GRADIENT_TAG)
+            pairs = (queries, block, _index_in_block(positive_index, home), query_groups, groups, scale)
+            of_columns = (column_lse[home], grad_column_lse[home])
+            with torch.autocast(queries.device.type, enabled=False):
+                share, grad_block, _ = ctx.ops.backward(*pairs, row_lse, grad_row_lse, grad_positive, *of_columns)
+            grad_queries += share
+            if passing is not None:
+                grad_block += passing.wait()[0]
+            previous = grad_block
+            del block
+        assert previous is not None
+        (grad_candidates,) = _pass_on([previous], _GRADIENT_TAG).wait()
+        gradients = (grad_queries.to(queries.dtype), grad_candidates.to(candidates.dtype))
+        return *gradients, None, None, None, None, None, None
+
+
+def _index_in_block(positive_index: Tensor, home: int) -> Tensor:
+    """Positives stand in the own block; -1 says that they are not in this one."""
+    return positive_index if home == rank() else torch.full_like(positive_index, -1)
+
+
+def _passing_blocks(candidates: Tensor, groups: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield every process's block once, the own one first, with the rank that it belongs to.
+
+    While the caller computes with a block, it goes on to the next process and the following one arrives.
+    """
+    block: Sequence[Tensor] = (candidates, groups)
+    for step in range(world_size()):
+        passing = _pass_on(block, _BLOCK_TAG) if step + 1 < world_size() else None
+        yield (rank() - step) % world_size(), block[0], block[1]
+        if passing is not None:
+            block = passing.wait()
+
+
+class _Passing:
+    """Tensors on their way. What is sent must live until it has left, and no longer."""
+
+    def __init__(self, sent: Sequence[Tensor], received: Sequence[Tensor], works: list[dist.Work]) -> None:
+        self._sent, self._received, self._works = sent, received, works
+
+    def wait(self) -> Sequence[Tensor]:
+        """What has arrived; to be called once."""
+        for work in self._works:
+            work.wait()
+        received = self._received
+        self._sent, self._received, self._works = (), (), []  # the works hold the tensors, too
+        return received
+
+
+def _pass_on(tensors: Sequence[Tensor], first_tag: int) -> _Passing:
+    """Start sending tensors to the next process and receiving their like from the previous one.
+
+    Sends and receives are posted together, so that no process waits for another to post first.
+    """
+    received = [torch.empty_like(tensor) for tensor in tensors]
+    following, preceding = (rank() + 1) % world_size(), (rank() - 1) % world_size()
+    operations = []
+    for tag, (mine, theirs) in enumerate(zip(tensors, received, strict=True), first_tag):
+        operations.append(dist.P2POp(dist.isend, mine, following, tag=tag))
+        operations.append(dist.P2POp(dist.irecv, theirs, preceding, tag=tag))
+    return _Passing(tensors, received, dist.batch_isend_irecv(operations))

@@ -1,0 +1,270 @@
+"""The record of a run, which is what is kept of it: RESULTS/<name of the grid's line>/ with
+
+    study.json             what the run was: start, sampling, seed, chosen step, configuration, versions, commit
+    metrics.jsonl          its losses, {"step", "kind", "loss"}, and its validations, {"step", "validation": {...}}
+    <task>/results.json    of `hybatch evaluate`
+    <task>/questions.npz   the figures of each parallel question, of tasks that have language pairs
+
+As a program it records the runs of a grid that were trained and evaluated otherwise, as by the arrays of slurm/:
+
+    python study/record.py GRID --runs DIR --evaluations DIR --results DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and not __package__:
+    # Run as a file, this folder comes first on the path; the checkout makes `study` and `slurm` importable.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import torch
+
+from hybatch.atomic import atomic_directory
+from hybatch.corpus import open_corpus
+from hybatch.errors import UserError
+from hybatch.evaluation.per_query import PER_QUERY, read_query_tables, write_query_tables
+from hybatch.evaluation.results import RESULTS, dump, read_any_results
+from hybatch.models.folders import locate
+from hybatch.models.layout import read_layout
+from hybatch.sampling import AlphaSchedule, SamplingConfig
+from hybatch.sampling.config import training_languages
+from hybatch.training.checkpoint import surroundings
+from hybatch.training.config import RunConfig, load_run_config
+from hybatch.training.run_folder import RunFolder, differing_fields, flatten
+from hybatch.training.stopping import BestSoFar
+from slurm.grid import GridRun, read_grid
+from study.questions import question_tables
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY = "study.json"
+METRICS = "metrics.jsonl"
+QUESTIONS = "questions.npz"
+BEST = "best"
+BACKBONE_CHANGED = "the backbone's weights have changed"
+_CORPUS_PATH = re.compile(r"(validation\.)?corpora\.\d+\.path")
+
+
+def write_record(run: GridRun, run_folder: Path, evaluations: Path, record: Path) -> dict[str, Any]:
+    """Record a finished run that is evaluated; the folder appears, or replaces its forerunner, whole or not at all.
+
+    Args:
+        run: the line of the grid.
+        run_folder: the training's output folder.
+        evaluations: folder of <task>/results.json; every task there is recorded.
+        record: the folder to write.
+
+    Returns:
+        the object of study.json.
+
+    Raises:
+        UserError: the run is not finished or has chosen no encoder, a file is missing or malformed, or results are not
+            of the run's best encoder.
+        OSError: the record cannot be written.
+    """
+    config = load_run_config(["--config", str(run_folder / "config.yaml")])
+    folder = RunFolder(config)
+    if not (run_folder / folder.final.name).is_dir():
+        raise UserError(f"{run_folder}: the training is not finished; the same command goes on with it")
+    results = {task: _checked_results(evaluations / task, run_folder) for task in evaluated_tasks(evaluations)}
+    if not results:
+        raise UserError(f"{evaluations}: no task is evaluated (<task>/{RESULTS})")
+    rows = list(_reduced(run_folder / METRICS))
+    languages = {language for one in results.values() if "pairs" in one for language in one["languages"]}
+    study = _study(run, config, rows, languages)
+    for leftover in record.parent.glob(f".{record.name}.*-*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    with atomic_directory(record) as partial:
+        (partial / STUDY).write_text(dump(study), encoding="utf-8")
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (partial / METRICS).write_text(lines, encoding="utf-8")
+        for task, one in results.items():
+            (partial / task).mkdir()
+            shutil.copyfile(evaluations / task / RESULTS, partial / task / RESULTS)
+            if "pairs" in one:
+                tables = question_tables(read_query_tables(evaluations / task / PER_QUERY))
+                write_query_tables(partial / task / QUESTIONS, tables)
+    return study
+
+
+def evaluated_tasks(folder: Path) -> list[str]:
+    """The tasks whose results stand in a folder of evaluations, or in a record."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{RESULTS}"))
+
+
+def lacking(record: Path, config: RunConfig, tasks: Sequence[str]) -> list[str]:
+    """What keeps a record from being that of this configuration on these tasks; empty: it is complete.
+
+    A backbone that is not at hand is taken for the one that was recorded.
+    """
+    try:
+        study = json.loads((record / STUDY).read_text(encoding="utf-8"))
+        changes = changed_fields(study["config"], config)
+        recorded = study["backbone_sha256"]
+    except OSError:
+        return ["no record"]
+    except (ValueError, KeyError, TypeError):
+        return [f"{record / STUDY} is malformed"]
+    try:
+        if backbone_sha256(config) != recorded:
+            changes.append(BACKBONE_CHANGED)
+    except UserError:
+        pass
+    missing = sorted(set(tasks) - set(evaluated_tasks(record)))
+    return changes + [f"{task} is not recorded" for task in missing]
+
+
+def changed_fields(before: Any, config: RunConfig) -> list[str]:
+    """The fields in which a configuration differs from one that was written, but for those that do not change results.
+
+    Where a run goes on, corpora may have moved, since their content is compared; here the path stands for the content.
+    """
+    now = config.as_dict()
+    old, new = flatten(before), flatten(now)
+    moved = [
+        name for name in sorted(old.keys() & new.keys()) if _CORPUS_PATH.fullmatch(name) and old[name] != new[name]
+    ]
+    return differing_fields(before, now) + [f"{name}: was {old[name]!r}, now {new[name]!r}" for name in moved]
+
+
+def backbone_sha256(config: RunConfig) -> str | None:
+    """SHA-256, in hex, of the weights that the run starts from, a sharded model's files one after the other.
+
+    Returns:
+        None for a backbone of random weights.
+
+    Raises:
+        UserError: the backbone is missing, or has no weights in safetensors.
+    """
+    if config.model.backbone is None:
+        return None
+    folder = read_layout(locate(config.model.backbone)).backbone_folder
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise UserError(f"{folder}: holds no model.safetensors, by which results tell their backbone")
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _study(run: GridRun, config: RunConfig, rows: Sequence[dict[str, Any]], languages: set[str]) -> dict[str, Any]:
+    best = chosen(config, rows)
+    seen = {language for one in config.corpora for language in open_corpus(one, progress=False).languages}
+    return {
+        "name": run.name,
+        "start": run.start,
+        "backbone_sha256": backbone_sha256(config),
+        "sampling": sampling_name(config.sampling),
+        "alpha": config.sampling.alpha if sampling_name(config.sampling) == "hybrid" else None,
+        "seed": config.seed,
+        "unseen_languages": sorted(languages - set(training_languages(config.sampling, seen))),
+        "steps": config.training.steps,
+        "chosen_step": best.step,
+        "selection_loss": best.value,
+        "config": config.as_dict(),
+        "versions": surroundings(torch.device("cpu"), "").versions,
+        "commit": _commit(),
+    }
+
+
+def sampling_name(sampling: SamplingConfig) -> str:
+    """The kind of sampling; a hybrid whose alpha changes over the run is one of its own, "hybrid-scheduled"."""
+    is_scheduled = sampling.kind == "hybrid" and isinstance(sampling.alpha, AlphaSchedule)
+    return "hybrid-scheduled" if is_scheduled else sampling.kind
+
+
+def chosen(config: RunConfig, rows: Sequence[dict[str, Any]]) -> BestSoFar:
+    """The validation whose encoder is in best/, found as the training found it.
+
+    Raises:
+        UserError: there was no validation.
+    """
+    best = BestSoFar(larger_is_better=config.validation.metric == "map", from_step=config.select_from_step())
+    for row in rows:
+        if "validation" in row:
+            best.update(row["validation"]["selection"], row["step"])
+    if best.value is None:
+        raise UserError("no encoder was chosen: a study needs validation.corpora")
+    return best
+
+
+def _reduced(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            row = json.loads(line)
+            if "validation" in row:
+                yield {"step": row["step"], "validation": row["validation"]}
+            elif "loss" in row:
+                yield {name: row[name] for name in ("step", "kind", "loss")}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the metrics of a training run ({error!r})") from error
+
+
+def _checked_results(evaluation: Path, run_folder: Path) -> dict[str, Any]:
+    path = evaluation / RESULTS
+    results = read_any_results(path)
+    if Path(results["model"]).parts[-2:] != (run_folder.name, BEST):
+        raise UserError(f"{path}: results of {results['model']}, not of {run_folder / BEST}: evaluate that one")
+    return results
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with "+" where the program or its recipes differ from it; None outside of a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "hybatch", "csrc", "configs", "study")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Record what a grid has; 0: all runs are recorded, 1: some are not and are named, 2: bad input."""
+    parser = argparse.ArgumentParser(description="Record the finished and evaluated runs of a grid.")
+    parser.add_argument("grid", type=Path, help="file of slurm/grids")
+    parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="<name>/: a training's output")
+    parser.add_argument(
+        "--evaluations", type=Path, required=True, metavar="DIR", help="<name>/<task>/: an evaluation of <name>/best"
+    )
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="where <name>/ is recorded")
+    arguments = parser.parse_args(argv)
+    try:
+        runs = read_grid(arguments.grid)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = 0
+    for run in runs:
+        folder, evaluations = arguments.runs / run.name, arguments.evaluations / run.name
+        try:
+            config = load_run_config(["--config", str(folder / "config.yaml")])
+            if lacking(arguments.results / run.name, config, evaluated_tasks(evaluations)):
+                write_record(run, folder, evaluations, arguments.results / run.name)
+        except UserError as error:
+            print(f"error: {run.name}: {error}", file=sys.stderr)
+            failed += 1
+    print(f"{len(runs) - failed} of {len(runs)} runs are recorded in {arguments.results}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
