@@ -18,12 +18,12 @@ constexpr int kAccumulators = kInstructionRows * kInstructionColumns / 128;
 HYBATCH_HD inline int SwizzledOffset(int row, int piece) { return row * kSlabBytes + ((piece ^ (row % 8)) * 16); }
 
 // How an operand lies in memory. A slab with neighbouring terms is `lines` rows of 128 bytes, one per line of the
-// operand. With neighbouring lines it is boxes of 64 rows of 128 bytes, one row per term, and each box holds the next 64
-// lines of an operand of 2-byte elements.
+// operand. With neighbouring lines it is boxes of 64 rows of 128 bytes, one row per term, and each box holds the next
+// 64 lines of an operand of 2-byte elements.
 enum class Major { kTerms, kLines };
 
-constexpr int kTermsOfSlab = kSlabBytes / 2;           // of 2-byte elements
-constexpr int kBoxBytes = kTermsOfSlab * kSlabBytes;   // of one box of 64 lines by 64 terms
+constexpr int kTermsOfSlab = kSlabBytes / 2;          // of 2-byte elements
+constexpr int kBoxBytes = kTermsOfSlab * kSlabBytes;  // of one box of 64 lines by 64 terms
 static_assert(kBoxBytes == kInstructionRows * kSlabBytes);  // 64 lines take up the same room in both ways
 
 // A slab as a matrix operand: its address in units of 16 bytes, 128-byte swizzle, 1024 bytes from one group of 8 rows

@@ -1,6 +1,6 @@
 // Products of 128 x 256 tiles by a persistent thread block of three warpgroups. One thread of the first copies slabs of
-// both operands into a ring of stages; the other two warpgroups multiply 64 lines of the left operand each by the 256 of
-// the right one, and deal with the results in their registers while the ring fills up again.
+// both operands into a ring of stages; the other two warpgroups multiply 64 lines of the left operand each by the 256
+// of the right one, and deal with the results in their registers while the ring fills up again.
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// The CUDA implementation of ../contract.h: no float atomics, so that results repeat bit for bit. All pointers of a task
-// are device pointers; all work is queued on `stream` of the current device and can be captured into a graph.
+// The CUDA implementation of ../contract.h: no float atomics, so that results repeat bit for bit. All pointers of a
+// task are device pointers; all work is queued on `stream` of the current device and can be captured into a graph.
 //
 // Two paths: generic.cuh and hopper.cuh. The latter is taken where it can be; HYBATCH_CUDA_KERNELS=generic or =hopper,
 // read at each call, asks for one.

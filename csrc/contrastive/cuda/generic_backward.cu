@@ -126,8 +126,9 @@ struct Workspace {
 };
 
 Workspace Carve(const LossInputs& inputs, Carver& carver) {
+  const int64_t candidates = inputs.candidates.rows;
   Workspace workspace;
-  workspace.weights = carver.Take<float>(SlabRows(inputs.queries.rows, inputs.candidates.rows) * inputs.candidates.rows);
+  workspace.weights = carver.Take<float>(SlabRows(inputs.queries.rows, candidates) * candidates);
   workspace.scale_terms = carver.Take<double>(inputs.queries.rows);
   return workspace;
 }

@@ -17,7 +17,9 @@ const char* WhyNotHopper(const LossInputs& inputs, const DeviceTraits& device) {
   if (device.capability != 90) return "the device's compute capability is not 9.0";
   if (queries.type == ElementType::kFloat32) return "they take bfloat16 and float16 embeddings, not float32";
   if (queries.width % 8 != 0) return "the embeddings' width is no multiple of 8";
-  if (!IsAligned(queries.data) || !IsAligned(candidates.data)) return "embeddings do not begin at a multiple of 16 bytes";
+  if (!IsAligned(queries.data) || !IsAligned(candidates.data)) {
+    return "embeddings do not begin at a multiple of 16 bytes";
+  }
   if (queries.rows > kMostRows || candidates.rows > kMostRows || queries.width > kMostElements) {
     return "there are more rows or elements than 32 bits count";
   }

@@ -116,7 +116,9 @@ __device__ void Consume(const Part& part, const CountTables& tables, const int32
     });
     sm90::ConsumerBarrier();
     shared.counts.Flush(tables, tile.group, consumer, kConsumers);
-    if constexpr (kRescored) shared.bands.Flush(first_pair, rescoring.queue, consumer, kConsumers, sm90::ConsumerBarrier);
+    if constexpr (kRescored) {
+      shared.bands.Flush(first_pair, rescoring.queue, consumer, kConsumers, sm90::ConsumerBarrier);
+    }
     sm90::ConsumerBarrier();
   }
   if constexpr (!kRescored) AddSelfHits(self_hits, status);  // else what meets itself is queued

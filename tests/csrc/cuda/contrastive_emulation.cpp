@@ -90,7 +90,7 @@ struct Group {
     }
   }
 
-  // As BringKeys, FormLogits, LeaveOut and WritePositives. How many warps had to look at the groups themselves is returned.
+  // As BringKeys, FormLogits, LeaveOut and WritePositives. Returns how many warps had to look at the groups themselves.
   int FormLogits(float* positive_logit) {
     std::vector<uint32_t> keys(sm90::kInstructionColumns);
     bool irregular = false;
@@ -477,7 +477,9 @@ void GenericSums(const Problem& p, bool columns, float* positive_logit, float* l
         for (int i = 0; i < kPerThread; ++i) {
           const int64_t line = block * kTile + PlaceInTile(row, i);
           std::array<ExponentialSum, 16> lanes;
-          for (int lane = 0; lane < 16; ++lane) lanes[lane] = GenericRowSum(p, columns, line, share, lane, positive_logit);
+          for (int lane = 0; lane < 16; ++lane) {
+            lanes[lane] = GenericRowSum(p, columns, line, share, lane, positive_logit);
+          }
           for (int distance = 8; distance > 0; distance /= 2) {
             for (int lane = 0; lane < distance; ++lane) lanes[lane] = Join(lanes[lane], lanes[lane + distance]);
           }

@@ -267,7 +267,8 @@ void TestLayout() {
   for (int row = 0; row < 256; ++row) {
     for (int byte = 0; byte < sm90::kSlabBytes; byte += 16) {
       const int step = byte / sm90::kStepBytes;
-      const uint64_t descriptor = sm90::Descriptor(kBase, sm90::Major::kTerms) + step * sm90::StepUnits(sm90::Major::kTerms);
+      const uint64_t first = sm90::Descriptor(kBase, sm90::Major::kTerms);
+      const uint64_t descriptor = first + step * sm90::StepUnits(sm90::Major::kTerms);
       const int start = static_cast<int>(descriptor & 0x3fff) * 16;
       const int address = start + row / 8 * 1024 + row % 8 * 128 + byte % sm90::kStepBytes;
       const int swizzled = address ^ (address >> 7 & 7) << 4;
