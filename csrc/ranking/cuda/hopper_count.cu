@@ -14,7 +14,6 @@ namespace {
 
 constexpr int kQueries = sm90::kTileRows;
 constexpr int kCandidates = kHopperTile;
-constexpr int kWarpgroup = sm90::kWarpgroup;
 constexpr int kConsumers = sm90::kConsumers;
 static_assert(kHopperTile == sm90::kTileColumns);
 
@@ -60,8 +59,8 @@ __device__ void Produce(const CUtensorMap& queries, const CUtensorMap& candidate
 template <bool kRescored, class CountOne>
 __device__ void CountTile(const sm90::Accumulator& scores, int consumer, int32_t num_columns, SharedMemory& shared,
                           CountOne count_one) {
-  const int thread = consumer % kWarpgroup;
-  const int first_row = consumer / kWarpgroup * sm90::kInstructionRows;
+  const int thread = consumer % sm90::kWarpgroup;
+  const int first_row = consumer / sm90::kWarpgroup * sm90::kInstructionRows;
   const float lowest[2] = {shared.counts.lowest[first_row + sm90::AccumulatorRow(thread, 0)],
                            shared.counts.lowest[first_row + sm90::AccumulatorRow(thread, 2)]};
 #pragma unroll
@@ -88,7 +87,7 @@ __device__ void CountTile(const sm90::Accumulator& scores, int consumer, int32_t
 template <ElementKind kKind, bool kRescored>
 __device__ void Consume(const Part& part, const CountTables& tables, const int32_t* tile_groups,
                         const Rescoring& rescoring, int64_t* status, SharedMemory& shared) {
-  const int consumer = static_cast<int>(threadIdx.x) - kWarpgroup;
+  const int consumer = static_cast<int>(threadIdx.x) - sm90::kWarpgroup;
   const CandidateTiles as_they_stand = {};
   int32_t self_hits = 0;
   sm90::RingPlace place;
@@ -104,7 +103,8 @@ __device__ void Consume(const Part& part, const CountTables& tables, const int32
       sm90::ConsumerBarrier();
     }
     sm90::Accumulator scores;
-    sm90::MultiplyTile<kKind>(part.num_slabs, consumer / kWarpgroup, place, {shared.stages, shared.barriers}, scores);
+    sm90::MultiplyTile<kKind>(part.num_slabs, consumer / sm90::kWarpgroup, place, {shared.stages, shared.barriers},
+                              scores);
     CountTile<kRescored>(scores, consumer, tile.count, shared, [&](float score, int32_t query, int32_t column) {
       ScoreSink<kQueries> sink{shared.counts, tables, as_they_stand, tile, column, shared.counts.first[query],
                                self_hits};
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(sm90::kThreads, 1)
   extern __shared__ unsigned char shared_bytes[];
   SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
   sm90::InitRing(shared.barriers);
-  if (threadIdx.x < kWarpgroup) {
+  if (threadIdx.x < sm90::kWarpgroup) {
     sm90::GiveRegisters<40>();
     constexpr int kSlabElements = sm90::kSlabBytes / static_cast<int>(sizeof(typename Element<kKind>::Stored));
     if (threadIdx.x == 0) Produce<kSlabElements>(queries, candidates, part, {shared.stages, shared.barriers});
