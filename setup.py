@@ -61,7 +61,8 @@ def cpu_sources() -> list[str]:
 
 
 def cuda_sources() -> list[str]:
-    return sorted(str(s.relative_to(ROOT)) for s in ROOT.glob("csrc/*/cuda/*.cu"))
+    sources = [*ROOT.glob("csrc/*/cuda/*.cu"), *ROOT.glob("csrc/hopper/*.cu")]
+    return sorted(str(s.relative_to(ROOT)) for s in sources)
 
 
 def extensions() -> list[Extension]:

@@ -1,4 +1,5 @@
-"""The compiled CUDA loss against the CPU's. Skipped where torch finds no CUDA device.
+"""The compiled CUDA loss for every architecture against the CPU's. Skipped where torch finds no CUDA device; the tensor
+cores' is tested in `contrastive/test_hopper`.
 
 Shapes: Q queries, D candidates, H embedding width.
 """
@@ -16,6 +17,11 @@ from tests.ops.test_contrastive_extension import Problem, backward, forward, ran
 
 _missing = backend.why_missing("cuda", "contrastive")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(_missing is not None, reason=f"no compiled CUDA ops: {_missing}")]
+
+
+@pytest.fixture(autouse=True)
+def generic_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBATCH_CUDA_KERNELS", "generic")
 
 
 def on_gpu(problem: Problem) -> Problem:

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../contract.h"
+#include "generic_schedule.h"
 #include "ranking/cuda/elements.h"
 
 namespace hybatch::contrastive::cuda {
@@ -13,9 +14,6 @@ namespace hybatch::contrastive::cuda {
 using ranking::cuda::Element;
 using ranking::cuda::ElementKind;
 
-constexpr int kTile = 128;
-constexpr int kThreads = 256;
-constexpr int kPerThread = 8;
 constexpr int kDepth = 16;  // terms in shared memory at a time
 constexpr int kStride = kTile + 4;
 
@@ -26,8 +24,6 @@ struct SharedTiles {
 
 using Results = float[kPerThread][kPerThread];
 
-// A thread's results lie in rows and columns 4 side by side, twice: vectors of shared memory, few bank conflicts.
-__device__ inline int PlaceInTile(int thread, int i) { return i / 4 * (kTile / 2) + thread * 4 + i % 4; }
 __device__ inline int RowInTile(int i) { return PlaceInTile(static_cast<int>(threadIdx.x) / 16, i); }
 __device__ inline int ColumnInTile(int j) { return PlaceInTile(static_cast<int>(threadIdx.x) % 16, j); }
 

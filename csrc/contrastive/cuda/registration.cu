@@ -34,13 +34,17 @@ Tensor Workspace(const Tensor& like, size_t bytes) {
 }
 
 void RunForward(const ForwardTask& task, const Tensor& queries) {
-  Tensor workspace = Workspace(queries, cuda::ForwardWorkspace(task.inputs, task.column_lse != nullptr));
-  cuda::Forward(task, workspace.mutable_data_ptr(), CurrentStream(queries.get_device_index()));
+  const int index = queries.get_device_index();
+  const cuda::DeviceTraits device = ranking::cuda::TraitsOf(index);
+  Tensor workspace = Workspace(queries, cuda::ForwardWorkspace(task.inputs, task.column_lse != nullptr, device));
+  cuda::Forward(task, device, workspace.mutable_data_ptr(), CurrentStream(index));
 }
 
 void RunBackward(const BackwardTask& task, const Tensor& queries) {
-  Tensor workspace = Workspace(queries, cuda::BackwardWorkspace(task.inputs));
-  cuda::Backward(task, workspace.mutable_data_ptr(), CurrentStream(queries.get_device_index()));
+  const int index = queries.get_device_index();
+  const cuda::DeviceTraits device = ranking::cuda::TraitsOf(index);
+  Tensor workspace = Workspace(queries, cuda::BackwardWorkspace(task.inputs, device));
+  cuda::Backward(task, device, workspace.mutable_data_ptr(), CurrentStream(index));
 }
 
 std::tuple<Tensor, Tensor, Tensor> Forward(const Tensor& queries, const Tensor& candidates,

@@ -1,12 +1,10 @@
-// Persistent thread blocks of three warpgroups. One thread of the first copies slabs of 128 queries and 256 candidates
-// into a ring of stages; the other two warpgroups multiply 64 queries each by the 256 candidates, and count the scores
-// from their registers while the ring fills up again.
+// Tiles of 128 queries by 256 candidates, whose scores are counted from the registers that they come out in.
 
 #include <algorithm>
 
 #include "candidate_tiles.cuh"
 #include "hopper.cuh"
-#include "hopper_instructions.cuh"
+#include "hopper/tiles.cuh"
 #include "hopper_operands.cuh"
 #include "rescoring.h"
 #include "tile_counts.h"
@@ -14,25 +12,19 @@
 namespace hybatch::ranking::cuda {
 namespace {
 
-constexpr int kQueries = 128;     // of a tile
+constexpr int kQueries = sm90::kTileRows;
 constexpr int kCandidates = kHopperTile;
-constexpr int kStages = 4;
-constexpr int kWarpgroup = 128;
-constexpr int kConsumers = kQueries / sm90::kInstructionRows * kWarpgroup;
-constexpr int kThreads = kWarpgroup + kConsumers;
-constexpr int kQueryBytes = kQueries * sm90::kSlabBytes;
-constexpr int kStageBytes = kQueryBytes + kCandidates * sm90::kSlabBytes;
+constexpr int kConsumers = sm90::kConsumers;
+static_assert(kHopperTile == sm90::kTileColumns);
 
 struct SharedMemory {
-  alignas(1024) unsigned char stages[kStages][kStageBytes];
+  sm90::Stages stages;
   float stash[sm90::kPart][kConsumers];
   TileCounts<kQueries> counts;
   TileBands<kQueries> bands;  // used where undecided scores are queued
-  uint64_t full[kStages];
-  uint64_t empty[kStages];
+  sm90::StageBarriers barriers;
 };
-constexpr int kSharedBytes = sizeof(SharedMemory) + 1024;  // room to align it
-static_assert(kSharedBytes <= 227 * 1024);
+constexpr int kSharedBytes = sm90::SharedBytes<SharedMemory>();
 
 // The rows of both matrices that one launch multiplies, and where they stand in the whole.
 struct Part {
@@ -49,59 +41,17 @@ struct Part {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// A place in the ring and how often it has been passed, modulo 2.
-struct RingPlace {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ void Advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
-__device__ void ConsumerBarrier() { asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory"); }
-
 template <int kSlabElements>
 __device__ void Produce(const CUtensorMap& queries, const CUtensorMap& candidates, const Part& part,
-                        SharedMemory& shared) {
-  RingPlace place;
+                        const sm90::Ring& ring) {
+  sm90::RingPlace place;
   for (int64_t index = blockIdx.x; index < part.num_items(); index += gridDim.x) {
     const WorkItem item = WorkItemAt(index, part.num_query_blocks(), part.num_tiles());
     for (int32_t slab = 0; slab < part.num_slabs; ++slab) {
-      sm90::Wait(&shared.empty[place.stage], place.parity ^ 1);  // passes at once in the first round
-      uint64_t* full = &shared.full[place.stage];
-      unsigned char* stage = shared.stages[place.stage];
-      sm90::ArriveExpecting(full, kStageBytes);
-      sm90::CopyBox(stage, &queries, full, slab * kSlabElements, item.query_block * kQueries);
-      sm90::CopyBox(stage + kQueryBytes, &candidates, full, slab * kSlabElements, item.tile * kCandidates);
-      place.Advance();
+      sm90::FillStage(queries, candidates, item.query_block * kQueries, item.tile * kCandidates, slab * kSlabElements,
+                      place, ring);
     }
   }
-}
-
-template <ElementKind kKind>
-__device__ void MultiplyTile(int32_t num_slabs, int warpgroup, RingPlace& place, SharedMemory& shared,
-                             sm90::Accumulator& scores) {
-  const int query_offset = warpgroup * sm90::kInstructionRows * sm90::kSlabBytes;
-  const bool signals = threadIdx.x % 32 == 0;
-  int previous = -1;
-  sm90::Pin(scores);
-  for (int32_t slab = 0; slab < num_slabs; ++slab) {
-    sm90::Wait(&shared.full[place.stage], place.parity);
-    const unsigned char* stage = shared.stages[place.stage];
-    sm90::ProductsBegin();
-    sm90::MultiplySlab<kKind>(scores, stage + query_offset, stage + kQueryBytes, slab == 0);
-    sm90::ProductsCommit();
-    sm90::ProductsWait<1>();  // the slab before has been read
-    if (previous >= 0 && signals) sm90::Arrive(&shared.empty[previous]);
-    previous = place.stage;
-    place.Advance();
-  }
-  sm90::ProductsWait<0>();
-  sm90::Pin(scores);
-  if (previous >= 0 && signals) sm90::Arrive(&shared.empty[previous]);
 }
 
 // As in the generic kernel: what reaches the lowest threshold goes through the thread's own words of shared memory.
@@ -109,8 +59,8 @@ __device__ void MultiplyTile(int32_t num_slabs, int warpgroup, RingPlace& place,
 template <bool kRescored, class CountOne>
 __device__ void CountTile(const sm90::Accumulator& scores, int consumer, int32_t num_columns, SharedMemory& shared,
                           CountOne count_one) {
-  const int thread = consumer % kWarpgroup;
-  const int first_row = consumer / kWarpgroup * sm90::kInstructionRows;
+  const int thread = consumer % sm90::kWarpgroup;
+  const int first_row = consumer / sm90::kWarpgroup * sm90::kInstructionRows;
   const float lowest[2] = {shared.counts.lowest[first_row + sm90::AccumulatorRow(thread, 0)],
                            shared.counts.lowest[first_row + sm90::AccumulatorRow(thread, 2)]};
 #pragma unroll
@@ -137,25 +87,24 @@ __device__ void CountTile(const sm90::Accumulator& scores, int consumer, int32_t
 template <ElementKind kKind, bool kRescored>
 __device__ void Consume(const Part& part, const CountTables& tables, const int32_t* tile_groups,
                         const Rescoring& rescoring, int64_t* status, SharedMemory& shared) {
-  const int consumer = static_cast<int>(threadIdx.x) - kWarpgroup;
+  const int consumer = static_cast<int>(threadIdx.x) - sm90::kWarpgroup;
   const CandidateTiles as_they_stand = {};
   int32_t self_hits = 0;
-  RingPlace place;
+  sm90::RingPlace place;
   for (int64_t index = blockIdx.x; index < part.num_items(); index += gridDim.x) {
     const WorkItem item = WorkItemAt(index, part.num_query_blocks(), part.num_tiles());
     const int32_t first = item.tile * kCandidates;
     const CandidateTile tile = {part.first_candidate + first, min(kCandidates, part.num_candidates - first),
                                 tile_groups[item.tile]};
     const QueuedPair first_pair = {part.first_query + item.query_block * kQueries, tile.first};
-    shared.counts.Load(tables, first_pair.query, consumer, kConsumers, ConsumerBarrier);
+    shared.counts.Load(tables, first_pair.query, consumer, kConsumers, sm90::ConsumerBarrier);
     if constexpr (kRescored) {
       shared.bands.Load(rescoring, tile.first / kCandidates, first_pair.query, consumer, kConsumers, shared.counts);
-      ConsumerBarrier();
+      sm90::ConsumerBarrier();
     }
     sm90::Accumulator scores;
-#pragma unroll
-    for (int i = 0; i < sm90::kAccumulators; ++i) scores[i] = 0;
-    MultiplyTile<kKind>(part.num_slabs, consumer / kWarpgroup, place, shared, scores);
+    sm90::MultiplyTile<kKind>(part.num_slabs, consumer / sm90::kWarpgroup, place, {shared.stages, shared.barriers},
+                              scores);
     CountTile<kRescored>(scores, consumer, tile.count, shared, [&](float score, int32_t query, int32_t column) {
       ScoreSink<kQueries> sink{shared.counts, tables, as_they_stand, tile, column, shared.counts.first[query],
                                self_hits};
@@ -165,10 +114,12 @@ __device__ void Consume(const Part& part, const CountTables& tables, const int32
         CountInTile(score, query, sink);
       }
     });
-    ConsumerBarrier();
+    sm90::ConsumerBarrier();
     shared.counts.Flush(tables, tile.group, consumer, kConsumers);
-    if constexpr (kRescored) shared.bands.Flush(first_pair, rescoring.queue, consumer, kConsumers, ConsumerBarrier);
-    ConsumerBarrier();
+    if constexpr (kRescored) {
+      shared.bands.Flush(first_pair, rescoring.queue, consumer, kConsumers, sm90::ConsumerBarrier);
+    }
+    sm90::ConsumerBarrier();
   }
   if constexpr (!kRescored) AddSelfHits(self_hits, status);  // else what meets itself is queued
 }
@@ -176,26 +127,18 @@ __device__ void Consume(const Part& part, const CountTables& tables, const int32
 #endif
 
 template <ElementKind kKind, bool kRescored>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(sm90::kThreads, 1)
     HopperCountKernel(const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap candidates,
                       const Part part, const CountTables tables, const int32_t* tile_groups, const Rescoring rescoring,
                       int64_t* status) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ unsigned char shared_bytes[];
-  const uint32_t misaligned = sm90::SharedAddress(shared_bytes) % 1024;
-  SharedMemory& shared = *reinterpret_cast<SharedMemory*>(shared_bytes + (misaligned == 0 ? 0 : 1024 - misaligned));
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < kStages; ++stage) {
-      sm90::InitBarrier(&shared.full[stage], 1);
-      sm90::InitBarrier(&shared.empty[stage], kConsumers / 32);
-    }
-    sm90::FenceBarrierInit();
-  }
-  __syncthreads();
-  if (threadIdx.x < kWarpgroup) {
+  SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
+  sm90::InitRing(shared.barriers);
+  if (threadIdx.x < sm90::kWarpgroup) {
     sm90::GiveRegisters<40>();
     constexpr int kSlabElements = sm90::kSlabBytes / static_cast<int>(sizeof(typename Element<kKind>::Stored));
-    if (threadIdx.x == 0) Produce<kSlabElements>(queries, candidates, part, shared);
+    if (threadIdx.x == 0) Produce<kSlabElements>(queries, candidates, part, {shared.stages, shared.barriers});
   } else {
     sm90::TakeRegisters<232>();
     Consume<kKind, kRescored>(part, tables, tile_groups, rescoring, status, shared);
@@ -227,7 +170,7 @@ void Launch(const CUtensorMap& queries, const CUtensorMap& candidates, const Par
   Check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
         "raising the shared memory of HopperCountKernel");
   const unsigned blocks = BlocksFor(part.num_items(), 1, device.multiprocessors);
-  kKernel<<<blocks, kThreads, kSharedBytes, stream>>>(queries, candidates, part, tables, tile_groups, rescoring,
+  kKernel<<<blocks, sm90::kThreads, kSharedBytes, stream>>>(queries, candidates, part, tables, tile_groups, rescoring,
                                                       status);
   CheckLaunch("launching HopperCountKernel");
 }

@@ -53,7 +53,7 @@ CUtensorMap MapRows(const Matrix& matrix, ElementKind kind, int64_t first, int64
   const int64_t row_bytes = CopiedRowBytes(matrix, kind);
   if (ReadAsItStands(matrix, kind)) {
     const auto* data = static_cast<const char*>(matrix.data) + first * row_bytes;
-    return RowsMap(data, kind, matrix.width, count, row_bytes, box_rows);
+    return sm90::RowsMap(data, kind, matrix.width, count, row_bytes, box_rows);
   }
   WithTensorCoreKind(matrix.type, kind, [&]<ElementKind kGiven, ElementKind kRounded>() {
     const auto* data = static_cast<const typename Element<kGiven>::Stored*>(matrix.data) + first * matrix.width;
@@ -62,7 +62,7 @@ CUtensorMap MapRows(const Matrix& matrix, ElementKind kind, int64_t first, int64
         static_cast<typename Element<kRounded>::Stored*>(copy));
   });
   CheckLaunch("launching CopyRounded");
-  return RowsMap(copy, kind, matrix.width, count, row_bytes, box_rows);
+  return sm90::RowsMap(copy, kind, matrix.width, count, row_bytes, box_rows);
 }
 
 }  // namespace hybatch::ranking::cuda

@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "../contract.h"
+#include "hopper/tensor_map.h"
 #include "runtime.h"
-#include "tensor_map.h"
 
 namespace hybatch::ranking::cuda {
 

@@ -3,7 +3,7 @@
 
 #include "async_copy.cuh"
 #include "hopper.cuh"
-#include "hopper_instructions.cuh"
+#include "hopper/instructions.cuh"
 
 namespace hybatch::ranking::cuda {
 namespace {

@@ -22,7 +22,12 @@ class ContrastiveOps:
 
 
 def contrastive_ops(backend: str, block_size: int | None) -> ContrastiveOps:
-    """The ops of a backend that `choose_backend` returned; only the torch backend looks at `block_size`."""
+    """The ops of a backend that `choose_backend` returned; only the torch backend looks at `block_size`.
+
+    Of the cuda backend's two sets of kernels, a call on a device of compute capability 9.0 takes the tensor cores' for
+    bfloat16 and float16 embeddings whose width is a multiple of 8, and else the one for every device;
+    HYBATCH_CUDA_KERNELS=hopper or =generic, read at each call, asks for one.
+    """
     if backend == "torch":
         return ContrastiveOps(
             functools.partial(torch_backend.contrastive_forward, block_size=block_size),

@@ -12,17 +12,18 @@
 #include <tuple>
 #include <vector>
 
+#include "hopper/layout.h"
 #include "host_steps.h"
 #include "ranking/contract.h"
 #include "ranking/cuda/candidate_tiles.h"
 #include "ranking/cuda/elements.h"
-#include "ranking/cuda/hopper_layout.h"
 #include "ranking/cuda/thresholds.h"
 #include "ranking/cuda/tile_counts.h"
 
 namespace {
 
 using namespace hybatch::ranking::cuda;  // NOLINT: a test
+namespace sm90 = hybatch::sm90;
 
 void Require(bool condition, const char* what) {
   if (condition) return;
@@ -266,13 +267,39 @@ void TestLayout() {
   for (int row = 0; row < 256; ++row) {
     for (int byte = 0; byte < sm90::kSlabBytes; byte += 16) {
       const int step = byte / sm90::kStepBytes;
-      const int start = static_cast<int>((sm90::MatrixDescriptor(kBase) & 0x3fff) + step * sm90::kStepBytes / 16) * 16;
+      const uint64_t first = sm90::Descriptor(kBase, sm90::Major::kTerms);
+      const uint64_t descriptor = first + step * sm90::StepUnits(sm90::Major::kTerms);
+      const int start = static_cast<int>(descriptor & 0x3fff) * 16;
       const int address = start + row / 8 * 1024 + row % 8 * 128 + byte % sm90::kStepBytes;
       const int swizzled = address ^ (address >> 7 & 7) << 4;
       Require(swizzled == kBase + sm90::SwizzledOffset(row, byte / 16), "where an instruction reads an operand");
     }
   }
-  Require(sm90::MatrixDescriptor(0x12400) == (0x1240ull | 1ull << 16 | 64ull << 32 | 1ull << 62), "a descriptor");
+  Require(sm90::Descriptor(0x12400, sm90::Major::kTerms) == (0x1240ull | 1ull << 16 | 64ull << 32 | 1ull << 62),
+          "a descriptor");
+}
+
+// Operands whose lines are neighbours, 2 bytes each: where the copy of a box puts an element, an instruction reads it.
+void TestLinesLayout() {
+  constexpr uint32_t kBase = 0x12400;
+  const uint64_t descriptor = sm90::Descriptor(kBase, sm90::Major::kLines);
+  const auto box_distance = static_cast<uint32_t>(descriptor >> 16 & 0x3fff) * 16;
+  const auto group_distance = static_cast<uint32_t>(descriptor >> 32 & 0x3fff) * 16;
+  Require(descriptor >> 62 == 1, "128-byte swizzle");
+  for (uint32_t line = 0; line < 256; ++line) {
+    for (uint32_t term = 0; term < sm90::kTermsOfSlab; ++term) {
+      // The copy: box line / 64, whose rows are terms of 64 lines; 16-byte pieces swizzled within 8 rows.
+      const uint32_t piece = line % 64 / 8;
+      const uint32_t copied = kBase + line / 64 * sm90::kBoxBytes +
+                              sm90::SwizzledOffset(static_cast<int>(term), static_cast<int>(piece)) + line % 8 * 2;
+      // The instruction of 16 terms: 64 lines side by side, then boxes; 8 terms 128 bytes apart, then groups of them.
+      const uint32_t step = term / 16, within = term % 16;
+      const auto start = static_cast<uint32_t>(descriptor + step * sm90::StepUnits(sm90::Major::kLines) & 0x3fff) * 16;
+      const uint32_t address = start + line % 64 * 2 + line / 64 * box_distance + within % 8 * 128 +
+                               within / 8 * group_distance;
+      Require((address ^ (address >> 7 & 7) << 4) == copied, "where an instruction reads an element");
+    }
+  }
 }
 
 void TestNotANumber() {
@@ -330,6 +357,7 @@ int main() {
   TestElements();
   TestNotANumber();
   TestLayout();
+  TestLinesLayout();
   TestWorkItems();
   TestCounts();
   std::puts("ok");

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-#include "contrastive_loss.h"
+#include "generic.cuh"
+#include "join_sums.cuh"
 #include "logits.cuh"
 #include "product.cuh"
 #include "ranking/cuda/runtime.h"
@@ -11,13 +12,7 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::BlocksFor;
-using ranking::cuda::Carver;
 using ranking::cuda::CheckLaunch;
-
-constexpr int64_t kShares = 16;  // of the other side; fixed, so that sums have the same order on every device
-
-int64_t Tiles(int64_t lines) { return (lines + kTile - 1) / kTile; }
 
 // With kColumns the lines are candidates and the other side queries.
 template <ElementKind kKind, bool kColumns>
@@ -31,11 +26,11 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t num_lines = kColumns ? inputs.candidates.rows : inputs.queries.rows;
   const int64_t num_others = kColumns ? inputs.queries.rows : inputs.candidates.rows;
   const int64_t first_line = static_cast<int64_t>(blockIdx.x) * kTile;
-  const int64_t tiles = (num_others + kTile - 1) / kTile;
+  const int64_t tiles = Tiles(num_others), end_tile = FirstTileOfShare(tiles, blockIdx.y + 1);
   const float scale = *inputs.scale;
   ExponentialSum sums[kPerThread];
   for (int i = 0; i < kPerThread; ++i) sums[i] = Nothing();
-  for (int64_t tile = tiles * blockIdx.y / kShares; tile < tiles * (blockIdx.y + 1) / kShares; ++tile) {
+  for (int64_t tile = FirstTileOfShare(tiles, blockIdx.y); tile < end_tile; ++tile) {
     Results results;
     MultiplyTile(kColumns ? candidates : queries, first_line, num_lines, kColumns ? queries : candidates,
                  tile * kTile, num_others, width, shared, results);
@@ -73,15 +68,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void JoinSums(const ExponentialSum* partial, int64_t num_lines, float* lse) {
-  for (int64_t line = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; line < num_lines;
-       line += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-    ExponentialSum sum = Nothing();
-    for (int64_t share = 0; share < kShares; ++share) sum = Join(sum, partial[share * num_lines + line]);
-    lse[line] = LogSumExp(sum);
-  }
-}
-
 template <ElementKind kKind, bool kColumns>
 void LaunchSums(const LossInputs& inputs, float* positive_logit, ExponentialSum* partial, float* lse,
                 cudaStream_t stream) {
@@ -90,18 +76,17 @@ void LaunchSums(const LossInputs& inputs, float* positive_logit, ExponentialSum*
   const dim3 grid(static_cast<unsigned>(Tiles(lines)), kShares);
   PartialSums<kKind, kColumns><<<grid, kThreads, 0, stream>>>(inputs, positive_logit, partial);
   CheckLaunch("launching PartialSums");
-  JoinSums<<<BlocksFor(lines, 256), 256, 0, stream>>>(partial, lines, lse);
-  CheckLaunch("launching JoinSums");
+  JoinSums(partial, kShares, lines, lse, stream);
 }
 
 }  // namespace
 
-size_t ForwardWorkspace(const LossInputs& inputs, bool columns) {
+size_t GenericForwardWorkspace(const LossInputs& inputs, bool columns) {
   const int64_t lines = columns ? std::max(inputs.queries.rows, inputs.candidates.rows) : inputs.queries.rows;
   return static_cast<size_t>(kShares * lines) * sizeof(ExponentialSum);
 }
 
-void Forward(const ForwardTask& task, void* workspace, cudaStream_t stream) {
+void GenericForward(const ForwardTask& task, void* workspace, cudaStream_t stream) {
   auto* partial = static_cast<ExponentialSum*>(workspace);
   const size_t bytes = static_cast<size_t>(task.inputs.queries.rows) * sizeof(float);
   ranking::cuda::Check(cudaMemsetAsync(task.positive_logit, 0, bytes, stream), "clearing the positives' logits");

@@ -3,26 +3,17 @@
 
 #include <algorithm>
 
-#include "contrastive_loss.h"
+#include "generic.cuh"
 #include "logits.cuh"
 #include "product.cuh"
 #include "ranking/cuda/runtime.h"
+#include "scale_gradient.cuh"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::BlocksFor;
 using ranking::cuda::Carver;
 using ranking::cuda::CheckLaunch;
-
-constexpr int64_t kSlabBytes = int64_t{256} << 20;
-constexpr int64_t kMostRows = 4096;
-
-int64_t SlabRows(const LossInputs& inputs) {
-  const int64_t fitting = kSlabBytes / 4 / std::max<int64_t>(inputs.candidates.rows, 1) / kTile * kTile;
-  const int64_t needed = (inputs.queries.rows + kTile - 1) / kTile * kTile;
-  return std::clamp<int64_t>(std::min(fitting, needed), kTile, kMostRows);
-}
 
 // Weights of queries first .. first + count - 1, row by row.
 struct Slab {
@@ -106,58 +97,24 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// terms[q] = <queries[q], grad_queries[q]>, a warp per query.
-template <ElementKind kKind>
-__global__ void RowProducts(const typename Element<kKind>::Stored* queries, const float* gradients, int64_t num_queries,
-                            int64_t width, double* terms) {
-  const int64_t warps = static_cast<int64_t>(gridDim.x) * blockDim.x / 32;
-  for (int64_t q = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; q < num_queries; q += warps) {
-    double sum = 0;
-    for (int64_t h = threadIdx.x % 32; h < width; h += 32) {
-      sum += static_cast<double>(Element<kKind>::Value(queries[q * width + h])) * gradients[q * width + h];
-    }
-    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_down_sync(0xffffffffu, sum, distance);
-    if (threadIdx.x % 32 == 0) terms[q] = sum;
-  }
+dim3 Grid(int64_t lines, int64_t others) {
+  return {static_cast<unsigned>(Tiles(lines)), static_cast<unsigned>(Tiles(others))};
 }
-
-// One thread block: the order of the sum is fixed.
-__global__ void SumScaleTerms(const double* terms, int64_t count, const float* scale, float* grad_scale) {
-  __shared__ double sums[kThreads];
-  double sum = 0;
-  for (int64_t q = threadIdx.x; q < count; q += kThreads) sum += terms[q];
-  sums[threadIdx.x] = sum;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-  }
-  if (threadIdx.x == 0) *grad_scale = static_cast<float>(sums[0] / *scale);
-}
-
-__global__ void FillOnesKernel(float* ones, float* minus_ones, int64_t count) {
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-    ones[i] = 1.0f;
-    minus_ones[i] = -1.0f;
-  }
-}
-
-unsigned Tiles(int64_t lines) { return static_cast<unsigned>((lines + kTile - 1) / kTile); }
 
 template <ElementKind kKind>
 void AddSlab(const BackwardTask& task, const Slab& slab, cudaStream_t stream) {
   using Stored = typename Element<kKind>::Stored;
   const LossInputs& inputs = task.inputs;
   const int64_t width = inputs.queries.width, candidates = slab.num_candidates;
-  ComputeWeights<kKind><<<dim3(Tiles(candidates), Tiles(slab.count)), kThreads, 0, stream>>>(task, slab);
+  ComputeWeights<kKind><<<Grid(candidates, slab.count), kThreads, 0, stream>>>(task, slab);
   CheckLaunch("launching ComputeWeights");
   const auto* query_rows = static_cast<const Stored*>(inputs.queries.data) + slab.first * width;
-  AddProduct<<<dim3(Tiles(slab.count), Tiles(width)), kThreads, 0, stream>>>(
+  AddProduct<<<Grid(slab.count, width), kThreads, 0, stream>>>(
       WeightsOfQueries{slab.weights, candidates}, slab.count,
       ColumnsOf<kKind>{static_cast<const Stored*>(inputs.candidates.data), width}, width, candidates, true,
       task.gradients.queries + slab.first * width);
   CheckLaunch("launching AddProduct for queries");
-  AddProduct<<<dim3(Tiles(candidates), Tiles(width)), kThreads, 0, stream>>>(
+  AddProduct<<<Grid(candidates, width), kThreads, 0, stream>>>(
       WeightsOfCandidates{slab.weights, candidates}, candidates, ColumnsOf<kKind>{query_rows, width}, width, slab.count,
       slab.first == 0, task.gradients.candidates);
   CheckLaunch("launching AddProduct for candidates");
@@ -169,55 +126,35 @@ struct Workspace {
 };
 
 Workspace Carve(const LossInputs& inputs, Carver& carver) {
+  const int64_t candidates = inputs.candidates.rows;
   Workspace workspace;
-  workspace.weights = carver.Take<float>(SlabRows(inputs) * inputs.candidates.rows);
+  workspace.weights = carver.Take<float>(SlabRows(inputs.queries.rows, candidates) * candidates);
   workspace.scale_terms = carver.Take<double>(inputs.queries.rows);
   return workspace;
 }
 
-void Clear(float* values, int64_t count, cudaStream_t stream) {
-  ranking::cuda::Check(cudaMemsetAsync(values, 0, static_cast<size_t>(count) * sizeof(float), stream),
-                       "clearing gradients");
-}
-
 }  // namespace
 
-size_t BackwardWorkspace(const LossInputs& inputs) {
+size_t GenericBackwardWorkspace(const LossInputs& inputs) {
   Carver carver(nullptr);
   Carve(inputs, carver);
   return carver.used();
 }
 
-void Backward(const BackwardTask& task, void* memory, cudaStream_t stream) {
+void GenericBackward(const BackwardTask& task, void* memory, cudaStream_t stream) {
   const LossInputs& inputs = task.inputs;
-  const int64_t queries = inputs.queries.rows, candidates = inputs.candidates.rows, width = inputs.queries.width;
-  if (queries == 0 || candidates == 0 || width == 0) {
-    Clear(task.gradients.queries, queries * width, stream);
-    Clear(task.gradients.candidates, candidates * width, stream);
-    Clear(task.gradients.scale, 1, stream);
-    return;
-  }
+  const int64_t queries = inputs.queries.rows, candidates = inputs.candidates.rows;
   Carver carver(memory);
   const Workspace workspace = Carve(inputs, carver);
   const ElementKind kind = ranking::cuda::KindOf(inputs.queries.type, ranking::cuda::Precision::kExact);
   ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
-    using Stored = typename Element<kKind>::Stored;
-    for (int64_t first = 0; first < queries; first += SlabRows(inputs)) {
-      const int64_t count = std::min(SlabRows(inputs), queries - first);
+    const int64_t rows = SlabRows(queries, candidates);
+    for (int64_t first = 0; first < queries; first += rows) {
+      const int64_t count = std::min(rows, queries - first);
       AddSlab<kKind>(task, {workspace.weights, first, count, candidates}, stream);
     }
-    RowProducts<kKind><<<BlocksFor(queries, 8), 256, 0, stream>>>(
-        static_cast<const Stored*>(inputs.queries.data), task.gradients.queries, queries, width,
-        workspace.scale_terms);
-    CheckLaunch("launching RowProducts");
   });
-  SumScaleTerms<<<1, kThreads, 0, stream>>>(workspace.scale_terms, queries, inputs.scale, task.gradients.scale);
-  CheckLaunch("launching SumScaleTerms");
-}
-
-void FillOnes(float* ones, float* minus_ones, int64_t count, cudaStream_t stream) {
-  FillOnesKernel<<<BlocksFor(count, 256), 256, 0, stream>>>(ones, minus_ones, count);
-  CheckLaunch("launching FillOnesKernel");
+  ScaleGradient(inputs, task.gradients, workspace.scale_terms, stream);
 }
 
 }  // namespace hybatch::contrastive::cuda

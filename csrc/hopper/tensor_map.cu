@@ -1,10 +1,12 @@
 #include "tensor_map.h"
 
-#include "hopper_layout.h"
-#include "runtime.h"
+#include "layout.h"
+#include "ranking/cuda/runtime.h"
 
-namespace hybatch::ranking::cuda {
+namespace hybatch::sm90 {
 namespace {
+
+using ranking::cuda::Check;
 
 using Encode = decltype(&cuTensorMapEncodeTiled);
 
@@ -38,7 +40,7 @@ CUtensorMap RowsMap(const void* data, ElementKind kind, int64_t width, int64_t r
   const int element_bytes = kind == ElementKind::kBFloat16 || kind == ElementKind::kFloat16 ? 2 : 4;
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
-  const cuuint32_t box[] = {static_cast<cuuint32_t>(sm90::kSlabBytes / element_bytes),
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(kSlabBytes / element_bytes),
                             static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t element_strides[] = {1, 1};
   CUtensorMap map;
@@ -53,4 +55,4 @@ CUtensorMap RowsMap(const void* data, ElementKind kind, int64_t width, int64_t r
   return map;
 }
 
-}  // namespace hybatch::ranking::cuda
+}  // namespace hybatch::sm90

@@ -1,4 +1,4 @@
-// The few instructions of sm_90a that the tensor-core path is made of: barriers in shared memory, bulk tensor copies,
+// The few instructions of sm_90a that the tensor-core paths are made of: barriers in shared memory, bulk tensor copies,
 // warpgroup matrix products.
 
 #pragma once
@@ -7,10 +7,12 @@
 
 #include <cstdint>
 
-#include "elements.h"
-#include "hopper_layout.h"
+#include "layout.h"
+#include "ranking/cuda/elements.h"
 
-namespace hybatch::ranking::cuda::sm90 {
+namespace hybatch::sm90 {
+
+using ranking::cuda::ElementKind;
 
 __device__ inline uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
@@ -67,7 +69,7 @@ __device__ inline void ProductsWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// A warpgroup's 64 x 256 scores; which of them a thread holds, hopper_layout.h says.
+// A warpgroup's 64 x 256 results; which of them a thread holds, layout.h says.
 using Accumulator = float[kAccumulators];
 
 // Keeps the compiler from moving accumulators around products under way.
@@ -130,40 +132,43 @@ __device__ inline void Pin(Accumulator& scores) {
   "%120, %121, %122, %123, %124, %125, %126, %127}, "
 // clang-format on
 
-// scores = (accumulate ? scores : 0) + the product of 64 rows and 256 rows, 32 bytes of each.
-template <ElementKind kKind>
-__device__ inline void Multiply(Accumulator& scores, uint64_t queries, uint64_t candidates, int accumulate) {
+// results = (accumulate ? results : 0) + the product of 64 rows and 256 columns over 32 bytes' worth of terms.
+template <ElementKind kKind, Major kLeft, Major kRight>
+__device__ inline void Multiply(Accumulator& results, uint64_t left, uint64_t right, int accumulate) {
+  constexpr int kLeftTurned = kLeft == Major::kLines, kRightTurned = kRight == Major::kLines;
   if constexpr (kKind == ElementKind::kBFloat16) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 " HYBATCH_REGISTERS
-                 "%128, %129, p, 1, 1, 0, 0;\n}"
-                 : HYBATCH_ACCUMULATORS(scores)
-                 : "l"(queries), "l"(candidates), "r"(accumulate));
+                 "%128, %129, p, 1, 1, %131, %132;\n}"
+                 : HYBATCH_ACCUMULATORS(results)
+                 : "l"(left), "l"(right), "r"(accumulate), "n"(kLeftTurned), "n"(kRightTurned));
   } else if constexpr (kKind == ElementKind::kFloat16) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 " HYBATCH_REGISTERS
-                 "%128, %129, p, 1, 1, 0, 0;\n}"
-                 : HYBATCH_ACCUMULATORS(scores)
-                 : "l"(queries), "l"(candidates), "r"(accumulate));
+                 "%128, %129, p, 1, 1, %131, %132;\n}"
+                 : HYBATCH_ACCUMULATORS(results)
+                 : "l"(left), "l"(right), "r"(accumulate), "n"(kLeftTurned), "n"(kRightTurned));
   } else {
+    static_assert(kLeft == Major::kTerms && kRight == Major::kTerms, "only 16-bit operands can be turned");
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n256k8.f32.tf32.tf32 " HYBATCH_REGISTERS
                  "%128, %129, p, 1, 1;\n}"
-                 : HYBATCH_ACCUMULATORS(scores)
-                 : "l"(queries), "l"(candidates), "r"(accumulate));
+                 : HYBATCH_ACCUMULATORS(results)
+                 : "l"(left), "l"(right), "r"(accumulate));
   }
 }
 
 #undef HYBATCH_ACCUMULATORS
 #undef HYBATCH_REGISTERS
 
-// The one instruction sequence by which a slab enters the scores, for thresholds and candidates alike.
-template <ElementKind kKind>
-__device__ inline void MultiplySlab(Accumulator& scores, const void* queries, const void* candidates, bool first) {
-  const uint64_t a = MatrixDescriptor(SharedAddress(queries)), b = MatrixDescriptor(SharedAddress(candidates));
+// The one instruction sequence by which a slab enters the results, for whatever must be bit-equal.
+template <ElementKind kKind, Major kLeft = Major::kTerms, Major kRight = Major::kTerms>
+__device__ inline void MultiplySlab(Accumulator& results, const void* left, const void* right, bool first) {
+  const uint64_t a = Descriptor(SharedAddress(left), kLeft), b = Descriptor(SharedAddress(right), kRight);
 #pragma unroll
   for (int step = 0; step < kSlabBytes / kStepBytes; ++step) {
-    Multiply<kKind>(scores, a + step * (kStepBytes / 16), b + step * (kStepBytes / 16), step > 0 || !first);
+    Multiply<kKind, kLeft, kRight>(results, a + step * StepUnits(kLeft), b + step * StepUnits(kRight),
+                                   step > 0 || !first);
   }
 }
 
@@ -177,4 +182,4 @@ __device__ inline void TakeRegisters() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-}  // namespace hybatch::ranking::cuda::sm90
+}  // namespace hybatch::sm90
