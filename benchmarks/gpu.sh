@@ -71,6 +71,7 @@ step test-tensor-cores 90 "$python" -m pytest -v -m gpu -k "tf32 or bf16 or fp16
 step test-interface 60 "$python" -m pytest -v -k "on-cuda" tests/ops/test_ranking.py
 step test-contrastive 60 "$python" -m pytest -v -m gpu tests/ops/test_contrastive_cuda.py
 step test-contrastive-oracle 60 "$python" -m pytest -v -k "on-cuda" tests/ops/contrastive
+step test-contrastive-tensor-cores 120 "$python" -m pytest -v -m "gpu and not slow" tests/ops/contrastive/test_hopper.py
 step bench-contrastive 90 bash -c 'contrastive bf16 --dtype bf16 --sizes 4096 16384 65536 --rounds 5'
 step bench-xquad-r 100 bash -c 'bench xquad-r --shapes xquad-r --backends cuda'
 step bench-mlqa-r 60 bash -c 'bench mlqa-r --shapes mlqa-r --backends cuda'

@@ -9,7 +9,7 @@ import functools
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -20,6 +20,9 @@ from tests.ops.contrastive.oracle import EPSILON, Problem, lse_bound, make_probl
 SIZES = st.integers(1, 300)
 # The torch backend's default tile holds problems of this size whole; its smaller tiles take every other path.
 BLOCKS = st.sampled_from([None, 1000, 64, 17])
+
+# Below so many numbers a gradient's norm is that of a few sums.
+_FEW = 256
 
 
 def _ones(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -50,16 +53,28 @@ def _assert_gradients(problem: Problem, found: tuple[Tensor, ...], grads: tuple[
     exact = [true.grad_queries, true.grad_candidates]
     relative = 8 * EPSILON * (1 + true.largest_logit)
     dense_errors = _dense_errors(problem, grads, exact)
-    for mine, wanted, dense, size in zip(found, exact, dense_errors, true.sizes, strict=False):
+    chains = _chains(problem)
+    for mine, wanted, dense, size, chain in zip(found, exact, dense_errors, true.sizes, chains, strict=False):
         assert mine.dtype == torch.float32
         error = float((mine.double() - wanted).norm())
-        assert error <= relative * size
+        assert error <= (relative + chain) * size
         # Dense torch is at times lucky: what the rounding of one log-sum-exp does to its weights is always allowed.
-        assert error <= 2 * dense + max(8.0, 2 * (1 + true.largest_logit)) * EPSILON * size
-    assert float((found[2].double() - true.grad_scale).abs()) <= relative * true.sizes[2]
+        assert error <= 2 * dense + (max(8.0, 2 * (1 + true.largest_logit)) * EPSILON + chain) * size
+    assert float((found[2].double() - true.grad_scale).abs()) <= (relative + chains[0]) * true.sizes[2]
+
+
+def _chains(problem: Problem) -> tuple[float, float]:
+    """What the roundings of one long sum may do to a gradient of few numbers, where no norm averages over many sums.
+
+    Equal terms are rounded alike: one query of width 1 with 255 candidates is 42 roundings off, not the root of 255.
+    """
+    summed = (len(problem.candidates), len(problem.queries))
+    numbers = (problem.queries.numel(), problem.candidates.numel())
+    return tuple(length * EPSILON if number < _FEW else 0.0 for length, number in zip(summed, numbers, strict=True))
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=1, num_queries=1, num_candidates=255, width=1, num_groups=400, peak=1.0, block_size=None)
 @given(
     seed=st.integers(0, 2**32),
     num_queries=SIZES,
