@@ -56,7 +56,8 @@ class PretrainingConfig:
     """What mini-xlmr is made of."""
 
     output_dir: str
-    """Folder of the backbone; checkpoints/ in it until it is finished."""
+    """Folder of the backbone. The last checkpoints stay in its checkpoints/, of which nothing needs them once
+    metrics.json stands."""
     corpora: list[CorpusConfig]
     """Their questions and passages are the text, each distinct one once."""
     held_out: list[CorpusConfig] = field(default_factory=list)
@@ -81,7 +82,7 @@ class PretrainingConfig:
     mask_share: float = 0.15
     """Share of the tokens that are to be predicted."""
     checkpoint_every_steps: int = 200
-    """Updates between checkpoints; the last one is kept."""
+    """Updates between checkpoints; the last two are kept."""
     mixed_precision: bool = True
     """Whether the backbone computes in bf16."""
     seed: int = 0

@@ -197,12 +197,20 @@ def _outdated(run: StudyRun, reasons: Sequence[str]) -> list[str]:
 
 def _discard(run: StudyRun, reasons: Sequence[str], say: Callable[[str], None]) -> None:
     say(f"{run.name}: begins anew, {run.folder} is removed: {'; '.join(reasons)}")
+    discarded = _discarded(run)
     with folder_lock(run.folder, say):
-        shutil.rmtree(run.folder)
+        shutil.rmtree(discarded, ignore_errors=True)
+        # At once, or what a kill left of the folder would stand in the way of the training and of the record.
+        run.folder.rename(discarded)
+        shutil.rmtree(discarded)
+
+
+def _discarded(run: StudyRun) -> Path:
+    return run.folder.with_name(f".{run.folder.name}.discarded")
 
 
 def _tidy(run: StudyRun) -> None:
     """Remove what only the training needs, but for final/, by which it knows that it is finished."""
     folder = RunFolder(run.config)
-    for path in (folder.checkpoints.directory, folder.initial):
+    for path in (folder.checkpoints.directory, folder.initial, _discarded(run)):
         shutil.rmtree(path, ignore_errors=True)

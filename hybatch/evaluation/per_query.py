@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from hybatch.evaluation.tasks.task import RetrievalTask
 
 PER_QUERY = "per_query.npz"
 QueryTables = dict[str, np.ndarray]
+DAMAGED = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises over an .npz file with wrong bytes."""
 
 
 def query_ids(task: RetrievalTask) -> QueryTables:
@@ -120,5 +123,5 @@ def read_query_tables(path: Path) -> QueryTables:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: not a per_query.npz of hybatch evaluate ({error}); evaluate again") from error

@@ -88,3 +88,13 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "per_query.npz").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match="not a per_query"):
         read_query_tables(tmp_path / "per_query.npz")
+
+
+def test_a_file_that_cannot_be_decompressed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "per_query.npz"
+    write_query_tables(path, {"map/en": np.random.default_rng(0).random(200)})
+    changed = bytearray(path.read_bytes())
+    changed[30 + len("map/en.npy")] |= 0b110  # behind the member's header: a kind of block that deflate does not have
+    path.write_bytes(changed)
+    with pytest.raises(UserError, match="not a per_query"):
+        read_query_tables(path)

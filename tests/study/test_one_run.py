@@ -1,11 +1,18 @@
-"""What a run's stages say of themselves."""
+"""What a run's stages say of themselves, and what a kill between them leaves."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import pytest
 
 from hybatch.evaluation.tasks.tatoeba import XTREME_LANGUAGES
-from study.one_run import LANGUAGES, duration
+from hybatch.training.run_folder import RunFolder
+from slurm.grid import read_grid
+from study.children import Children
+from study.one_run import LANGUAGES, duration, finish_run, plan_run, remaining
+from tests.study.tiny_study import TinyStudy
 
 
 @pytest.mark.parametrize(
@@ -26,3 +33,35 @@ def test_a_duration_is_said_in_two_units_at_most(seconds: float, words: str) -> 
 def test_tatoeba_is_evaluated_in_languages_that_it_has() -> None:
     assert set(LANGUAGES["tatoeba"]) <= set(XTREME_LANGUAGES)
     assert len(LANGUAGES["tatoeba"]) == 10
+
+
+class _KilledError(Exception):
+    """Stands for SIGKILL."""
+
+
+def test_a_kill_while_an_outdated_run_is_removed_leaves_a_run_that_begins_anew(
+    planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = planned_study.inputs_in(tmp_path / "study")
+    monkeypatch.chdir(study.folder)
+    monkeypatch.setenv("HYBATCH_BACKBONES", study.environment["HYBATCH_BACKBONES"])
+    run = plan_run(read_grid(Path("grid.txt"))[0], Path("config.yaml"), Path("runs"), Path("results"), ["embedded"])
+    (run.folder / "final").mkdir(parents=True)
+    (run.folder / "config.yaml").write_text("{seed: 5}", encoding="utf-8")
+    left = remaining(run)
+    assert left.outdated
+
+    def remove_one_file(folder: Path, ignore_errors: bool = False) -> None:
+        if folder.exists():
+            (folder / "config.yaml").unlink()
+            raise _KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", remove_one_file)
+        with Children() as children, pytest.raises(_KilledError):
+            finish_run(run, left, children, lambda line: None, lock=0)
+    assert not RunFolder(run.config).is_finished
+    assert not run.folder.exists()
+    left = remaining(run)
+    assert left.training
+    assert left.tasks == ["embedded"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from hybatch.errors import UserError
+from hybatch.evaluation.per_query import DAMAGED
 from hybatch.evaluation.results import RESULTS, read_any_results
 from hybatch.reporting.run_metrics import METRICS, read_metrics
 
@@ -212,7 +212,7 @@ def _read_questions(path: Path, languages: tuple[str, ...]) -> QuestionFigures:
     try:
         with np.load(path, allow_pickle=False) as archive:
             tables = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: damaged or no .npz file ({error}); {mend}") from error
     if lacking := [name for name in names if name not in tables]:
         raise UserError(f"{path}: lacks {', '.join(lacking)}; {mend}")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.per_query import read_query_tables, write_query_tables
 from hybatch.reporting.curves import learning_curves
 from hybatch.reporting.study.records import read_run
 from tests.reporting.study.synthetic import LANGUAGES, Spec, change_questions, write_record
@@ -153,5 +154,16 @@ def test_a_missing_table_of_questions_is_named(record: Path) -> None:
 def test_a_cut_off_questions_file_is_named(record: Path) -> None:
     path = record / "mlqa-r" / "questions.npz"
     path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"mlqa-r/questions\.npz: damaged"):
+        read_run(record)
+
+
+def test_a_questions_file_with_a_wrong_byte_is_named(record: Path) -> None:
+    path = record / "mlqa-r" / "questions.npz"
+    tables = read_query_tables(path)
+    write_query_tables(path, tables)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x55
+    path.write_bytes(content)
     with pytest.raises(UserError, match=r"mlqa-r/questions\.npz: damaged"):
         read_run(record)
