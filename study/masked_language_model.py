@@ -18,11 +18,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,10 +44,12 @@ from hybatch.models.backbone import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
 from hybatch.models.tokenization import train_tokenizer
 from hybatch.paths import check_writable, expand_path
+from hybatch.training.run_folder import differing_fields
 from hybatch.training.texts import all_texts
 
 Chunk = dict[str, list[int]]
 METRICS = "metrics.json"
+RECIPE = "recipe.yaml"
 _IGNORED = -100  # torch's and transformers' label of what is not to be predicted
 _SAMPLE = 50_000  # chunks whose mean and covariance stand for those of all texts
 
@@ -148,7 +151,25 @@ class Chunks(Dataset[Chunk]):
         return len(self.ids_NT)
 
     def __getitem__(self, index: int) -> Chunk:
-        return {"input_ids": self.ids_NT[index].tolist()}
+        return {"input_ids": self.ids_NT[index].tolist(), "index": [index]}
+
+
+class Masking:
+    """Chooses and masks the tokens to predict, by the chunks of a batch and the seed alone.
+
+    Drawn from the generator that everything shares, they would change where a run goes on: batches are made ahead of
+    the checkpoint that the generator is kept in.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, share: float, seed: int) -> None:
+        self._tokenizer, self._share, self._seed = tokenizer, share, seed
+
+    def __call__(self, chunks: Sequence[Chunk]) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask` and `labels`, int64 [B, T]."""
+        words = [self._seed, *(chunk["index"][0] for chunk in chunks)]
+        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
+        collate = DataCollatorForLanguageModeling(self._tokenizer, mlm_probability=self._share, seed=seed)
+        return collate([{"input_ids": chunk["input_ids"]} for chunk in chunks])
 
 
 def chunks_of(texts: Iterable[Sequence[str]], tokenizer: PreTrainedTokenizerFast, length: int) -> Chunks:
@@ -192,14 +213,33 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return None
 
 
+def claim_for_recipe(folder: Path, config: PretrainingConfig) -> None:
+    """Write down what the folder's backbone is made of, or hold it against what was written.
+
+    Raises:
+        UserError: the folder holds a backbone of another recipe (the fields that differ are named), or cannot be
+            written.
+    """
+    check_writable(folder, "output_dir")
+    path = folder / RECIPE
+    if path.exists():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if changes := differing_fields(before, asdict(config)):
+            mend = "name another output_dir, or remove it"
+            raise UserError(f"{folder} holds a backbone of another recipe: {'; '.join(changes)}; {mend}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        yaml.safe_dump(asdict(config), file, sort_keys=False)
+
+
 def pretrain(config: PretrainingConfig) -> dict[str, float]:
     """Make the backbone, or go on making it, and return the held-out figures.
 
     Raises:
-        UserError: a corpus cannot be read, or the folder cannot be written.
+        UserError: a corpus cannot be read.
     """
     folder = Path(expand_path(config.output_dir, "output_dir"))
-    check_writable(folder, "output_dir")
     texts = texts_by_language(config.corpora)
     tokenizer = train_tokenizer(config.fresh, (text for listed in texts.values() for text in listed))
     train_set = chunks_of(texts.values(), tokenizer, config.chunk_length)
@@ -254,7 +294,7 @@ def _trainer(
         ),
         args=arguments,
         train_dataset=train_set,
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=config.mask_share),
+        data_collator=Masking(tokenizer, config.mask_share, config.seed),
     )
 
 
@@ -290,7 +330,7 @@ def held_out_figures(
     model.eval()
     for language, texts in texts_by_language(config.held_out).items():
         chunks = chunks_of([texts], tokenizer, config.chunk_length)
-        collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=config.mask_share, seed=0)
+        collate = Masking(tokenizer, config.mask_share, 0)
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(chunks), config.batch_size):
             batch = collate([chunks[row] for row in range(start, min(start + config.batch_size, len(chunks)))])
@@ -313,12 +353,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_class_arguments(PretrainingConfig)
     try:
         namespace = parser.parse_args(argv)
-        config = parser.instantiate_classes(namespace)
+        # jsonargparse 4.49 renamed it.
+        config = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
         del config.config
         settings = PretrainingConfig(**vars(config))
-        finished = Path(expand_path(settings.output_dir, "output_dir")) / METRICS
-        if finished.exists():
-            print(f"{finished.parent} is finished")
+        folder = Path(expand_path(settings.output_dir, "output_dir"))
+        claim_for_recipe(folder, settings)
+        if (folder / METRICS).exists():
+            print(f"{folder} is finished")
             return 0
         print(json.dumps(pretrain(settings), indent=1))
     except UserError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,20 @@ from hybatch.models.config import FreshBackboneConfig
 from hybatch.models.tokenization import train_tokenizer
 from study.masked_language_model import (
     MaskedLanguageModel,
+    PretrainingConfig,
     chunks_of,
+    claim_for_recipe,
     last_whole_checkpoint,
     main,
     mean_of_neighbours,
     texts_by_language,
     whiten,
 )
+
+
+def fresh() -> FreshBackboneConfig:
+    return FreshBackboneConfig(**FRESH)
+
 
 FRESH = {
     "architecture": "nomic_bert",
@@ -42,12 +50,25 @@ FRESH = {
 }
 
 
+def small_corpus(folder: Path) -> str:
+    """60 sentences in each of two languages."""
+    corpus = folder / "corpus"
+    corpus.mkdir(exist_ok=True)
+    for language, verb in (("de", "sieht"), ("en", "sees")):
+        rows = (
+            {"id": str(row), "question": f"{verb} {row} {row % 7}?", "passage": f"{row % 7} {verb} {row} {row * row}."}
+            for row in range(60)
+        )
+        (corpus / f"{language}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    return str(corpus)
+
+
 def recipe(folder: Path, **changes: Any) -> Path:
     path = folder / "recipe.yaml"
     settings = {
         "output_dir": str(folder / "backbone"),
-        "corpora": [{"path": "embedded"}],
-        "held_out": [{"path": "embedded", "languages": ["de", "en"]}],
+        "corpora": [{"path": small_corpus(folder)}],
+        "held_out": [{"path": small_corpus(folder)}],
         "fresh": FRESH,
         "chunk_length": 16,
         "batch_size": 8,
@@ -78,9 +99,9 @@ def test_too_little_text_for_one_chunk_is_an_error() -> None:
         chunks_of([["a b"]], tokenizer, 64)
 
 
-def test_a_text_that_stands_twice_is_read_once() -> None:
-    texts = texts_by_language([CorpusConfig(path="embedded")] * 2)
-    assert texts == texts_by_language([CorpusConfig(path="embedded")])
+def test_a_text_that_stands_twice_is_read_once(tmp_path: Path) -> None:
+    texts = texts_by_language([CorpusConfig(path=small_corpus(tmp_path))] * 2)
+    assert texts == texts_by_language([CorpusConfig(path=small_corpus(tmp_path))])
     assert all(len(set(listed)) == len(listed) for listed in texts.values())
 
 
@@ -141,7 +162,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path: Pat
         assert main(["--config", str(recipe(tmp_path / name))]) == 0
     whole, interrupted = tmp_path / "whole/backbone", tmp_path / "interrupted/backbone"
     for path in interrupted.iterdir():
-        if path.is_file():
+        if path.is_file() and path.name != "recipe.yaml":
             path.unlink()
     (interrupted / "checkpoints/checkpoint-6/trainer_state.json").write_text('{"half', encoding="utf-8")
     assert last_whole_checkpoint(interrupted / "checkpoints") == str(interrupted / "checkpoints/checkpoint-3")
@@ -165,6 +186,18 @@ def test_the_folder_is_a_backbone_that_training_starts_from(tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "backbone/checkpoints")
     assert main(["--config", str(recipe(tmp_path))]) == 0
     assert (tmp_path / "backbone/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_recipe_is_refused_by_the_fields_that_differ(
+    tmp_path: Path,
+) -> None:
+    config = PretrainingConfig(
+        output_dir=str(tmp_path / "backbone"), corpora=[CorpusConfig(path="embedded")], fresh=fresh()
+    )
+    claim_for_recipe(tmp_path / "backbone", config)
+    claim_for_recipe(tmp_path / "backbone", config)
+    with pytest.raises(UserError, match=r"fresh\.width: was 32, now 64"):
+        claim_for_recipe(tmp_path / "backbone", replace(config, fresh=replace(config.fresh, width=64)))
 
 
 def test_bad_input_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
