@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,12 @@ def data_dir() -> Path:
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep corpus indexes of one test out of the user's cache; within a test session they are shared."""
     monkeypatch.setenv("HYBATCH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "hybatch-cache"))
+
+
+@pytest.fixture(autouse=True)
+def _accelerate_forgets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End what a test told accelerate, which keeps it for the life of the process: transformers' Trainer its bf16."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)

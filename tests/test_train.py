@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from accelerate import Accelerator
 
 from hybatch.models import Encoder
 from hybatch.train import main
@@ -203,6 +204,14 @@ def test_settings_of_the_launcher_that_contradict_are_refused(
     monkeypatch.setenv(variable, value)
     assert main(["--config", str(write_config(tmp_path))]) == 2
     assert value in capsys.readouterr().err
+
+
+def test_a_process_in_which_another_trainer_chose_the_precision_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Accelerator(mixed_precision="bf16")
+    assert main(["--config", str(write_config(tmp_path))]) == 2
+    assert "process of its own" in capsys.readouterr().err
 
 
 def test_an_output_folder_with_other_things_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

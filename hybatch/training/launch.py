@@ -6,6 +6,7 @@ import os
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from transformers.integrations import unset_hf_deepspeed_config
@@ -25,6 +26,7 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     _check_all_started()
     _check_accumulation(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     _check_precision(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), config.mixed_precision)
+    _check_not_set_up_otherwise()
     _check_trackers(config.trackers)
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
     # Without a backend by name accelerate takes several CPU processes under DeepSpeed for a single one; with one it
@@ -86,6 +88,15 @@ def _check_precision(launched: str, configured: str) -> None:
         raise UserError(
             f"accelerate's mixed_precision is {launched}, but training.mixed_precision is {configured}: "
             "set training.mixed_precision to no or bf16 and leave accelerate's out"
+        )
+
+
+def _check_not_set_up_otherwise() -> None:
+    """Notice what another trainer in this process told accelerate, which keeps the first answer to the end."""
+    if is_initialized() and (precision := AcceleratorState().mixed_precision) != "no":
+        raise UserError(
+            f"accelerate was already set up in this process, with mixed precision {precision} (by another trainer?), "
+            "and cannot be set up anew: start this training in a process of its own"
         )
 
 
