@@ -4,7 +4,8 @@ Plain: one forward over all chunks with the graph kept, one backward.
 
 Cached (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"): encode without
 graph, compute the loss and the gradient of every embedding once, then encode chunk by chunk again, with the same
-dropout, and send the embedding gradients through.
+dropout, and send the embedding gradients through. The last chunk is not encoded again: its graph is the first to be
+held, and it is the chunk of the longest passages, so that what is saved is more than its share of the texts.
 
 Either way each process takes part in one gather forward and one backward, however many chunks there are.
 """
@@ -29,14 +30,19 @@ def plain_backward(strategy: Strategy, loss: ContrastiveLoss, local: LocalBatch)
 
 def cached_backward(strategy: Strategy, loss: ContrastiveLoss, local: LocalBatch) -> Tensor:
     """As `plain_backward`, holding the graph of one chunk at a time."""
+    *others, last = local.chunks
+    if not others:
+        return plain_backward(strategy, loss, local)
     with torch.no_grad():
-        embeddings = torch.cat([strategy.encode_without_graph([chunk]) for chunk in local.chunks])
+        embeddings = torch.cat([strategy.encode_without_graph([chunk]) for chunk in others])
     embeddings.requires_grad_()
-    value = loss_of_embeddings(loss, local, embeddings)
-    (gradients,) = torch.autograd.grad(value, embeddings)
-    sizes = [len(chunk.slots_n) for chunk in local.chunks]
-    for index, (chunk, gradient) in enumerate(zip(local.chunks, gradients.split(sizes), strict=True)):
-        with strategy.accumulating(last=index == len(sizes) - 1):
+    with strategy.accumulating(last=False):
+        value = loss_of_embeddings(loss, local, torch.cat([embeddings, strategy.encode([last])]))
+        strategy.backward(value)
+    assert embeddings.grad is not None
+    gradients = embeddings.grad.split([len(chunk.slots_n) for chunk in others])
+    for index, (chunk, gradient) in enumerate(zip(others, gradients, strict=True)):
+        with strategy.accumulating(last=index == len(others) - 1):
             # A scalar whose gradient with respect to the embeddings is the one computed above.
             strategy.backward((strategy.encode([chunk]) * gradient).sum())
     return value.detach()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -39,15 +39,17 @@ class EncoderFlops:
             for texts, tokens in chunks
         )
 
-    def step(self, chunks: Iterable[tuple[int, int]], *, cached: bool, recomputed: bool = False) -> int:
+    def step(self, chunks: Sequence[tuple[int, int]], *, cached: bool, recomputed: bool = False) -> int:
         """Operations of a training step: the backward pass is two forward passes.
 
         Args:
-            cached: gradient caching encodes everything once more.
+            chunks: in the order in which they are encoded.
+            cached: gradient caching encodes every chunk but the last once more.
             recomputed: gradient checkpointing does so too. By custom it does not count towards the utilisation that
                 logs report.
         """
-        return (3 + cached + recomputed) * self.forward(chunks)
+        again = self.forward(chunks[:-1]) if cached else 0
+        return (3 + recomputed) * self.forward(chunks) + again
 
 
 def encoder_flops(backbone: nn.Module, head: nn.Module | None = None) -> EncoderFlops:
@@ -69,7 +71,7 @@ def bf16_peak_tflops(device_name: str) -> float | None:
 
 def rates(
     flops: EncoderFlops,
-    chunks: Collection[tuple[int, int]],
+    chunks: Sequence[tuple[int, int]],
     *,
     cached: bool,
     seconds: float,
@@ -79,7 +81,7 @@ def rates(
 
     Args:
         chunks: (texts, tokens per text) that the process encoded.
-        cached: whether gradient caching encoded everything once more.
+        cached: whether gradient caching encoded every chunk but the last once more.
         seconds: of the whole step, waiting for the batch and for other processes included.
         peak_tflops: of the device; None where it is not known.
 

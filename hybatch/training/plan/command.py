@@ -104,8 +104,13 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         chunk_size = largest_chunk_size(name, capacity=capacity, **common)
         planned[name] = StrategyPlan(memory=memory, fits=memory.fits(capacity), chunk_size=chunk_size)
     rows = work.batch_size // devices
-    texts = [(rows, model.query_max_length), (rows * (1 + work.negatives), model.passage_max_length)]
-    flops = sizes.flops.step(texts, cached=work.chunk_size is not None, recomputed=work.checkpointing)
+    texts = ((rows, model.query_max_length), (rows * (1 + work.negatives), model.passage_max_length))
+    chunks = [
+        (min(work.chunk_size or number, number - start), tokens)
+        for number, tokens in texts
+        for start in range(0, number, work.chunk_size or number)
+    ]
+    flops = sizes.flops.step(chunks, cached=work.chunk_size is not None, recomputed=work.checkpointing)
     return Plan(
         sizes=sizes,
         work=work,
