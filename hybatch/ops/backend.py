@@ -28,6 +28,8 @@ FAMILIES = {
 """Ops that a backend must have all of, to serve what is built on them."""
 _NEVER_RUN = {("cuda", "contrastive")}
 """Kernels that no GPU has run yet, only a compiler: chosen when they are asked for by name, never by `auto`."""
+_OLDEST_CAPABILITY = (8, 0)
+"""The first compute capability of GPUs that the CUDA library holds code for, as setup.py builds it."""
 
 
 class BackendError(RuntimeError):
@@ -57,12 +59,12 @@ def choose_backend(device: torch.device, requested: str = "auto", family: str = 
         source = f"{ENVIRONMENT_VARIABLE}={requested}"
     if requested == "auto":
         compiled = device.type if device.type in BACKENDS else None
-        if compiled is None or (compiled, family) in _NEVER_RUN or why_missing(compiled, family) is not None:
+        if compiled is None or (compiled, family) in _NEVER_RUN:
             return "torch"
-        return compiled
+        return compiled if why_missing(compiled, family, device) is None else "torch"
     if requested not in BACKENDS:
         raise ValueError(f"{source}: no such backend; choose from auto, {', '.join(BACKENDS)}")
-    reason = why_missing(requested, family)
+    reason = why_missing(requested, family, device)
     if reason is not None:
         raise BackendError(f"{source}: this backend is missing: {reason}")
     if requested not in ("torch", device.type):
@@ -77,11 +79,16 @@ def ranking_ops(backend: str) -> RankingOps:
     return RankingOps(torch.ops.hybatch.pair_scores, torch.ops.hybatch.count_above_)
 
 
-def why_missing(backend: str, family: str = "ranking") -> str | None:
-    """None if the backend can be used here for the ops of `family`, else the reason why not."""
+def why_missing(backend: str, family: str = "ranking", device: torch.device | None = None) -> str | None:
+    """None if the backend can be used here for the ops of `family`, else the reason why not.
+
+    Of several GPUs it speaks of `device` where that is one, else of the current one.
+    """
     if backend == "torch":
         return None
     reason = _load(backend)
+    if reason is None and backend == "cuda":
+        reason = _why_too_old(device if device is not None and device.type == "cuda" else torch.device("cuda"))
     absent = [] if reason else [op for op in FAMILIES[family] if not _has_kernel(op, backend)]
     if absent:
         library = _PACKAGE / f"_{backend}.so"
@@ -109,6 +116,15 @@ def _load(backend: str) -> str | None:
         return f"{library} failed to load: {error}"
     _register_fakes()
     return None
+
+
+def _why_too_old(device: torch.device) -> str | None:
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= _OLDEST_CAPABILITY:
+        return None
+    name = torch.cuda.get_device_name(device)
+    found, oldest = (".".join(map(str, version)) for version in (capability, _OLDEST_CAPABILITY))
+    return f"{name} has compute capability {found}; the compiled kernels need {oldest} or later"
 
 
 def _has_kernel(op: str, backend: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_a_backend_of_another_device_is_refused(package: Path, monkeypatch: pyte
         choose_backend(CPU, "cuda")
     assert choose_backend(CPU) == "cpu"
     assert choose_backend(torch.device("cuda", 1)) == "cuda"
+
+
+def test_a_gpu_that_the_kernels_are_not_compiled_for_is_served_by_torch(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capabilities = {"cuda:0": (7, 5), "cuda:1": (8, 0), "cuda:2": (12, 0)}
+    monkeypatch.setattr(backend, "_load", functools.cache(lambda name: None))
+    monkeypatch.setattr(backend, "_has_kernel", lambda *names: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[str(device)])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    chosen = [choose_backend(torch.device(name)) for name in capabilities]
+    assert chosen == ["torch", "cuda", "cuda"]
+    with pytest.raises(BackendError, match=r"missing: Tesla T4 has compute capability 7\.5; .* need 8\.0 or later"):
+        choose_backend(torch.device("cuda:0"), "cuda")
 
 
 def test_the_description_says_what_runs_and_why_not_a_faster_one(
