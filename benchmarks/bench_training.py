@@ -218,7 +218,7 @@ def main() -> None:
             raise SystemExit(f"error: {error}") from error
         initial_loss = held_out_loss(settings, None)
         rows = measure(settings, arguments.processes, arguments.rounds, arguments.threads)
-    corpus = Path(arguments.corpus).name  # where it lies is nobody's business
+    corpus = Path(arguments.corpus).name  # its folder is of this machine alone
     about = asdict(settings) | {
         "corpus": corpus,
         "layers": arguments.layers,

@@ -28,6 +28,8 @@ LIGER = "Liger fused linear cross entropy"
 DENSE_MATRICES = 4
 """Matrices of all logits that the dense loss holds at its peak, or nearly: logits, masked copy, softmax, gradient."""
 FORWARD, BOTH, SYMMETRIC = "forward", "forward + backward", "forward + backward, symmetric"
+PRODUCTS = {FORWARD: 1, BOTH: 3, SYMMETRIC: 4}
+"""Matrix products of the work: the logits, both gradients, and symmetric the logits again for the gradients."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class LeftOut:
 
 def contenders(problem: Problem, what: str, rounds: int) -> Iterator[Contender | LeftOut]:
     """All that there are, the floor first; the slower of the public alternatives in fewer rounds."""
-    products = {FORWARD: 1, BOTH: 3, SYMMETRIC: 4}[what]
+    products = PRODUCTS[what]
     floor = f"{products} matrix product{'s' if products > 1 else ''}"
     yield Contender(floor, matrix_products(problem, products))
     device = problem.queries.device

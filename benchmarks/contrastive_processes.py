@@ -14,12 +14,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from contrastive_contenders import BOTH, SYMMETRIC, TEMPERATURE, Problem, make_problem
+from contrastive_contenders import PRODUCTS, SYMMETRIC, TEMPERATURE, Problem, make_problem
 from measure import Contender, Timing, interleaved
 
 from hybatch.losses import ContrastiveLoss
-
-PRODUCTS = {BOTH: 3, SYMMETRIC: 4}
 
 
 def measure_processes(

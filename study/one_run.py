@@ -18,6 +18,7 @@ import yaml
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.results import RESULTS
+from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
 from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.lock import folder_lock
 from hybatch.training.run_folder import RunFolder
@@ -25,8 +26,8 @@ from slurm.grid import GridRun
 from study.children import Children
 from study.record import BACKBONE_CHANGED, BEST, backbone_sha256, changed_fields, evaluated_tasks, lacking, write_record
 
-# Tatoeba has 112 languages; these are the ones of XQuAD-R besides English.
-LANGUAGES = {"tatoeba": ("ara", "cmn", "deu", "ell", "hin", "rus", "spa", "tha", "tur", "vie")}
+LANGUAGES = {"tatoeba": XQUAD_R_LANGUAGES}
+"""Task -> the languages to evaluate it in, where those are not all that it has."""
 _BACKBONE = ".backbone.sha256"
 
 

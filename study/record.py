@@ -36,6 +36,8 @@ from hybatch.evaluation.per_query import PER_QUERY, read_query_tables, write_que
 from hybatch.evaluation.results import RESULTS, dump, read_any_results
 from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
+from hybatch.reporting.run_metrics import METRICS
+from hybatch.reporting.study.records import QUESTIONS, STUDY
 from hybatch.sampling import AlphaSchedule, SamplingConfig
 from hybatch.sampling.config import training_languages
 from hybatch.training.checkpoint import surroundings
@@ -46,9 +48,6 @@ from slurm.grid import GridRun, read_grid
 from study.questions import question_tables
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDY = "study.json"
-METRICS = "metrics.jsonl"
-QUESTIONS = "questions.npz"
 BEST = "best"
 BACKBONE_CHANGED = "the backbone's weights have changed"
 _CORPUS_PATH = re.compile(r"(validation\.)?corpora\.\d+\.path")

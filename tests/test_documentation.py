@@ -20,7 +20,7 @@ DOCUMENTS = ("tasks.md", "encoders.md", "comparison.md", "evaluation.md", "data.
 
 def _commands(name: str) -> Iterator[str]:
     """The lines of code blocks that call hybatch, without their comments."""
-    for block in re.findall(r"^```\n(.*?)^```", (DOCS / name).read_text(encoding="utf-8"), re.M | re.S):
+    for block in re.findall(r"^```\w*\n(.*?)^```", (DOCS / name).read_text(encoding="utf-8"), re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("hybatch "):
                 yield shlex.join(shlex.split(line, comments=True))

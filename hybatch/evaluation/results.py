@@ -39,18 +39,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Read one results.json of a task that has language settings.
-
-    Raises:
-        UserError: it is missing, not the result of `hybatch evaluate`, or of a task without language pairs.
-    """
-    results = read_any_results(path)
-    if "pairs" not in results:
-        raise UserError(f"{path}: results of task {results['task']}, which has no language pairs")
-    return results
-
-
 def read_any_results(path: Path) -> dict[str, Any]:
     """Read one results.json, whatever the task: its settings are in "pairs" and "multilingual", or in "figures".
 

@@ -7,7 +7,8 @@ whatever their languages, and add what they have counted.
 Settings: *monolingual*, the pool is the candidates of the query's language; *cross-lingual* (x, y), those of y for
 queries of x; *multilingual*, those of all languages, with the positives in all of them.
 
-Q queries, D candidates, P positives, G languages, R distinct positives, H embedding width.
+Q queries (q of them at once), D candidates, P positives, G languages, R distinct positives, C cutoffs, H embedding
+width.
 """
 
 from __future__ import annotations
@@ -102,10 +103,14 @@ def score(
     Raises:
         UserError: the processes would use different backends, or scores overflow float32; on every process.
     """
-    chosen = _agreed_backend(torch.device(device), backend)
+    device = torch.device(device)
+    chosen = _agreed_backend(device, backend)
     if per_query is not None:
         per_query.update(query_ids(task))
-    scored = _scored(embeddings, task, chosen, torch.device(device), progress, per_query)
+    scored = _scored(embeddings, task, chosen, device, progress, per_query)
+    top_counts = _top_languages(embeddings, task, chosen, device, progress)
+    num_queries = {language: len(task.queries[language]) for language in task.languages}
+    num_candidates = {language: len(task.candidates[language]) for language in task.languages}
     pairs = {language: one["pairs"] for language, one in scored.items()}
     multilingual = {language: one["multilingual"] for language, one in scored.items()}
     return {
@@ -114,21 +119,13 @@ def score(
         "languages": list(task.languages),
         "backend": chosen,
         "similarity": embeddings.similarity,
-        "num_queries": {language: len(task.queries[language]) for language in task.languages},
-        "num_candidates": {language: len(task.candidates[language]) for language in task.languages},
+        "num_queries": num_queries,
+        "num_candidates": num_candidates,
         "pairs": pairs,
         "multilingual": multilingual,
         "summary": _summary(pairs, multilingual),
-        "top_languages": top_language_shares(
-            _top_languages(embeddings, task, chosen, torch.device(device), progress),
-            {language: len(task.queries[language]) for language in task.languages},
-            {language: len(task.candidates[language]) for language in task.languages},
-        ),
-        "ties": {
-            "positives_tied": sum(one["ties"]["positives_tied"] for one in scored.values()),
-            "map_optimistic": _mean_of((one["ties"] for one in scored.values()), "map_optimistic"),
-            "map_pessimistic": _mean_of((one["ties"] for one in scored.values()), "map_pessimistic"),
-        },
+        "top_languages": top_language_shares(top_counts, num_queries, num_candidates),
+        "ties": _joined_ties([one["ties"] for one in scored.values()]),
         "versions": versions(),
     }
 
@@ -308,6 +305,14 @@ def _ties(greater_P: np.ndarray, tied_P: np.ndarray, query_P: np.ndarray, num_qu
         "positives_tied": int((tied_P > 0).sum()),
         "map_optimistic": optimistic,
         "map_pessimistic": pessimistic,
+    }
+
+
+def _joined_ties(ties: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "positives_tied": sum(one["positives_tied"] for one in ties),
+        "map_optimistic": _mean_of(ties, "map_optimistic"),
+        "map_pessimistic": _mean_of(ties, "map_pessimistic"),
     }
 
 

@@ -4,7 +4,8 @@ The unit that is resampled and flipped is the question. A question that was aske
 them at once (a cluster bootstrap), because its answers there are not independent evidence. Settings that share no
 question, such as languages with questions of their own, are resampled each by itself (a stratified bootstrap).
 
-C questions, S settings, B resamples, R rows of a table (each the unweighted mean of some settings).
+C questions, X kinds of equal ones, S settings, U of which count different queries, B resamples, R rows of a table (each
+the unweighted mean of some settings).
 """
 
 from __future__ import annotations
@@ -187,14 +188,14 @@ def _strata(asked_CS: np.ndarray) -> list[np.ndarray]:
 def _bootstrap(sums: QuestionSums, resamples: int, seed: tuple[int, ...]) -> np.ndarray:
     rng = np.random.default_rng(seed)
     num_questions = len(sums.sums_CS)
-    kinds, times_U = _alike(sums)
+    kinds, times_X = _alike(sums)
     # Settings that count the same queries, as all do in a fully parallel test, share their denominators.
     counts_XU, column_S = np.unique(kinds.counts_CS, axis=1, return_inverse=True)
     means_BS = np.empty((resamples, sums.sums_CS.shape[1]))
-    for block in _blocks(resamples, len(times_U)):
+    for block in _blocks(resamples, len(times_X)):
         size = block.stop - block.start
-        if len(times_U) < num_questions:
-            times_BX = rng.multinomial(num_questions, times_U / num_questions, size=size).astype(np.float64)
+        if len(times_X) < num_questions:
+            times_BX = rng.multinomial(num_questions, times_X / num_questions, size=size).astype(np.float64)
         else:
             picks = rng.integers(num_questions, size=(size, num_questions))
             picks += np.arange(size)[:, None] * num_questions
@@ -206,14 +207,14 @@ def _bootstrap(sums: QuestionSums, resamples: int, seed: tuple[int, ...]) -> np.
 
 def _sign_flips(sums: QuestionSums, resamples: int, seed: tuple[int, ...]) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    kinds, times_U = _alike(sums)
+    kinds, times_X = _alike(sums)
     means_BS = np.empty((resamples, sums.sums_CS.shape[1]))
-    for block in _blocks(resamples, len(times_U)):
+    for block in _blocks(resamples, len(times_X)):
         size = block.stop - block.start
-        if len(times_U) < len(sums.sums_CS):
-            signs_BX = 2.0 * rng.binomial(times_U, 0.5, size=(size, len(times_U))) - times_U
+        if len(times_X) < len(sums.sums_CS):
+            signs_BX = 2.0 * rng.binomial(times_X, 0.5, size=(size, len(times_X))) - times_X
         else:
-            signs_BX = rng.integers(2, size=(size, len(times_U)), dtype=np.int8) * 2.0 - 1.0
+            signs_BX = rng.integers(2, size=(size, len(times_X)), dtype=np.int8) * 2.0 - 1.0
         means_BS[block] = signs_BX @ kinds.sums_CS
     return np.asarray(means_BS / sums.counts_CS.sum(axis=0))
 

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 _FLOAT64_BITS = 53
-_EXPONENT_BIAS = 1023
 _ONE_AND_A_HALF = 1 << 51  # as the fraction of a float64: adding 1.5 * 2^52 * grid rounds to a multiple of grid
 
 

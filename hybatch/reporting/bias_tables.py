@@ -43,4 +43,9 @@ def _values(results: Mapping[str, Any], cutoffs: Sequence[str]) -> tuple[float |
     if not known:
         return (None,) * (2 * len(cutoffs))
     tops = [known["top"][k] for k in cutoffs]
-    return tuple(value for top in tops for value in (top["distance"], top["own"] / top["own_uniform"]))
+    return tuple(value for top in tops for value in (top["distance"], _preference(top)))
+
+
+def _preference(top: Mapping[str, Any]) -> float | None:
+    """For the query's own language; None where no language that is asked in has candidates."""
+    return top["own"] / top["own_uniform"] if top["own_uniform"] else None

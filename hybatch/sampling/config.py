@@ -13,8 +13,6 @@ BatchKind = Literal["x-x-mono", "x-x", "x-y", "en-en"]
 SamplingKind = Literal["x-x-mono", "x-x", "x-y", "en-en", "hybrid", "sequential"]
 Shape = Literal["linear", "cosine"]
 
-BATCH_KINDS: tuple[BatchKind, ...] = get_args(BatchKind)
-
 
 @dataclass(kw_only=True)
 class AlphaSchedule:

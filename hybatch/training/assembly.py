@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.processes import main_first
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import ContrastiveLoss, LossConfig
 from hybatch.losses.gather import rank, world_size
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
@@ -145,12 +145,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     if config.training.compile:
         _compile(encoder)
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
-    loss = ContrastiveLoss(
-        temperature=config.loss.temperature,
-        symmetric=config.loss.symmetric,
-        implementation=config.loss.implementation,
-        gather=config.loss.gather,
-    )
+    loss = _build_loss(config.loss)
     engine = _build_engine(config, strategy, loss)
     loader = BatchLoader(
         sampler=sampler,
@@ -256,6 +251,15 @@ def _build_strategy(config: RunConfig, encoder: Encoder, prepared: PreparedEngin
             prepared, batch_size=config.sampling.batch_size, max_grad_norm=training.max_grad_norm
         ),
         autocast_dtype=torch.bfloat16 if training.mixed_precision == "bf16" else None,
+    )
+
+
+def _build_loss(config: LossConfig) -> ContrastiveLoss:
+    return ContrastiveLoss(
+        temperature=config.temperature,
+        symmetric=config.symmetric,
+        implementation=config.implementation,
+        gather=config.gather,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.results import check_output, dump, read_results, write_results
+from hybatch.evaluation.results import check_output, dump, read_any_results, write_results
 from hybatch.evaluation.scoring import score
 from tests.evaluation.synthetic import MemoryEmbeddings, random_embeddings, synthetic_task
 
@@ -27,7 +27,7 @@ def _check(directory: Path, **changed: Any) -> None:
 
 def test_what_is_written_reads_back_equal(results: dict[str, Any], tmp_path: Path) -> None:
     write_results(tmp_path / "new" / "folder", results, {"seconds": 1.5})
-    assert read_results(tmp_path / "new" / "folder" / "results.json") == results
+    assert read_any_results(tmp_path / "new" / "folder" / "results.json") == results
     assert json.loads((tmp_path / "new" / "folder" / "timings.json").read_text()) == {"seconds": 1.5}
 
 
@@ -68,4 +68,4 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_anything_but_results_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=r"results\.json"):
-        read_results(tmp_path / "results.json")
+        read_any_results(tmp_path / "results.json")

@@ -198,9 +198,10 @@ def test_an_embedding_that_is_not_finite_spoils_the_loss_of_every_process(proces
 def test_a_process_holds_three_blocks_and_three_gradients_of_blocks_however_many_there_are(
     processes: list[dict[str, Any]],
 ) -> None:
-    if len(processes) > 1:
-        for process in processes:
-            assert 3 * BLOCK <= process["held"] <= 6 * BLOCK + 10 * FEW
+    if len(processes) == 1:
+        pytest.skip("one process alone passes nothing round")
+    for process in processes:
+        assert 3 * BLOCK <= process["held"] <= 6 * BLOCK + 10 * FEW
 
 
 def test_alone_the_ring_is_the_streaming_loss() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 import torch
 
 from hybatch.ops.backend import why_missing
+from tests.ops.instruction_sets import INSTRUCTION_SETS
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,18 @@ def place(request: pytest.FixtureRequest) -> Place:
     if not _available(place):
         pytest.skip(why_missing(place.backend) or "torch finds no CUDA device")
     return place
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One of the compiled CPU ops' instruction sets, which they use during the test."""
+    monkeypatch.setenv("HYBATCH_CPU_ISA", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def num_threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads for the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -5,7 +5,7 @@ Shapes: Q queries, D candidates, H embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,29 +17,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hybatch.ops import backend
+from tests.ops.instruction_sets import INSTRUCTION_SETS
 
 EPSILON = 2.0**-24
 _missing = backend.why_missing("cpu", "contrastive")
 pytestmark = pytest.mark.skipif(_missing is not None, reason=f"no compiled ops: {_missing}")
-if _missing is None:
-    from hybatch import _build_info
-
-    INSTRUCTION_SETS = _build_info.instruction_sets()
-else:
-    INSTRUCTION_SETS = ["portable"]
-
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("HYBATCH_CPU_ISA", request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def num_threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

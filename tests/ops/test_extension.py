@@ -9,7 +9,7 @@ import itertools
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,31 +21,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hybatch.ops import backend
+from tests.ops.instruction_sets import INSTRUCTION_SETS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SELF_HITS, BAD_QUERIES, BAD_CANDIDATES, OVERFLOWS = range(4)
 
 _missing = backend.why_missing("cpu")
 pytestmark = pytest.mark.skipif(_missing is not None, reason=f"no compiled ops: {_missing}")
-if _missing is None:
-    from hybatch import _build_info
-
-    INSTRUCTION_SETS = _build_info.instruction_sets()
-else:
-    INSTRUCTION_SETS = ["portable"]
-
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("HYBATCH_CPU_ISA", request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def num_threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -466,6 +448,8 @@ def test_the_libraries_need_only_the_stable_part_of_torch(name: str) -> None:
 
 
 def test_the_build_says_how_it_was_made() -> None:
+    from hybatch import _build_info
+
     assert "-ffp-contract=off" in _build_info.flags
     assert _build_info.torch_target_version == "0x020b000000000000"
     assert _build_info.compiler

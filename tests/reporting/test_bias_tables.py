@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hybatch.evaluation.language_bias import top_language_shares
 from hybatch.reporting.bias_tables import bias_tables
 from hybatch.reporting.inputs import ReportInputs
 from hybatch.reporting.report import write_report
@@ -30,6 +32,14 @@ def test_every_result_has_its_distance_and_its_preference_at_every_cutoff() -> N
 
 def test_results_from_before_have_no_table() -> None:
     assert bias_tables([_measured("older", None)]) == []
+
+
+def test_there_is_no_preference_where_no_candidate_is_in_a_language_that_is_asked_in() -> None:
+    queries, candidates = {"de": 0, "en": 3}, {"de": 12, "en": 0}
+    counts = {"de": np.zeros((2, 2), dtype=np.int64), "en": np.array([[30, 0], [36, 0]])}
+    results = make_results("x") | {"top_languages": top_language_shares(counts, queries, candidates)}
+    [table] = bias_tables([Measured("x", results)])
+    assert table.rows[0].values == (0.0, None, 0.0, None)
 
 
 def test_the_report_shows_it(tmp_path: Path) -> None:

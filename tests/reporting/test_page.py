@@ -87,10 +87,6 @@ def test_texts_are_escaped_wherever_they_stand(page: str) -> None:
     assert not document.xpath("//i | //best | //more | //measured | //run | //a[not(@href)]")
 
 
-def _source(element: lxml.html.HtmlElement) -> str:
-    return lxml.html.tostring(element, encoding="unicode", with_tail=False)
-
-
 def test_figures_are_marked_as_in_print_and_sort_by_full_precision(page: str) -> None:
     document = lxml.html.fromstring(page)
     table = document.xpath("//table")[0]

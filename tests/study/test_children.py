@@ -7,10 +7,13 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from study.children import Children, Interrupted
+
+STDERR = 2  # any descriptor that is open
 
 # Says that it is there, notes the signal that ends it, and takes its time to do so.
 _NOTES_ITS_SIGNAL = """
@@ -26,19 +29,14 @@ time.sleep(60)
 """
 
 
-@pytest.fixture
-def descriptor() -> int:
-    return sys.stderr.fileno() if sys.stderr.isatty() else 2
-
-
 @pytest.mark.parametrize(
     ("sent", "received"),
     [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
 )
 def test_a_signal_is_passed_on_and_told_when_the_child_has_ended(
-    sent: signal.Signals, received: signal.Signals, tmp_path_factory: pytest.TempPathFactory, descriptor: int
+    sent: signal.Signals, received: signal.Signals, tmp_path: Path
 ) -> None:
-    note = tmp_path_factory.mktemp("child") / "note"
+    note = tmp_path / "note"
 
     def send_when_ready() -> None:
         while not note.exists() or note.read_text() != "ready":
@@ -50,20 +48,20 @@ def test_a_signal_is_passed_on_and_told_when_the_child_has_ended(
         sender = threading.Thread(target=send_when_ready)
         sender.start()
         with pytest.raises(Interrupted, match=f"stopped by {sent.name}") as raised:
-            children.run([sys.executable, "-c", _NOTES_ITS_SIGNAL, str(note)], holding=descriptor)
+            children.run([sys.executable, "-c", _NOTES_ITS_SIGNAL, str(note)], holding=STDERR)
         sender.join()
         assert note.read_text() == str(int(received))
         assert raised.value.exit_code == 128 + sent
         with pytest.raises(Interrupted):
-            children.run(["true"], holding=descriptor)
+            children.run(["true"], holding=STDERR)
     assert signal.getsignal(sent) is before
 
 
-def test_the_exit_code_of_a_child_comes_back(descriptor: int) -> None:
+def test_the_exit_code_of_a_child_comes_back() -> None:
     with Children() as children:
-        assert children.run(["true"], holding=descriptor) == 0
-        assert children.run(["sh", "-c", "exit 3"], holding=descriptor) == 3
-        assert children.run(["sh", "-c", "kill -9 $$"], holding=descriptor) == -9
+        assert children.run(["true"], holding=STDERR) == 0
+        assert children.run(["sh", "-c", "exit 3"], holding=STDERR) == 3
+        assert children.run(["sh", "-c", "kill -9 $$"], holding=STDERR) == -9
 
 
 def test_a_pause_ends_when_a_signal_comes() -> None:

@@ -33,11 +33,6 @@ from study.masked_language_model import (
     whiten,
 )
 
-
-def fresh() -> FreshBackboneConfig:
-    return FreshBackboneConfig(**FRESH)
-
-
 FRESH = {
     "architecture": "nomic_bert",
     "layers": 1,
@@ -188,11 +183,11 @@ def test_the_folder_is_a_backbone_that_training_starts_from(tmp_path: Path) -> N
     assert (tmp_path / "backbone/model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_folder_of_another_recipe_is_refused_by_the_fields_that_differ(
-    tmp_path: Path,
-) -> None:
+def test_a_folder_of_another_recipe_is_refused_by_the_fields_that_differ(tmp_path: Path) -> None:
     config = PretrainingConfig(
-        output_dir=str(tmp_path / "backbone"), corpora=[CorpusConfig(path="embedded")], fresh=fresh()
+        output_dir=str(tmp_path / "backbone"),
+        corpora=[CorpusConfig(path="embedded")],
+        fresh=FreshBackboneConfig(**FRESH),
     )
     claim_for_recipe(tmp_path / "backbone", config)
     claim_for_recipe(tmp_path / "backbone", config)

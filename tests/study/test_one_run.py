@@ -43,8 +43,7 @@ def test_a_kill_while_an_outdated_run_is_removed_leaves_a_run_that_begins_anew(
     planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = planned_study.inputs_in(tmp_path / "study")
-    monkeypatch.chdir(study.folder)
-    monkeypatch.setenv("HYBATCH_BACKBONES", study.environment["HYBATCH_BACKBONES"])
+    study.enter(monkeypatch)
     run = plan_run(read_grid(Path("grid.txt"))[0], Path("config.yaml"), Path("runs"), Path("results"), ["embedded"])
     (run.folder / "final").mkdir(parents=True)
     (run.folder / "config.yaml").write_text("{seed: 5}", encoding="utf-8")

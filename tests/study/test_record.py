@@ -19,7 +19,6 @@ from hybatch.sampling import AlphaSchedule, SamplingConfig
 from hybatch.training.config import RunConfig, load_run_config
 from study.questions import question_tables
 from study.record import backbone_sha256, changed_fields, chosen, main, sampling_name
-from tests.study.test_run_grid import enter
 from tests.study.tiny_study import CROSS, HYBRID, TinyStudy, files
 from tests.training.small_run import read_metrics, write_config
 
@@ -156,7 +155,7 @@ def test_runs_that_arrays_have_trained_and_evaluated_are_recorded_alike(
     finished_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = finished_study.finished_in(tmp_path / "arrays")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     for name in (HYBRID, CROSS):
         (study.folder / "evaluations").mkdir(exist_ok=True)
         (study.runs / name / "evaluation").rename(study.folder / "evaluations" / name)

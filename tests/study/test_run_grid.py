@@ -13,19 +13,12 @@ import psutil
 import pytest
 import yaml
 
+from hybatch.reporting.study.records import STUDY
 from hybatch.training.run_folder import flatten
-from study.record import STUDY
 from study.run_grid import main
 from tests.study.tiny_study import CROSS, HYBRID, TinyStudy, files, write_backbone
 
 NAMES = [HYBRID, CROSS]
-
-
-def enter(study: TinyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process work in the study's folder, as its programs do."""
-    monkeypatch.chdir(study.folder)
-    for name in ("HYBATCH_BACKBONES", "HYBATCH_CACHE_DIR"):
-        monkeypatch.setenv(name, study.environment[name])
 
 
 def signal_when(process: subprocess.Popen[str], number: signal.Signals, condition: Callable[[], bool]) -> None:
@@ -38,7 +31,7 @@ def test_a_dry_run_says_what_is_left_and_does_nothing(
     planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = planned_study.inputs_in(tmp_path / "dry")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     before = files(study.folder)
     assert main(study.options("--dry-run")) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -67,7 +60,7 @@ def test_what_cannot_be_run_is_refused_before_any_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     study = planned_study.inputs_in(tmp_path / "bad")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     (study.folder / "bad.yaml").write_text("training: {steps: -1}\n", encoding="utf-8")
     (study.folder / "blind.yaml").write_text("validation: {corpora: []}\n", encoding="utf-8")
     (study.folder / "grid.txt").write_text(grid, encoding="utf-8")
@@ -80,7 +73,7 @@ def test_a_run_without_its_backbone_fails_by_name_and_removes_nothing(
     planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = planned_study.inputs_in(tmp_path / "bare")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     earlier = study.runs / HYBRID / "config.yaml"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("seed: 7\n", encoding="utf-8")
@@ -105,7 +98,7 @@ def test_the_same_command_again_leaves_a_finished_study_alone(
     finished_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = finished_study.finished_in(tmp_path / "again")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     assert main(study.options()) == 0
     assert capsys.readouterr().out.count(": complete") == 2
     assert files(study.runs) == files(finished_study.runs)
@@ -117,7 +110,7 @@ def test_a_lost_record_is_made_again_without_training_or_evaluating(
     finished_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = finished_study.finished_in(tmp_path / "lost")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     (study.results / HYBRID / STUDY).unlink()
     (study.results / CROSS / "embedded" / "results.json").unlink()
     assert main(study.options()) == 0
@@ -192,7 +185,7 @@ def test_a_changed_configuration_or_backbone_is_not_skipped_but_trained_anew(
     finished_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = finished_study.finished_in(tmp_path / "changed")
-    enter(study, monkeypatch)
+    study.enter(monkeypatch)
     write_backbone(tmp_path / "tiny", seed=5)
     monkeypatch.setenv("HYBATCH_BACKBONES", str(tmp_path))
     assert main(study.options("--dry-run")) == 0

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from hybatch.models import build_encoder
@@ -64,6 +65,12 @@ class TinyStudy:
         process = self.start(*more)
         output, _ = process.communicate()
         return process.returncode, output
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let this process work in the study's folder, as its programs do."""
+        monkeypatch.chdir(self.folder)
+        for name in ("HYBATCH_BACKBONES", "HYBATCH_CACHE_DIR"):
+            monkeypatch.setenv(name, self.environment[name])
 
     def inputs_in(self, folder: Path) -> TinyStudy:
         """The same study in another folder, with nothing done."""

@@ -82,12 +82,7 @@ def evaluate_collections(
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
         started = time.perf_counter()
-        queries = {
-            x: encode_texts(
-                encoder, task.searches[x][1].texts, "query", batch_size=options.batch_size, progress=options.progress
-            )
-            for x in languages
-        }
+        queries = {language: _encode_queries(encoder, task.searches[language][1], options) for language in languages}
         encoded = EncodedPassages(
             encoder,
             passages,
@@ -107,6 +102,10 @@ def evaluate_collections(
         ids = {language: task.searches[language][1].ids for language in task.languages}
         per_query.update(language_query_tables(ids, values))
     return _results(task, figures, model, options), timings
+
+
+def _encode_queries(encoder: Encoder, queries: QuerySet, options: SearchOptions) -> np.ndarray:
+    return encode_texts(encoder, queries.texts, "query", batch_size=options.batch_size, progress=options.progress)
 
 
 def _score(

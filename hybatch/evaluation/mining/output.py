@@ -132,8 +132,9 @@ def _rows_of(
         groups = corpus.passage_groups(examples).tolist()
         earlier = corpus.hard_negatives(examples, np.full(len(examples), place))
         for example, group, old in zip(examples.tolist(), groups, earlier, strict=True):
-            row: dict[str, Any] = {"id": names[example], "question": questions.get(example)}
-            row |= {
+            row = {
+                "id": names[example],
+                "question": questions.get(example),
                 "passage": passages.get(example),
                 "passage_id": str(group),
                 "negatives": negatives.get(example, old),

@@ -20,6 +20,8 @@ XTREME_LANGUAGES = (
     "jav", "jpn", "kat", "kaz", "kor", "mal", "mar", "nld", "pes", "por", "rus", "spa", "swh", "tam", "tel", "tgl",
     "tha", "tur", "urd", "vie",
 )  # fmt: skip
+XQUAD_R_LANGUAGES = ("ara", "cmn", "deu", "ell", "hin", "rus", "spa", "tha", "tur", "vie")
+"""Those of XQuAD-R besides English."""
 DOWNLOAD = "https://github.com/facebookresearch/LASER/tree/main/data/tatoeba/v1"
 
 

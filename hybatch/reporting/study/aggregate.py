@@ -25,7 +25,7 @@ _SAMPLING_NAMES = {
     "sequential": "sequential",
     "hybrid-scheduled": "hybrid scheduled",
 }
-_RIVALS = ("x-x", "en-en", "sequential")
+_OTHER_SAMPLINGS = ("x-x", "en-en", "sequential", "hybrid", "hybrid-scheduled")
 
 RunFigure = Callable[[StudyRun], float | None]
 """A figure of one run; None where the run has none."""
@@ -61,6 +61,11 @@ class Group:
     def is_paper(self) -> bool:
         """Whether the sampling is one of the three that the paper compares."""
         return self.sampling in PAPER_SAMPLINGS and self.alpha in (None, PAPER_ALPHA)
+
+    @property
+    def mono_share(self) -> float | None:
+        """The share of X-X-mono batches beside X-Y ones: 0 to 1; None where it changes, or there are other batches."""
+        return self.alpha if self.sampling == "hybrid" else {"x-y": 0.0, "x-x-mono": 1.0}.get(self.sampling)
 
     def estimate(self, figure: RunFigure) -> Estimate | None:
         """The figure over the runs that have it; None if none has."""
@@ -158,17 +163,6 @@ def language_figure(task: str, setting: str, language: str, metric: str = "map")
     return figure
 
 
-def pair_figure(task: str, query_language: str, candidate_language: str, metric: str = "map") -> RunFigure:
-    """Of one (query language, candidate language)."""
-
-    def figure(run: StudyRun) -> float | None:
-        return (
-            run.results[task]["pairs"][query_language][candidate_language].get(metric) if task in run.results else None
-        )
-
-    return figure
-
-
 def task_figure(task: str, metric: str, language: str | None = None) -> RunFigure:
     """Of a task with one row of figures a language: that language's, or the mean over all of them."""
 
@@ -186,10 +180,10 @@ def _place(name: str, known: Sequence[str]) -> int:
 
 
 def _order(run: StudyRun) -> tuple[Any, ...]:
-    """The paper's samplings first, then rivals, other alphas and the schedule; runs that left languages out last."""
+    """The paper's samplings first, then others, other alphas and the schedule; runs that left languages out last."""
     if run.sampling in PAPER_SAMPLINGS and run.alpha in (None, PAPER_ALPHA):
         sampling = PAPER_SAMPLINGS.index(run.sampling)
     else:
-        sampling = len(PAPER_SAMPLINGS) + _place(run.sampling, (*_RIVALS, "hybrid", "hybrid-scheduled"))
+        sampling = len(PAPER_SAMPLINGS) + _place(run.sampling, _OTHER_SAMPLINGS)
     start = (run.start == SCRATCH, _place(run.start, _STARTS), run.start)
     return (*start, run.unseen_languages, sampling, run.alpha or 0.0, run.seed, run.name)

@@ -20,6 +20,7 @@ from hybatch.reporting.tables import SETTINGS, Setting
 Verdict = Literal["better", "worse", "not distinguishable", "not tested"]
 LEVEL = 0.05
 RESAMPLES = 10_000
+RIVALS = ("x-x-mono", "x-y")
 # Three digits are what seeds leave certain; the ranks of a whole pool need none after the point.
 MEASURES = tuple(dataclasses.replace(one, digits=3 if one.metric == "map" else 0) for one in SETTINGS)
 
@@ -99,7 +100,7 @@ def study_claims(study: Study) -> tuple[Claim, ...]:
 
 def _case(study: Study, start: str, task: str, measure: Setting) -> _Case | None:
     hybrid = study.group(start, "hybrid", PAPER_ALPHA)
-    rivals = [study.group(start, sampling) for sampling in ("x-x-mono", "x-y")]
+    rivals = [study.group(start, sampling) for sampling in RIVALS]
     if hybrid is None or None in rivals:
         return None
     figure = summary_figure(task, measure.setting, measure.metric)

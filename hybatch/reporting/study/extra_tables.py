@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
 from hybatch.reporting.study.aggregate import Group, Study, task_figure
 from hybatch.reporting.study.claims import MEASURES, Claim
 from hybatch.reporting.study.records import SCRATCH
@@ -28,8 +29,6 @@ _WAYS = {
     "margin_accuracy_to_pivot": "accuracy into English by ratio margin",
     "margin_accuracy_from_pivot": "accuracy from English by ratio margin",
 }
-# Tatoeba's codes of the languages of XQuAD-R but English: what is shown of a result over very many languages.
-_SHOWN = ("ara", "cmn", "deu", "ell", "hin", "rus", "spa", "tha", "tur", "vie")
 _MANY = 14
 
 
@@ -43,7 +42,7 @@ def accuracy_tables(study: Study) -> list[ReportTable]:
     for task, languages in study.figure_tasks.items():
         results = next(run.results[task] for run in study.runs if task in run.results)
         metrics = [metric for metric in results["metrics"] if metric in _WAYS] or results["metrics"][:1]
-        shown = languages if len(languages) <= _MANY else [one for one in languages if one in _SHOWN] or languages
+        shown = [x for x in languages if len(languages) <= _MANY or x in XQUAD_R_LANGUAGES] or languages
         for metric in metrics:
             cells = [(f"{MEAN} of {len(languages)}", None), *((language, language) for language in shown)]
             tables.append(_accuracy_table(groups, task, metric, cells))
@@ -161,9 +160,7 @@ def _share(group: Group) -> tuple[float, ...]:
     """Where a group stands in the order of alpha; empty if it has no place there."""
     if group.sampling == "hybrid-scheduled":
         return (2.0,)
-    shares = {"x-y": 0.0, "hybrid": group.alpha, "x-x-mono": 1.0}
-    share = shares.get(group.sampling)
-    return () if share is None else (share,)
+    return () if group.mono_share is None else (group.mono_share,)
 
 
 def _share_name(group: Group) -> str:

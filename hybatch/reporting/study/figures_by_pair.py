@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from hybatch.reporting.figures import draw_difference_matrix, draw_matrix, map_matrix
 from hybatch.reporting.study.aggregate import PAPER_ALPHA, Group, Study, summary_figure
+from hybatch.reporting.study.claims import RIVALS
 from hybatch.reporting.study.families import Family, families
 from hybatch.reporting.study.records import SETTINGS
 from hybatch.reporting.study.rows import task_name
-
-_RIVALS = ("x-x-mono", "x-y")
 
 
 def draw_pairs(study: Study, task: str) -> Iterator[tuple[Family, Group, Figure]]:
@@ -58,7 +57,7 @@ def gain_matrix(family: Family, task: str) -> np.ndarray | None:
     """
     groups = family.with_task(task)
     hybrid = _one_of(groups, "hybrid", PAPER_ALPHA)
-    rivals = [_one_of(groups, sampling, None) for sampling in _RIVALS]
+    rivals = [_one_of(groups, sampling, None) for sampling in RIVALS]
     if hybrid is None or None in rivals:
         return None
     return mean_matrix(hybrid, task) - np.maximum(*(mean_matrix(one, task) for one in rivals if one))

@@ -21,8 +21,6 @@ from hybatch.reporting.study.families import Family, Style, families, styles
 from hybatch.reporting.study.records import SETTINGS
 from hybatch.reporting.study.rows import task_name
 
-# X-Y is hybrid that never takes an X-X-mono batch, X-X-mono hybrid that takes no other.
-_ALPHAS = {"x-y": 0.0, "x-x-mono": 1.0}
 _MARKERS = ("o", "s", "^")
 _STRETCHES = 50
 
@@ -46,11 +44,7 @@ def draw_alpha(study: Study, task: str) -> Figure | None:
 
 def by_alpha(family: Family, task: str) -> dict[float, Group]:
     """Alpha -> its group, ascending; X-Y stands for 0 and X-X-mono for 1."""
-    found = {}
-    for group in family.with_task(task):
-        alpha = group.alpha if group.sampling == "hybrid" else _ALPHAS.get(group.sampling)
-        if alpha is not None:
-            found[alpha] = group
+    found = {group.mono_share: group for group in family.with_task(task) if group.mono_share is not None}
     return dict(sorted(found.items()))
 
 

@@ -12,7 +12,6 @@ from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.collection.fakes import write_lines
 
-SENTENCES = ("A headline", "The flag of Nepal\nwas hoisted.", "It rained in Kathmandu.")
 TEXT = "A headline\n\nThe flag of Nepal\nwas hoisted. It rained in Kathmandu."
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from hybatch.reporting.study.aggregate import (
     language_figure,
-    pair_figure,
     summary_figure,
     task_figure,
 )
@@ -34,7 +33,6 @@ def test_a_groups_figures_are_the_mean_and_sample_deviation_over_its_seeds(tmp_p
             (r["pairs"]["bb"]["aa"]["map"] + r["pairs"]["bb"]["cc"]["map"]) / 2 for r in results
         ],
         language_figure("xquad-r", "multilingual", "cc"): [r["multilingual"]["cc"]["map"] for r in results],
-        pair_figure("xquad-r", "aa", "cc", "hit@1"): [r["pairs"]["aa"]["cc"]["hit@1"] for r in results],
     }
     for figure, values in expected.items():
         estimate = group.estimate(figure)
