@@ -14,15 +14,15 @@ import pytest
 from hybatch.cli import main
 from hybatch.evaluation.tasks.registry import TASKS
 
-DOCS = Path(__file__).parents[1] / "docs"
-DOCUMENTS = ("tasks.md", "encoders.md", "comparison.md", "evaluation.md", "data.md")
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("comparison", "data", "encoders", "study", "tasks")))
 
 
 def _commands(name: str) -> Iterator[str]:
-    """The lines of code blocks that call hybatch, without their comments."""
-    for block in re.findall(r"^```\w*\n(.*?)^```", (DOCS / name).read_text(encoding="utf-8"), re.M | re.S):
+    """The lines of code blocks that call hybatch, without their comments; not those that would first read a recipe."""
+    for block in re.findall(r"^```\w*\n(.*?)^```", (ROOT / name).read_text(encoding="utf-8"), re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith("hybatch "):
+            if line.startswith("hybatch ") and "--config" not in line:
                 yield shlex.join(shlex.split(line, comments=True))
 
 
@@ -49,7 +49,7 @@ def test_every_command_is_one_that_the_command_line_understands(
 
 
 def test_every_task_stands_in_the_table_with_its_licence_and_has_a_command() -> None:
-    page = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    page, commands = (ROOT / "docs/tasks.md").read_text(encoding="utf-8"), list(_commands("docs/tasks.md"))
     _heading, *table = [line for line in page.splitlines() if line.startswith("| `")]
     rows = {cells[0].strip("`"): cells for cells in map(_cells, table)}
     assert set(rows) == set(TASKS)
@@ -58,7 +58,7 @@ def test_every_task_stands_in_the_table_with_its_licence_and_has_a_command() -> 
         assert len(cells) == 5
         assert all(cells)
         assert entry.licence in cells[4], name
-        assert any(re.search(rf"--task {re.escape(name)}( |$)", command) for command in _commands("tasks.md")), name
+        assert any(re.search(rf"--task {re.escape(name)}( |$)", command) for command in commands), name
 
 
 def _cells(line: str) -> list[str]:

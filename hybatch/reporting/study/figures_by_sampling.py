@@ -170,7 +170,7 @@ def mean_curves(group: Group) -> dict[str, Curve]:
 def _binned(curve: Curve, steps: int) -> Curve:
     stretches: dict[int, list[tuple[int, float]]] = {}
     for step, value in sorted(curve):
-        stretches.setdefault(step * _STRETCHES // max(steps, 1), []).append((step, value))
+        stretches.setdefault((step - 1) * _STRETCHES // max(steps, 1), []).append((step, value))
     means = (np.mean(part, axis=0) for part in stretches.values())
     return [(round(float(step)), float(value)) for step, value in means]
 

@@ -136,13 +136,14 @@ def test_the_trade_off_shows_every_run_and_every_mean(tmp_path: Path) -> None:
 def test_a_learning_curve_is_the_mean_of_its_stretch_over_all_seeds(tmp_path: Path) -> None:
     for seed, rows in (
         (1, '{"step": 1, "kind": "x-y", "loss": 4}\n{"step": 400, "kind": "x-y", "loss": 1}\n'),
-        (2, '{"step": 3, "kind": "x-y", "loss": 2}\n{"step": 3, "validation": {"loss": {"x-y": 7}}}\n'),
+        (2, '{"step": 3, "kind": "x-y", "loss": 2}\n{"step": 398, "kind": "x-y", "loss": 3}\n'),
+        (3, '{"step": 3, "validation": {"loss": {"x-y": 7}}}\n'),
     ):
         folder = write_record(tmp_path, Spec(alpha=0.5, seed=seed), num_questions=5, tatoeba=())
         (folder / "metrics.jsonl").write_text(rows)
     study = gather_study([read_run(folder) for folder in tmp_path.iterdir()])
     assert mean_curves(study.groups[0]) == {
-        "training loss, x-y": [(2, 3.0), (400, 1.0)],
+        "training loss, x-y": [(2, 3.0), (399, 2.0)],
         "validation loss, x-y": [(3, 7.0)],
     }
     figure = draw_curves(families(study)[0], styles(study))
