@@ -24,7 +24,7 @@ def read_metrics(path: Path) -> tuple[dict[str, Any], ...]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = json.loads(line.strip())
         except ValueError as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
