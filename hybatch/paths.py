@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hybatch.errors import UserError
@@ -17,12 +18,23 @@ def expand_path(path: str, option: str) -> str:
         option: what a message calls the place where the path was given.
 
     Raises:
-        UserError: a variable is not set.
+        UserError: the path is empty, or a variable is not set.
     """
+    if not path:
+        raise UserError(f"{option} is empty: give a path")
     expanded = os.path.expanduser(os.path.expandvars(path))
     if unset := re.search(r"\$(\w+|\{\w+\})", expanded):
         raise UserError(f"{option} {path!r}: the environment variable {unset.group()} is not set")
     return expanded.rstrip("/") or expanded
+
+
+def path_of(option: str) -> Callable[[str], Path]:
+    """The `type` of a command-line option for argparse: a path, expanded.
+
+    Shells leave `~` alone in `--output=~/results` and in quotes; without this a folder of that name would be made. An
+    empty path, as `--output "$UNSET"` gives it, would be the working folder.
+    """
+    return lambda path: Path(expand_path(path, option))
 
 
 def check_writable(directory: Path, option: str) -> None:

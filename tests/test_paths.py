@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.paths import check_writable, expand_path
+from hybatch.paths import check_writable, expand_path, path_of
 
 
 def test_variables_and_the_home_folder_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +23,19 @@ def test_variables_and_the_home_folder_are_expanded(monkeypatch: pytest.MonkeyPa
 def test_an_unset_variable_is_named_with_its_option(path: str) -> None:
     with pytest.raises(UserError, match=r"output_dir .*NOT_THERE\}? is not set"):
         expand_path(path, "output_dir")
+
+
+def test_paths_of_the_command_line_are_expanded_and_an_empty_one_is_not_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", type=path_of("--output"))
+    assert parser.parse_args(["--output=~/results"]).output == Path.home() / "results"
+    assert parser.parse_args(["--output", "$SCRATCH/results"]).output == Path("/scratch/results")
+    assert parser.parse_args(["--output", "with space/results/"]).output == Path("with space/results")
+    with pytest.raises(UserError, match="--output is empty: give a path"):
+        parser.parse_args(["--output", ""])
 
 
 def test_a_folder_that_can_be_made_is_accepted_and_left_unmade(tmp_path: Path) -> None:

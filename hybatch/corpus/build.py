@@ -134,7 +134,10 @@ class _IndexBuilder:
                 gathered.negatives.append(keys_of(flat))
                 negatives.append({"text": flat})
         except UnicodeEncodeError as error:
-            raise UserError(f"{_place_of_half_character(batch)}: a text holds half a surrogate pair") from error
+            raise UserError(
+                f"{_place_of_half_character(batch)}: a text holds half a surrogate pair; write the whole character, or "
+                "take it out"
+            ) from error
         gathered.has_question.append(np.array([text is not None for text in batch.questions], dtype=bool))
         gathered.has_passage.append(np.array([text is not None for text in batch.passages], dtype=bool))
         counts = batch.negatives or [[]] * len(batch.ids)

@@ -64,7 +64,8 @@ class DatasetSource:
         elif _PLACEHOLDER in (self.config.subset or ""):
             theirs = _matches(str(self.config.subset), self._subsets())
         else:
-            raise UserError(f"{self.path}: nothing tells which language this is; name it in `languages`")
+            absent = "" if Path(self.path).exists() else "is no folder or file here; of a data set of the hub "
+            raise UserError(f"{self.path}: {absent}nothing tells which language this is; name it in `languages`")
         ours = {name: code for code, name in (self.config.language_names or {}).items()}
         return [ours.get(name, name) for name in theirs]
 

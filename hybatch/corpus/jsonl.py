@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,16 @@ from hybatch.corpus.rows import ROWS_PER_BATCH, RowBatch, check_languages, langu
 from hybatch.errors import UserError
 
 _EXPECTED = 'expected one object a line: {"id": ..., "question": ..., "passage": ...}'
+_FIELDS = frozenset(("id", "question", "passage", "passage_id", "negatives"))
+_ALIKE = 0.9
 
 
 class JsonlSource:
-    """Rows of the `<lang>.jsonl` files of a folder; blank lines are passed over.
+    """Rows of the `<lang>.jsonl` files of a folder; blank lines and a byte order mark are passed over.
 
     A row may lack "question" or "passage", not both; "negatives" is a list of texts. An id names the same content in
-    every language.
+    every language. Other fields are left alone, but not one that is named almost like a field that the row lacks: a
+    misspelt "questions" would silently leave a language without any.
 
     Raises:
         UserError: the folder has no such file, or lacks that of a language asked for.
@@ -40,6 +46,8 @@ class JsonlSource:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 size += len(line)
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.strip():
                     continue
                 rows.append(_parse(line, path, number))
@@ -57,10 +65,28 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{number}: malformed JSON ({error.msg}, column {error.colno}); {_EXPECTED}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: not UTF-8 text (byte {error.start} of the line)") from error
+        raise UserError(f"{path}:{number}: not UTF-8 text (byte {error.start} of the line); {_mend(line)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}:{number}: malformed JSON ({error}); {_EXPECTED}") from error
     if not isinstance(row, dict):
         raise UserError(f"{path}:{number}: {_EXPECTED}")
+    for name in row.keys() - _FIELDS:
+        meant = _meant(name)
+        if meant and row.get(meant) is None:
+            raise UserError(f"{path}:{number}: there is no field {name!r}; rename it to {meant!r} if that is meant")
     return row
+
+
+def _mend(line: bytes) -> str:
+    if line.startswith(b"\x1f\x8b"):
+        return "the file is gzipped: unpack it"
+    kind = " from UTF-16" if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
+    return f"convert the file{kind} to UTF-8"
+
+
+@cache
+def _meant(name: str) -> str | None:
+    return next(iter(get_close_matches(name.lower(), _FIELDS, n=1, cutoff=_ALIKE)), None)
 
 
 def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) -> RowBatch:

@@ -24,7 +24,7 @@ from hybatch.corpus.jsonl import JsonlSource
 from hybatch.corpus.mmarco import MmarcoFiles, build_mmarco_index, download_mmarco
 from hybatch.corpus.mrtydi import mrtydi_source
 from hybatch.corpus.parallel import ParallelCorpus
-from hybatch.corpus.rows import RowSource
+from hybatch.corpus.rows import RowSource, language_names
 from hybatch.corpus.squad import SquadSource
 from hybatch.errors import UserError
 from hybatch.paths import expand_path
@@ -82,10 +82,15 @@ def resolve_format(config: CorpusConfig, path: str) -> str:
         ):
             return "datasets"
         for suffix, kind in ((".jsonl", "jsonl"), (".json", "squad")):
-            if any(folder.glob(f"*{suffix}")):
+            if language_names(folder, suffix):
                 return kind
         raise UserError(f"{path}: no <lang>.jsonl, <lang>.json or saved data set in this folder; name its `format`")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        if folder.parent.is_dir():
+            raise UserError(
+                f"{path}: no such folder or file in {folder.parent}/; mend the path, or say `format: datasets` if a "
+                "data set of the hub is meant"
+            )
         return "datasets"
     raise UserError(f"{path}: no such folder, and no hub id (owner/name)")
 

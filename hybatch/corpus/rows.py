@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from hybatch.errors import UserError
 
 MAX_LANGUAGES = 64
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ROWS_PER_BATCH = 8192
 
 
@@ -104,21 +105,38 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
     return tuple(sorted(languages))
 
 
+def language_names(folder: Path, suffix: str) -> list[str]:
+    """The languages that a folder has a file `<lang><suffix>` of, compressed ones too, in alphabetical order."""
+    endings = (suffix, *(suffix + packed for packed in PACKED))
+    names = (path.name for path in folder.glob(f"*{suffix}*") if path.name.endswith(endings))
+    return sorted({name[: name.rindex(suffix)] for name in names if not name.startswith(".")})
+
+
 def language_files(folder: Path, suffix: str, languages: Sequence[str] | None) -> dict[str, Path]:
     """language -> its file `<lang><suffix>` of `folder`, in alphabetical order; all there are, or those asked for.
 
     Raises:
-        UserError: there is none, or one asked for is missing.
+        UserError: there is none, one asked for is missing, or one is no file to read: compressed, a folder, a link that
+            points to nothing.
     """
-    found = {path.name.removesuffix(suffix): path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()}
+    found = language_names(folder, suffix)
     if not found:
         raise UserError(f"{folder}: no <lang>{suffix} file in this folder")
-    if languages is None:
-        return found
-    for language in languages:
+    files = {
+        language: folder / (language + suffix) for language in sorted(set(found if languages is None else languages))
+    }
+    for language, path in files.items():
         if language not in found:
-            raise UserError(
-                f"{folder / (language + suffix)}: no such file; `languages` asks for {language}, "
-                f"the folder has {', '.join(found)}"
-            )
-    return {language: found[language] for language in sorted(set(languages))}
+            raise UserError(f"{path}: no such file; `languages` asks for {language}, the folder has {', '.join(found)}")
+        if not path.is_file():
+            raise UserError(_unreadable(path))
+    return files
+
+
+def _unreadable(path: Path) -> str:
+    for packed in PACKED:
+        if not path.is_symlink() and path.with_name(path.name + packed).exists():
+            return f"{path}{packed}: is compressed; unpack it, or name the languages to read without it"
+    return (
+        f"{path}: {'is a link that points to nothing' if path.is_symlink() else 'is no file'}; mend it or take it away"
+    )

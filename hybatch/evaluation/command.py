@@ -34,7 +34,7 @@ from hybatch.evaluation.tasks.registry import TASKS, load_task
 from hybatch.evaluation.tasks.task import TextsTask
 from hybatch.models import Encoder
 from hybatch.ops.backend import BackendError, choose_backend
-from hybatch.paths import check_writable
+from hybatch.paths import check_writable, path_of
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument(
         "--embeddings",
-        type=Path,
+        type=path_of("--embeddings"),
         metavar="DIR",
         help="queries.<lang>.npy and candidates.<lang>.npy, [rows, width], rows in file order",
     )
@@ -161,8 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
     parser.add_argument(
         "--data-dir",
-        type=Path,
-        default=os.environ.get("HYBATCH_DATA_DIR"),
+        type=path_of("--data-dir"),
+        default=os.environ.get("HYBATCH_DATA_DIR") or None,
         metavar="DIR",
         help="parent of the task's folder, default HYBATCH_DATA_DIR; --task parallel: the corpus folder itself",
     )
@@ -171,10 +171,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these, as queries and as candidates")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write results.json, timings.json, per_query.npz there"
+        "--output",
+        type=path_of("--output"),
+        metavar="DIR",
+        help="write results.json, timings.json, per_query.npz there",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace other results in --output")
-    parser.add_argument("--save-embeddings", type=Path, metavar="DIR", help="write what --embeddings reads")
+    parser.add_argument(
+        "--save-embeddings", type=path_of("--save-embeddings"), metavar="DIR", help="write what --embeddings reads"
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")
     parser.add_argument("--backend", default="auto", help="of the ranking op: auto, torch, cpu or cuda (default auto)")
     parser.add_argument(
@@ -198,13 +203,19 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
         help="of faiss: gpu shards the index over all GPUs; default: those that faiss sees, if any",
     )
     group.add_argument(
-        "--index", type=Path, metavar="DIR", help="where the passages' embeddings are kept; default: the cache"
+        "--index",
+        type=path_of("--index"),
+        metavar="DIR",
+        help="where the passages' embeddings are kept; default: the cache",
     )
     group.add_argument(
         "--index-dtype", choices=["float32", "float16"], default="float32", help="of these embeddings (default float32)"
     )
     group.add_argument(
-        "--save-run", type=Path, metavar="DIR", help="write the passages retrieved (TREC form) and exact ranks there"
+        "--save-run",
+        type=path_of("--save-run"),
+        metavar="DIR",
+        help="write the passages retrieved (TREC form) and exact ranks there",
     )
 
 

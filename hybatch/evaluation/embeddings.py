@@ -121,13 +121,18 @@ def _open(path: Path, rows: int) -> np.ndarray:
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing; expected an array [{rows}, width] in numpy's .npy format") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy file ({error}); expected an array [{rows}, width]") from error
+        # What begins as neither .npy nor .npz numpy takes for a pickle, and says how to load it unsafely.
+        reason = "it does not begin as one" if "pickle" in str(error) else error
+        raise UserError(f"{path}: not a readable .npy file ({reason}); expected an array [{rows}, width]") from error
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: an archive, not a single array; expected [{rows}, width] in numpy's .npy format")
     if array.ndim != 2 or array.shape[0] != rows or array.shape[1] == 0:
         raise UserError(f"{path}: shape {list(array.shape)}, expected [{rows}, width]: one row per text, in file order")
     if array.dtype not in (np.float16, np.float32, np.float64):
-        raise UserError(f"{path}: dtype {array.dtype}, expected float16, float32 or float64 of shape [{rows}, width]")
+        raise UserError(
+            f"{path}: dtype {array.dtype}, expected float16, float32 or float64 of shape [{rows}, width]; save it as "
+            "one of these: numpy.save(file, array.astype('float32'))"
+        )
     return array
 
 

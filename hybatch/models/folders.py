@@ -87,4 +87,6 @@ def check_holds_model(folder: Path) -> None:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         missing.append("a tokenizer (tokenizer.json)")
     if missing:
-        raise UserError(f"{folder}: holds no model, these are missing: {'; '.join(missing)}")
+        encoders = [str(folder / name) for name in ("best", "final") if (folder / name / "config.json").is_file()]
+        mend = f"; it is the folder of a training run: give {' or '.join(encoders)}" if encoders else ""
+        raise UserError(f"{folder}: holds no model, these are missing: {'; '.join(missing)}{mend}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from hybatch.evaluation.table import table_console
-from hybatch.paths import check_writable
+from hybatch.paths import check_writable, path_of
 from hybatch.reporting.inputs import read_inputs
 from hybatch.reporting.render import terminal
 from hybatch.reporting.report import write_report
@@ -28,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         metavar="[LABEL=]RUN_OR_RESULT",
         help="a results.json, a folder that holds one, a training run's folder, or the folder of the study's runs",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the report's folder")
+    parser.add_argument("--output", type=path_of("--output"), required=True, metavar="DIR", help="the report's folder")
     arguments = parser.parse_args(argv)
     check_writable(arguments.output, "--output")
     tables = write_report(read_inputs(arguments.inputs), arguments.output)

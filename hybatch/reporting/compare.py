@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from hybatch.errors import UserError
 from hybatch.evaluation.language_bias import language_bias
 from hybatch.evaluation.significance import INTERVALS
 from hybatch.evaluation.table import table_console
-from hybatch.paths import check_writable
+from hybatch.paths import check_writable, path_of
 from hybatch.reporting.comparison import CORRECTIONS, ComparisonOptions, compare_results
 from hybatch.reporting.comparison_files import Comparison, bias_lines, terminal_tables, write_comparison
 from hybatch.reporting.query_results import QueryResults, chosen_metric, read_query_results
@@ -62,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metric", help="default: the task's main one, map (mAP) where every pair of languages is a setting"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write comparison.md, .csv and .json there")
+    parser.add_argument(
+        "--output", type=path_of("--output"), metavar="DIR", help="write comparison.md, .csv and .json there"
+    )
     parser.add_argument(
         "--resamples", type=int, default=10_000, metavar="N", help="of bootstrap and test, default 10000"
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from hybatch.errors import UserError
 from hybatch.evaluation.results import RESULTS, read_any_results
+from hybatch.paths import expand_path
 from hybatch.reporting.run_metrics import METRICS, read_metrics
 from hybatch.reporting.study.aggregate import Study, gather_study
 from hybatch.reporting.study.records import STUDY, StudyRun, read_run
@@ -95,17 +96,21 @@ def _curves(found: Sequence[tuple[str, Path]]) -> tuple[LearningCurve, ...]:
 
 
 def split_label(argument: str) -> tuple[str, Path]:
-    """The label, "" without one, and the path of `[LABEL=]PATH`."""
+    """The label, "" without one, and the path of `[LABEL=]PATH`, expanded.
+
+    Raises:
+        UserError: the path is empty, or a variable in it is not set.
+    """
     label, separator, path = argument.partition("=")
     if separator and not Path(argument).exists():
-        return label, Path(path)
-    return "", Path(argument)
+        return label, Path(expand_path(path, f"the path of the result {argument!r}"))
+    return "", Path(expand_path(argument, "the path of a result"))
 
 
 def _search(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """The results, the metrics and the study's records at or below a path, none of them part of another."""
     if path.is_file():
-        return [path], [], []
+        return ([], [path], []) if path.name == METRICS else ([path], [], [])
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give a {RESULTS}, or a folder that holds one")
     records = [file.parent for file in _below(path, STUDY)]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError as ParseError
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.losses import LossConfig
 from hybatch.models import EncoderConfig
 from hybatch.sampling import SamplingConfig
+from hybatch.training.config_file import check_config_file
 from hybatch.training.schedule import ScheduleShape
 
 
@@ -177,8 +178,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.corpora:
             raise UserError("corpora is empty: name at least one data set to train on")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}: it must not be negative")
+        if not 0 <= self.seed < 1 << 63:
+            raise UserError(f"seed is {self.seed}: it must not be negative, and less than 2 to the power of 63")
 
     def select_from_step(self) -> int:
         """The first step whose validation counts for the best encoder; halves are rounded up, as the phases of a
@@ -219,18 +220,35 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
     Raises:
         UserError: as `load_run_config`.
     """
+    for file in _config_files(argv):
+        check_config_file(file)
     try:
         namespace = parser.parse_args(list(argv))
+        _check_sections(namespace)
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
-    except ParseError as error:
+    # ValueError: no member of a union takes the value, which shows only when the classes are made.
+    except (ParseError, ValueError) as error:
         raise UserError(f"{error}{_files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
 
 
+def _check_sections(namespace: Namespace) -> None:
+    """Refuse a section without options below it, which the parser lets pass."""
+    for name in ("model", "sampling", "loss", "training", "validation"):
+        value = namespace.get(name)
+        if not isinstance(value, Namespace):
+            holds = "is empty" if value is None else f"is {value!r}"
+            raise UserError(f"section {name} {holds}: give it options, `{name}: {{option: value}}`, or take it out")
+
+
+def _config_files(argv: Sequence[str]) -> Iterator[str]:
+    yield from (following for option, following in pairwise(argv) if option == "--config")
+    yield from (option.removeprefix("--config=") for option in argv if option.startswith("--config="))
+
+
 def _files_named(argv: Sequence[str]) -> str:
     """The files of `--config`, which the parser's message on their syntax leaves out."""
-    files = [following for option, following in pairwise(argv) if option == "--config"]
-    files += [option.removeprefix("--config=") for option in argv if option.startswith("--config=")]
-    return f" (read from the command line and {', '.join(files)})" if files else ""
+    files = ", ".join(_config_files(argv))
+    return f" (read from the command line and {files})" if files else ""

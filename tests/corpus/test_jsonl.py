@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ GOOD = '{"id": "a", "question": "?", "passage": "A"}'
         ('{"id": "b", "question": "?", "passage": "B", "negatives": ["C", ""]}', "none of them empty"),
         ('{"id": "b", "question": "?", "passage": "B", "passage_id": "x"}', "passage_id"),
         ('{"id": "b", "question": "?", "passage": "\\ud800"}', "half a surrogate pair"),
+        ('{"id": ' + "1" * 5000 + "}", "malformed JSON .*; expected one object a line"),
+        ("[" * 100_000, "malformed JSON .*; expected one object a line"),
+        ('{"id": "b", "questions": "?", "passage": "B"}', "no field 'questions'; rename it to 'question'"),
+        ('{"id": "b", "question": "?", "Passage": "B"}', "no field 'Passage'; rename it to 'passage'"),
+        ('{"id": "b", "question": "?", "passage": "B", "negative": ["C"]}', "rename it to 'negatives'"),
         ('{"id": "a", "question": "?", "passage": "B"}', r"stands already at .*en\.jsonl:1;"),
     ],
 )
@@ -46,8 +52,28 @@ def test_bytes_that_are_not_utf_8_are_named_with_file_and_line(tmp_path: Path) -
     folder = tmp_path / "corpus"
     folder.mkdir()
     (folder / "en.jsonl").write_bytes(GOOD.encode() + b'\n{"id": "\xff"}\n')
-    with pytest.raises(UserError, match=r"en\.jsonl:2: not UTF-8"):
+    with pytest.raises(UserError, match=r"en\.jsonl:2: not UTF-8 .*; convert the file to UTF-8"):
         opened(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [(GOOD.encode("utf-16"), "convert the file from UTF-16"), (gzip.compress(GOOD.encode()), "is gzipped: unpack it")],
+)
+def test_utf_16_and_gzip_are_recognised(tmp_path: Path, content: bytes, mend: str) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "en.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=rf"en\.jsonl:1: not UTF-8 .*; .*{mend}"):
+        opened(folder, tmp_path)
+
+
+def test_a_byte_order_mark_and_fields_of_other_names_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    row = '{"id": "b", "passage": "B", "question_id": 7, "title": "C", "passage_title": "D"}'
+    (folder / "en.jsonl").write_text(f"\ufeff{GOOD}\n{row}\n", encoding="utf-8")
+    assert opened(folder, tmp_path).ids(slice(None)) == ["a", "b"]
 
 
 def test_a_file_without_rows_is_named(tmp_path: Path) -> None:

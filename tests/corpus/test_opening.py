@@ -125,6 +125,34 @@ def test_a_corpus_that_is_not_there_is_named(tmp_path: Path, settings: Row, mess
         open_corpus(CorpusConfig(**settings), cache_dir=tmp_path / "cache", progress=False)
 
 
+def test_a_path_of_two_parts_is_taken_for_a_hub_id_only_where_its_first_is_no_folder_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "texts" / "train", ROWS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"texts/tarin: no such folder or file in texts/; mend the path"):
+        opened("texts/tarin", tmp_path)
+    with pytest.raises(
+        UserError, match=r"text/train: is no folder or file here; of a data set of the hub nothing tells"
+    ):
+        opened("text/train", tmp_path)
+
+
+def test_a_language_that_cannot_be_read_is_not_left_out_silently(tmp_path: Path) -> None:
+    folder = write_jsonl(tmp_path / "corpus", ROWS)
+    (folder / ".fr.jsonl").write_text("hidden files are no languages", encoding="utf-8")
+    (folder / "en.jsonl.gz").write_bytes(b"packed beside the file that it was made from")
+    assert opened(folder, tmp_path).languages == ("de", "en")
+    (folder / "en.jsonl").unlink()
+    with pytest.raises(UserError, match=r"corpus/en\.jsonl\.gz: is compressed; unpack it"):
+        opened(folder, tmp_path)
+    (folder / "en.jsonl.gz").unlink()
+    (folder / "en.jsonl").symlink_to("elsewhere")
+    with pytest.raises(UserError, match=r"corpus/en\.jsonl: is a link that points to nothing"):
+        opened(folder, tmp_path)
+    assert opened(folder, tmp_path, languages=["de"]).languages == ("de",)
+
+
 def test_an_empty_folder_asks_for_its_format(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="name its `format`"):

@@ -85,6 +85,21 @@ def test_a_broken_line_of_metrics_is_named(runs: Path) -> None:
         read_inputs([str(runs / "hybrid")])
 
 
+def test_metrics_are_read_by_their_own_path_and_but_for_half_a_last_line(runs: Path) -> None:
+    path = runs / "hybrid" / "metrics.jsonl"
+    (whole,) = read_inputs([str(path)]).curves
+    with open(path, "a") as file:
+        file.write('{"step": 9, "lo')
+    assert read_inputs([str(path)]).curves == (whole,)
+
+
+def test_paths_of_results_are_expanded(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS", str(runs))
+    assert [one.label for one in read_inputs(["mine=$RUNS/hybrid"]).measured] == ["mine"]
+    with pytest.raises(UserError, match="the path of the result 'mine=' is empty"):
+        read_inputs(["mine="])
+
+
 def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):

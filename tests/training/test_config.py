@@ -54,6 +54,28 @@ def test_values_out_of_range_are_named(options: dict[str, object]) -> None:
         TrainingConfig(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sampling.alpha", "{start: 1, end: 2}"], "sampling.alpha.end is 2.0; give a number between 0 and 1"),
+        (["--seed", str(1 << 63)], "seed is 9223372036854775808: it must not be negative, and less than"),
+    ],
+)
+def test_a_value_that_the_parser_lets_pass_is_refused(tmp_path: Path, options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_run_config(["--config", str(write_config(tmp_path)), *options])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"), [("", "section loss is empty"), (" [1, 2]", r"section loss is \[1, 2\]")]
+)
+def test_a_section_without_options_is_refused(tmp_path: Path, section: str, message: str) -> None:
+    path = write_config(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("loss:\n  temperature: 0.05", f"loss:{section}"))
+    with pytest.raises(UserError, match=f"{message}: give it options"):
+        load_run_config(["--config", str(path)])
+
+
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         load_run_config(["--help"])

@@ -34,7 +34,7 @@ from hybatch.evaluation.processes import fail_together, launched_group, main_fir
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.table import table_console
 from hybatch.models import Encoder
-from hybatch.paths import expand_path
+from hybatch.paths import expand_path, path_of
 
 SUMMARY = "add hard negatives to a parallel corpus with an encoder"
 
@@ -83,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="what else the recipe says of it, such as '{format: squad, languages: [de, en]}'",
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="the new corpus, which training reads"
+        "--output",
+        required=True,
+        type=path_of("--output"),
+        metavar="DIR",
+        help="the new corpus, which training reads",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the mined corpus in --output")
     parser.add_argument("--negatives", type=int, default=Rule.negatives, help="at most, a question (default 8)")

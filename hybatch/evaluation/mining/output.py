@@ -143,7 +143,7 @@ def _rows_of(
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8", newline="\n") as file:
+    with open(path, encoding="utf-8-sig", newline="\n") as file:
         for line in file:
             if line.strip():
                 yield json.loads(line)

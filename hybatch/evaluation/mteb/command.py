@@ -19,6 +19,7 @@ from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.table import table_console
+from hybatch.paths import path_of
 
 SUMMARY = "run tasks of MTEB on a model, with the installed package mteb"
 
@@ -112,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--languages", nargs="+", metavar="LANG", help="only these, ISO 639-3 codes with or without script (swh-Latn)"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write mteb's files and results.json there")
+    parser.add_argument(
+        "--output", type=path_of("--output"), metavar="DIR", help="write mteb's files and results.json there"
+    )
     parser.add_argument("--overwrite", action="store_true", help="measure again what --output has")
     parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once (default 128)")
     parser.add_argument("--query-prompt", metavar="TEXT", help="put before queries; default: what the model says")

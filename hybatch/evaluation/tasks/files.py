@@ -25,7 +25,7 @@ def open_binary(path: Path) -> IO[bytes]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end) of a UTF-8 text file.
+    """(line number from 1, line without its end) of a UTF-8 text file; a byte order mark is passed over.
 
     Raises:
         UserError: the file is missing, not UTF-8, or a damaged archive.
@@ -34,9 +34,11 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     with open_binary(path) as file:
         try:
             for number, line in enumerate(file, 1):
-                yield number, line.decode("utf-8").rstrip("\r\n")
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}:{number}: not UTF-8 text (byte {error.start} of the line)") from error
+            raise UserError(
+                f"{path}:{number}: not UTF-8 text (byte {error.start} of the line); convert the file to UTF-8"
+            ) from error
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{path}: damaged after line {number} ({error}); download it again") from error
 
@@ -69,6 +71,8 @@ def parse_object(line: str | bytes, path: Path, number: int, expected: str) -> d
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}:{number}: not UTF-8 text (byte {error.start} of the line)") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}:{number}: malformed JSON ({error}); expected {expected}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}:{number}: not an object; expected {expected}")
     return value

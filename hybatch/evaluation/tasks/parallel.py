@@ -13,6 +13,7 @@ import numpy as np
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.jsonl import JsonlSource
+from hybatch.corpus.rows import language_names
 from hybatch.errors import UserError
 from hybatch.evaluation.processes import rank
 from hybatch.evaluation.tasks.entry import TaskEntry
@@ -26,7 +27,7 @@ def parallel_languages(data_dir: Path) -> list[str]:
     Raises:
         UserError: neither holds a `<lang>.jsonl`.
     """
-    return sorted(path.stem for path in _folder(data_dir).glob("*.jsonl"))
+    return language_names(_folder(data_dir), ".jsonl")
 
 
 def load_parallel(data_dir: Path, languages: Sequence[str]) -> RetrievalTask:
@@ -93,7 +94,7 @@ def _texts(corpus: ParallelCorpus, language: str, examples: np.ndarray) -> Label
 
 def _folder(data_dir: Path) -> Path:
     for folder in (Path(data_dir), Path(data_dir) / "parallel"):
-        if any(folder.glob("*.jsonl")):
+        if language_names(folder, ".jsonl"):
             return folder
     raise UserError(
         f"--data-dir {data_dir}: holds no <lang>.jsonl, nor does its subfolder parallel/; task parallel reads one file "

@@ -45,6 +45,14 @@ def test_gzipped_files_and_other_judgement_files_are_found(tmp_path: Path) -> No
     assert task.searches[tmp_path.name][1].relevant == [{0: 1}]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_id(tmp_path: Path) -> None:
+    write_lines(tmp_path / "corpus.jsonl", [{"_id": "d", "title": "A", "text": "b"}])
+    write_lines(tmp_path / "queries.jsonl", [{"_id": "q", "text": "a?"}])
+    for name, text in (("queries.jsonl", '{"_id": "q", "text": "a?"}\n'), ("qrels.tsv", "q\t0\td\t1\n")):
+        (tmp_path / name).write_text("\ufeff" + text, encoding="utf-8")
+    assert load_task("beir-like", tmp_path).searches[tmp_path.name][1].relevant == [{0: 1}]
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no corpus\.jsonl"):
         load_task("beir-like", tmp_path)

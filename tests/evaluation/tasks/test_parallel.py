@@ -10,6 +10,7 @@ import pytest
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.tasks.parallel import load_parallel, parallel_languages, parallel_task
+from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.synthetic import write_jsonl
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -54,6 +55,13 @@ def test_a_folder_named_parallel_below_the_data_folder_is_found(folder: Path) ->
 def test_a_folder_without_a_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no <lang>\.jsonl"):
         parallel_languages(tmp_path)
+
+
+def test_a_compressed_language_is_left_out_only_where_the_others_are_asked_for(folder: Path) -> None:
+    (folder / "bb.jsonl").rename(folder / "bb.jsonl.gz")
+    with pytest.raises(UserError, match=r"bb\.jsonl\.gz: is compressed; unpack it"):
+        load_task("parallel", folder)
+    assert load_task("parallel", folder, ["aa"]).languages == ("aa",)
 
 
 def test_languages_of_an_opened_corpus_can_be_chosen(folder: Path) -> None:
