@@ -19,6 +19,7 @@ from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
 from hybatch.models.tokenization import tokenize
 from hybatch.sampling import BatchSampler, left_out
+from hybatch.training.backbone_weights import backbone_weights
 from hybatch.training.batches import BatchLoader, Features, Tokenize, cost_of_a_chunk
 from hybatch.training.checkpoint import save_encoder
 from hybatch.training.config import RunConfig
@@ -44,6 +45,7 @@ class RunParts:
     Attributes:
         flops: what the arithmetic of the whole encoder depends on.
         fingerprints: of the corpora, by their place in the configuration.
+        backbone_weights: which weights the backbone has in its folder or on the hub (see `backbone_weights`).
     """
 
     encoder: Encoder
@@ -53,6 +55,7 @@ class RunParts:
     engine: StepEngine
     validation: Validation | None
     fingerprints: dict[str, str]
+    backbone_weights: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         engine=engine,
         validation=validation,
         fingerprints=corpora.fingerprints(),
+        backbone_weights=decide(lambda: backbone_weights(config.model)),
     )
 
 

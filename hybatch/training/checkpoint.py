@@ -72,6 +72,8 @@ class Description:
         model: what the encoder is, by name (see `describe_model`).
         fingerprints: of the corpora, by their place in the configuration.
         surroundings: of the run that wrote it.
+        backbone_weights: which weights the run started from, before its first step (see `backbone_weights`); empty
+            where that is not known.
     """
 
     step: int
@@ -79,6 +81,7 @@ class Description:
     model: dict[str, Any]
     fingerprints: dict[str, str]
     surroundings: Surroundings
+    backbone_weights: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class CheckpointFolder:
                 "model": description.model,
                 "corpora": description.fingerprints,
                 "surroundings": asdict(description.surroundings),
+                "backbone_weights": description.backbone_weights,
                 "files": _measure_all(partial),
             }
             (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -230,6 +234,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             model=manifest["model"],
             fingerprints=manifest["corpora"],
             surroundings=Surroundings(**manifest["surroundings"]),
+            backbone_weights=manifest.get("backbone_weights", {}),  # earlier versions did not write them
             directory=directory,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

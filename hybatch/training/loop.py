@@ -16,6 +16,7 @@ from hybatch.losses.gather import rank, world_size
 from hybatch.models.parts import check_backbone
 from hybatch.training.agreement import check_agreement, facts_at_start, facts_of_batch
 from hybatch.training.assembly import RunParts, assemble, check_config_for_processes
+from hybatch.training.backbone_weights import changed_weights
 from hybatch.training.batches import LocalBatch, describe
 from hybatch.training.checkpoint import Checkpoint, Description, describe_model, save_encoder, surroundings
 from hybatch.training.checkpoint_writer import CheckpointWriter
@@ -76,6 +77,7 @@ class TrainingLoop:
         strategy = parts.engine.strategy
         self._surroundings = surroundings(accelerator.device, strategy.name)
         self._model = describe_model(parts.encoder)
+        self._started_from = parts.backbone_weights
         self._writer = CheckpointWriter(
             folder.checkpoints, strategy, background=config.training.checkpoint_in_background
         )
@@ -224,6 +226,7 @@ class TrainingLoop:
             model=self._model,
             fingerprints=self._parts.fingerprints,
             surroundings=self._surroundings,
+            backbone_weights=self._started_from,
         )
         self._writer.write(description, wait=wait)
         self._watchdog.progress(step)
@@ -244,6 +247,13 @@ class TrainingLoop:
         if changes:
             self._accelerator.print(
                 f"not the surroundings of the checkpoint ({', '.join(changes)}): results will not repeat bit for bit"
+            )
+        self._started_from = checkpoint.backbone_weights
+        weights = changed_weights(self._started_from, self._parts.backbone_weights)
+        if weights:
+            self._accelerator.print(
+                f"model.backbone {self._config.model.backbone} no longer holds the weights that this run started from "
+                f"({', '.join(weights)}): it goes on with those of the checkpoint"
             )
         return checkpoint
 

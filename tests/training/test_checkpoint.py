@@ -19,7 +19,12 @@ WHERE = surroundings(torch.device("cpu"), "none")
 
 def _describe(step: int) -> Description:
     return Description(
-        step=step, state={"best": step}, model={"width": 2}, fingerprints={"corpora.0": "f"}, surroundings=WHERE
+        step=step,
+        state={"best": step},
+        model={"width": 2},
+        fingerprints={"corpora.0": "f"},
+        surroundings=WHERE,
+        backbone_weights={"model.safetensors": "0a"},
     )
 
 
@@ -40,7 +45,7 @@ def test_what_was_written_comes_back_and_old_ones_go(tmp_path: Path) -> None:
     newest = folder.newest_intact(print)
     assert newest is not None
     assert (newest.step, newest.state, newest.fingerprints) == (15, {"best": 15}, {"corpora.0": "f"})
-    assert newest.model == {"width": 2}
+    assert (newest.model, newest.backbone_weights) == ({"width": 2}, {"model.safetensors": "0a"})
     assert newest.surroundings == WHERE
     assert newest.surroundings.differences(WHERE) == []
 
@@ -105,6 +110,16 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
     (folder.begin(2) / "model.pt").write_bytes(b"half")
     folder.clean()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
+
+
+def test_a_checkpoint_that_does_not_say_which_weights_its_run_started_from_is_intact(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=2)
+    _write(folder, 5)
+    path = folder.path(5) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["backbone_weights"]
+    path.write_text(json.dumps(manifest))
+    assert read_checkpoint(folder.path(5)).backbone_weights == {}
 
 
 def test_changed_surroundings_are_spelt_out(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class _Shards:
 
 def _describe(step: int) -> Description:
     where = surroundings(torch.device("cpu"), "none")
-    return Description(step=step, state={}, model={}, fingerprints={}, surroundings=where)
+    return Description(step=step, state={}, model={}, fingerprints={}, surroundings=where, backbone_weights={})
 
 
 def _writer(folder: Path, strategy: Any, *, background: bool = True) -> CheckpointWriter:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from hybatch.train import main
 from hybatch.training import lock
@@ -68,6 +69,35 @@ def test_the_checkpoint_of_another_model_is_refused_and_the_fields_named(
     error = capsys.readouterr().err
     assert "another model" in error
     assert "hidden_size: was 32, now 64" in error
+
+
+def test_a_run_goes_on_with_its_own_weights_and_says_that_those_of_the_backbone_have_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = {"steps": 6, "warmup_steps": 0, "checkpoint_every_steps": 2}
+    made = write_config(tmp_path, training=training, validation={"corpora": []}, output_dir=str(tmp_path / "made"))
+    assert main(["--config", str(made)]) == 0
+    backbone, run = tmp_path / "backbone", tmp_path / "run"
+    shutil.copytree(tmp_path / "made" / "final", backbone)
+    sections: dict[str, Any] = {"validation": {"corpora": []}, "model": {"fresh": None, "backbone": str(backbone)}}
+    config = write_config(tmp_path, training=training, **sections)
+    assert main(["--config", str(config)]) == 0
+    whole = losses(run)
+
+    def go_on_after(step: int) -> str:
+        capsys.readouterr()
+        shutil.rmtree(run / "final")
+        for later in range(step + 2, 7, 2):
+            shutil.rmtree(run / "checkpoints" / f"step-{later:08d}")
+        assert main(["--config", str(config)]) == 0
+        assert losses(run) == whole
+        return capsys.readouterr().out
+
+    assert "no longer holds" not in go_on_after(4)
+    others = {name: 1.01 * tensor for name, tensor in load_file(backbone / "model.safetensors").items()}
+    save_file(others, backbone / "model.safetensors", {"format": "pt"})
+    for _ in range(2):  # the checkpoints of a run that went on tell of its first start, too
+        assert f"model.backbone {backbone} no longer holds the weights that this run started from" in go_on_after(4)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(
