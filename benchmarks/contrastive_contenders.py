@@ -93,6 +93,7 @@ def contenders(problem: Problem, what: str, rounds: int) -> Iterator[Contender |
 
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # or what earlier contenders have given back would count as taken
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -122,17 +123,24 @@ def status_bytes(key: str) -> int:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Device, versions and commit."""
-    here = Path(__file__).resolve().parent
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "python": platform.python_version(),
-        "commit": commit.stdout.strip() or None,
+        "commit": _commit(),
         "load": os.getloadavg(),
     }
+
+
+def _commit() -> str | None:
+    """None in a copy without its history, and where there is no git."""
+    if shutil.which("git") is None:
+        return None
+    here = Path(__file__).resolve().parent
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    return described.stdout.strip() or None
 
 
 def _cpu_name() -> str:

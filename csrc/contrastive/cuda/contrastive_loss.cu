@@ -45,6 +45,7 @@ bool IsEmpty(const LossInputs& inputs) {
 }
 
 void Clear(float* values, int64_t count, cudaStream_t stream) {
+  if (count == 0) return;  // no memory at all: a null pointer
   Check(cudaMemsetAsync(values, 0, static_cast<size_t>(count) * sizeof(float), stream), "clearing gradients");
 }
 

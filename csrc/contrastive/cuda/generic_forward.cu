@@ -88,8 +88,10 @@ size_t GenericForwardWorkspace(const LossInputs& inputs, bool columns) {
 
 void GenericForward(const ForwardTask& task, void* workspace, cudaStream_t stream) {
   auto* partial = static_cast<ExponentialSum*>(workspace);
-  const size_t bytes = static_cast<size_t>(task.inputs.queries.rows) * sizeof(float);
-  ranking::cuda::Check(cudaMemsetAsync(task.positive_logit, 0, bytes, stream), "clearing the positives' logits");
+  if (task.inputs.queries.rows > 0) {
+    const size_t bytes = static_cast<size_t>(task.inputs.queries.rows) * sizeof(float);
+    ranking::cuda::Check(cudaMemsetAsync(task.positive_logit, 0, bytes, stream), "clearing the positives' logits");
+  }
   const ElementKind kind = ranking::cuda::KindOf(task.inputs.queries.type, ranking::cuda::Precision::kExact);
   ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
     LaunchSums<kKind, false>(task.inputs, task.positive_logit, partial, task.row_lse, stream);
