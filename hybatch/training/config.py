@@ -28,8 +28,8 @@ class TrainingConfig:
     steps: int = 1000
     """Optimiser steps of the whole run."""
     chunk_size: int | None = None
-    """Texts that a process encodes at once, by gradient caching: memory falls, each text is encoded twice, the gradient
-    stays the same. None encodes a process's whole share of the batch at once."""
+    """Texts that a process encodes at once, by gradient caching: memory falls, every text outside of the last chunk is
+    encoded twice, the gradient stays the same. None encodes a process's whole share of the batch at once."""
     learning_rate: float = 3e-5
     """Peak learning rate of AdamW."""
     weight_decay: float = 1e-2

@@ -1,24 +1,99 @@
-"""The records that the repository carries are those of its grid, and the report takes them."""
+"""The records that the repository carries are those of its grids; the report reads them, the document tells them."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pytest
 
 from hybatch.reporting.inputs import read_inputs
+from hybatch.reporting.study.aggregate import Study
 from slurm.grid import read_grid
 
 ROOT = Path(__file__).parent.parent.parent
+GRIDS = ROOT / "slurm" / "grids"
+DOCUMENT = ROOT / "docs" / "study.md"
+
+KINDS = ("monolingual", "cross_lingual", "multilingual")
+SAMPLERS = {
+    "X-X-mono": "x-x-mono",
+    "X-Y": "x-y",
+    "hybrid": "hybrid",
+    "hybrid, alpha .25": "hybrid-0.25",
+    "hybrid, alpha .75": "hybrid-0.75",
+    "sequential": "sequential",
+    "scheduled": "hybrid-scheduled",
+    "X-X": "x-x",
+    "En-En": "en-en",
+}
+
+
+@cache
+def _study(folder: str) -> Study:
+    study = read_inputs([str(ROOT / "results" / folder)]).study
+    assert study is not None
+    return study
+
+
+def _rows(heading: str) -> Iterator[Sequence[str]]:
+    """The cells of the first table below a heading of the document, without its two first lines."""
+    section = DOCUMENT.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    return ([cell.strip() for cell in line.strip("|").split("|")] for line in table[2:])
+
+
+def _check(label: str, cells: Sequence[str], figures: Sequence[float]) -> None:
+    """Hold a row's cells to what was recorded, but for the rounding to three places, of rank distances to none."""
+    for cell, figure in zip(cells, figures, strict=True):
+        found = re.match(r"[*]*([\d.]+)", cell)
+        assert found is not None, (label, cell)
+        assert float(found.group(1)) == pytest.approx(figure, abs=0.5 if figure > 1 else 5.001e-4), (label, cell)
 
 
 def test_every_run_of_the_grid_has_a_record_and_the_report_reads_them_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    study = read_inputs([str(ROOT / "results" / "study")]).study
-    assert study is not None
-    runs = {run.name: run for run in study.runs}
-    assert set(runs) == {run.name for run in read_grid(ROOT / "slurm" / "grids" / "study.txt")}
+    runs = {run.name: run for run in _study("study").runs}
+    assert set(runs) == {run.name for run in read_grid(GRIDS / "study.txt")}
     for run in runs.values():
         assert set(run.results) == {"xquad-r", "mlqa-r", "tatoeba"}, run.name
         assert len(run.results["xquad-r"]["pairs"]) == 11
         assert len(run.results["mlqa-r"]["pairs"]) == 7
+
+
+def test_the_means_of_the_document_are_those_of_the_records() -> None:
+    rows = list(_rows("Results"))
+    assert len(rows) == 15
+    for label, *cells in rows:
+        start, sampling = label.split(" ", 1)
+        prefix = f"{SAMPLERS[sampling]}--{start}--seed"
+        runs = [run for run in _study("study").runs if run.name.startswith(prefix)]
+        assert runs, label
+        figures = [figure for task in ("xquad-r", "mlqa-r") for figure in _means([run.results[task] for run in runs])]
+        _check(label, cells, figures)
+
+
+def _means(results: Sequence[Any]) -> list[float]:
+    maps = [[result["summary"][kind]["map"] for result in results] for kind in KINDS]
+    distances = [result["summary"]["multilingual"]["rank_distance"] for result in results]
+    return [*map(fmean, maps), fmean(distances)]
+
+
+def test_what_was_tried_from_scratch_stands_in_the_document_as_it_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    runs = {run.name: run for run in read_grid(GRIDS / "scratch-recipes.txt")}
+    recorded = {path.parent.name: path for path in (ROOT / "results" / "scratch-recipes").glob("*/metrics.jsonl")}
+    assert set(recorded) == set(runs)
+    changes = {re.sub(r"^hybrid--scratch--map--|(--)?seed1$", "", name): name for name in runs}
+    rows = list(_rows("What was tried"))
+    assert {row[0].strip("`") for row in rows} == {change or "none" for change in changes}
+    for change, _meaning, *cells in rows:
+        name = changes["" if change == "none" else change.strip("`")]
+        *_, last = (json.loads(line) for line in recorded[name].read_text(encoding="utf-8").splitlines())
+        names = [*(f"{kind}/map" for kind in KINDS), "multilingual/rank_distance"]
+        _check(change, cells, [last["validation"][name] for name in names])
