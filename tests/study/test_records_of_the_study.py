@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -42,10 +43,11 @@ def _study(folder: str) -> Study:
 
 
 def _rows(heading: str) -> Iterator[Sequence[str]]:
-    """The cells of the first table below a heading of the document, without its two first lines."""
+    """The cells of the first table below a heading of the document, without its own heading."""
     section = DOCUMENT.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    table = [line for line in section.splitlines() if line.startswith("|")]
-    return ([cell.strip() for cell in line.strip("|").split("|")] for line in table[2:])
+    _before, _rule, below = re.split(r"^([|]---.*\n)", section, maxsplit=1, flags=re.M)
+    table = takewhile(lambda line: line.startswith("|"), below.splitlines())
+    return ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
 
 
 def _check(label: str, cells: Sequence[str], figures: Sequence[float]) -> None:
