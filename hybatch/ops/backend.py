@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from hybatch.ops import torch_backend
+from hybatch.ops.fakes import register_contrastive_fakes, register_ranking_fakes
 
 BACKENDS = ("torch", "cpu", "cuda")
 ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
@@ -34,14 +31,6 @@ _OLDEST_CAPABILITY = (8, 0)
 
 class BackendError(RuntimeError):
     """The backend that was asked for is not there; the message says why."""
-
-
-@dataclass(frozen=True)
-class RankingOps:
-    """The two ranking ops of one backend; signatures and meaning as in `torch_backend`."""
-
-    pair_scores: Callable[..., Tensor]
-    count_above_: Callable[..., None]
 
 
 def choose_backend(device: torch.device, requested: str = "auto", family: str = "ranking") -> str:
@@ -70,13 +59,6 @@ def choose_backend(device: torch.device, requested: str = "auto", family: str = 
     if requested not in ("torch", device.type):
         raise ValueError(f"{source}: this backend needs tensors on {requested}; queries are on {device}")
     return requested
-
-
-def ranking_ops(backend: str) -> RankingOps:
-    """The ranking ops of a backend that `choose_backend` returned."""
-    if backend == "torch":
-        return RankingOps(torch_backend.pair_scores, torch_backend.count_above_)
-    return RankingOps(torch.ops.hybatch.pair_scores, torch.ops.hybatch.count_above_)
 
 
 def why_missing(backend: str, family: str = "ranking", device: torch.device | None = None) -> str | None:
@@ -136,47 +118,9 @@ def _has_kernel(op: str, backend: str) -> bool:
 def _register_fakes() -> None:
     """Tell torch.compile the shapes that the compiled ops return."""
     if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["ranking"]):
-        _register_ranking_fakes()
+        register_ranking_fakes()
     if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["contrastive"]):
-        _register_contrastive_fakes()
-
-
-def _register_ranking_fakes() -> None:
-    @torch.library.register_fake("hybatch::pair_scores")
-    def _(
-        queries: Tensor,
-        positive_embeddings: Tensor,
-        offsets: Tensor,
-        precision: str,
-        positive_rows: Tensor | None = None,
-    ) -> Tensor:
-        positives = positive_embeddings if positive_rows is None else positive_rows
-        return queries.new_empty(positives.shape[0], dtype=torch.float32)
-
-    @torch.library.register_fake("hybatch::count_above_")
-    def _(*args: Any) -> None:
-        return None
-
-
-def _register_contrastive_fakes() -> None:
-    def like(rows: Tensor, *shape: int) -> Tensor:
-        return rows.new_empty(shape, dtype=torch.float32)
-
-    def gradients(queries: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return like(queries, *queries.shape), like(queries, *candidates.shape), like(queries)
-
-    @torch.library.register_fake("hybatch::contrastive_forward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        num_columns = candidates.shape[0] if args[-1] else 0
-        return like(queries, queries.shape[0]), like(queries, queries.shape[0]), like(queries, num_columns)
-
-    @torch.library.register_fake("hybatch::contrastive_backward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        return gradients(queries, candidates)
-
-    @torch.library.register_fake("hybatch::contrastive_forward_backward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, ...]:
-        return like(queries, queries.shape[0]), like(queries, queries.shape[0]), *gradients(queries, candidates)
+        register_contrastive_fakes()
 
 
 class BackendChoice(NamedTuple):
