@@ -23,6 +23,8 @@ FAMILIES = {
     "contrastive": ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward"),
 }
 """Ops that a backend must have all of, to serve what is built on them."""
+_BUILT_WITH = {"cpu": "a C++ compiler or an installed torch", "cuda": "nvcc or a torch with CUDA"}
+"""What setup.py needs for each library."""
 _NEVER_RUN = {("cuda", "contrastive")}
 """Kernels that no GPU has run yet, only a compiler: chosen when they are asked for by name, never by `auto`."""
 _OLDEST_CAPABILITY = (8, 0)
@@ -91,7 +93,10 @@ def _load(backend: str) -> str | None:
             return schemas_missing
     library = _PACKAGE / f"_{backend}.so"
     if not library.exists():
-        return f"{library} is not there: the extension was not compiled for {backend} when hybatch was installed"
+        return (
+            f"{library} is not there: the extension was not compiled for {backend} when hybatch was installed, for "
+            f"want of {_BUILT_WITH[backend]}; with that at hand, install again: pip install --no-build-isolation ."
+        )
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
