@@ -65,11 +65,11 @@ step machine 30 bash -c machine
 step build 240 bash -c build || exit "$worst"
 step spills 5 bash -c spills
 # The kernels that every device runs come first; tensor cores then cannot keep them from being tested.
-tests=tests/ops/test_cuda_ranking.py
+tests=tests/ops/ranking/test_cuda.py
 step test-fp32 90 "$python" -m pytest -v -m gpu -k "not (tf32 or bf16 or fp16)" "$tests"
 step test-tensor-cores 90 "$python" -m pytest -v -m gpu -k "tf32 or bf16 or fp16" "$tests"
-step test-interface 60 "$python" -m pytest -v -k "on-cuda" tests/ops/test_ranking.py
-step test-contrastive 60 "$python" -m pytest -v -m gpu tests/ops/test_contrastive_cuda.py
+step test-interface 60 "$python" -m pytest -v -k "on-cuda" tests/ops/ranking/test_counts.py
+step test-contrastive 60 "$python" -m pytest -v -m gpu tests/ops/contrastive/test_cuda.py
 step test-contrastive-oracle 60 "$python" -m pytest -v -k "on-cuda" tests/ops/contrastive
 step test-contrastive-tensor-cores 120 "$python" -m pytest -v -m "gpu and not slow" tests/ops/contrastive/test_hopper.py
 step bench-contrastive 60 bash -c 'contrastive bf16 --dtype bf16 --sizes 4096 16384 --rounds 5'

@@ -144,10 +144,17 @@ def _commit() -> str | None:
 
 
 def _cpu_name() -> str:
+    """Name, family and model (virtual machines often shorten the name) and the widest instruction set."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        lines = []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    details = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    details += next(([title] for flag, title in _INSTRUCTION_SETS if flag in facts.get("flags", "").split()), [])
+    described = f" ({', '.join(details)})" if details else ""
+    return f"{name}{described}, {os.cpu_count()} cores"
+
+
+_INSTRUCTION_SETS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))

@@ -20,7 +20,7 @@ from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
 
 if TYPE_CHECKING:
-    from hybatch.training.stopping import StopRequest
+    from hybatch.training.survival.stopping import StopRequest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 2 bad input, a full disk or a folder that cannot be written; 128 + n stopped by signal n, with a
         checkpoint of the step that it came in; 75 another process died or hangs, and the same command goes on.
     """
-    from hybatch.training.stopping import Stopped, StopRequest
+    from hybatch.training.survival.stopping import Stopped, StopRequest
 
     with StopRequest() as stop:
         try:
@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
-    from hybatch.evaluation.processes import leave_group
     from hybatch.paths import expand_path
+    from hybatch.processes import leave_group
     from hybatch.training.config import load_run_config
-    from hybatch.training.launch import build_accelerator
-    from hybatch.training.loop import train
-    from hybatch.training.orphans import end_with_launcher
-    from hybatch.training.watchdog import JobFailed, report_failure
+    from hybatch.training.run.launch import build_accelerator
+    from hybatch.training.run.loop import train
+    from hybatch.training.survival.orphans import end_with_launcher
+    from hybatch.training.survival.watchdog import JobFailed, report_failure
 
     end_with_launcher()
     config = load_run_config(argv)

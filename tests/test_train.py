@@ -19,8 +19,8 @@ from accelerate import Accelerator
 
 from hybatch.models import Encoder
 from hybatch.train import main
-from hybatch.training.engine import StepEngine
-from hybatch.training.validation import LossValidation
+from hybatch.training.step.engine import StepEngine
+from hybatch.training.validation.measures import LossValidation
 from tests.training.small_run import losses, read_metrics, write_config, write_corpus
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from hybatch.evaluation.embeddings import TaskEmbeddings
-from hybatch.evaluation.language_figures import figures_results
-from hybatch.evaluation.per_query import QueryTables, language_query_tables
-from hybatch.evaluation.tasks.task import Part, Role
+from hybatch.evaluation.settings.language_figures import figures_results
+from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
+from hybatch.evaluation.settings.task import Part, Role
 
 NEIGHBOURS = 4
 
@@ -50,7 +50,7 @@ def score_bitext(
     `to_pivot`: sentences asked, translations retrieved; `from_pivot`: the reverse. Equal scores go to the earlier line.
 
     Args:
-        per_query: filled, where given, with which line was found right, see `hybatch.evaluation.per_query`.
+        per_query: filled, where given, with which line was found right, see `hybatch.evaluation.settings.per_query`.
 
     Returns:
         what results.json holds, see `figures_results`.

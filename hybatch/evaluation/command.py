@@ -21,20 +21,20 @@ from hybatch.evaluation.collection.search import METHODS, import_faiss
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.embeddings import StoredEmbeddings, TaskEmbeddings, check_save_directory, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
-from hybatch.evaluation.language_figures import figures_table
-from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.probe import ProbeTask, score_probe
-from hybatch.evaluation.processes import launched_group, main_first, rank, world_size
 from hybatch.evaluation.results import check_output, write_results
-from hybatch.evaluation.scoring import score
+from hybatch.evaluation.settings.language_figures import figures_table
+from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.settings.scoring import score
+from hybatch.evaluation.settings.task import TextsTask
 from hybatch.evaluation.table import results_table, table_console
 from hybatch.evaluation.tasks.download import download
 from hybatch.evaluation.tasks.listing import tasks_table
 from hybatch.evaluation.tasks.registry import TASKS, load_task
-from hybatch.evaluation.tasks.task import TextsTask
 from hybatch.models import Encoder
 from hybatch.ops.backend import BackendError, choose_backend
 from hybatch.paths import check_writable, path_of
+from hybatch.processes import launched_group, main_first, rank, world_size
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import torch
 from torch.nn import functional as F
 
 from hybatch.evaluation.embeddings import TaskEmbeddings
-from hybatch.evaluation.language_figures import figures_results
-from hybatch.evaluation.per_query import QueryTables, language_query_tables
-from hybatch.evaluation.tasks.task import Part, Role
+from hybatch.evaluation.settings.language_figures import figures_results
+from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
+from hybatch.evaluation.settings.task import Part, Role
 
 _ITERATIONS = 1000
 
@@ -42,7 +42,7 @@ def score_probe(
     """Accuracy per language. A label that was not there to be learnt counts as an error.
 
     Args:
-        per_query: filled, where given, with which text was named right, see `hybatch.evaluation.per_query`.
+        per_query: filled, where given, with which text was named right, see `hybatch.evaluation.settings.per_query`.
 
     Returns:
         what results.json holds, see `figures_results`.

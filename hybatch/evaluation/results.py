@@ -16,7 +16,7 @@ import torch
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
-from hybatch.evaluation.per_query import PER_QUERY, QueryTables, write_query_tables
+from hybatch.evaluation.settings.per_query import PER_QUERY, QueryTables, write_query_tables
 from hybatch.paths import check_writable
 from hybatch.version import __version__
 

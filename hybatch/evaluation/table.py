@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hybatch.evaluation.metrics import mean
+from hybatch.evaluation.settings.metrics import mean
 
 
 def cross_lingual_means(results: Mapping[str, Any], metric: str = "map") -> dict[str, float | None]:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
-from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient, rank, world_size
+from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import Implementation, choose_computation
 from hybatch.losses.ring import ring_terms
 from hybatch.ops.contrastive import ContrastiveTerms
+from hybatch.processes import rank, world_size
 
 Gather = Literal["all", "ring"]
 

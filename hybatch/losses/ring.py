@@ -18,10 +18,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hybatch.losses.gather import rank, world_size
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.ops.contrastive.backend import ContrastiveOps
 from hybatch.ops.contrastive.loss import choose_ops, prepare
+from hybatch.processes import rank, world_size
 
 _BLOCK_TAG, _GRADIENT_TAG = 0, 8
 """First tags of the two kinds of messages, which are under way at the same time."""

@@ -18,7 +18,7 @@ from hybatch.losses import LossConfig
 from hybatch.models import EncoderConfig
 from hybatch.sampling import SamplingConfig
 from hybatch.training.config_file import check_config_file
-from hybatch.training.schedule import ScheduleShape
+from hybatch.training.step.schedule import ScheduleShape
 
 
 @dataclass(kw_only=True)

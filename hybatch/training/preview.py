@@ -20,10 +20,10 @@ from hybatch.models.layout import read_layout
 from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
-from hybatch.training.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
-from hybatch.training.batches import describe
 from hybatch.training.config import RunConfig, instantiate, run_parser
-from hybatch.training.run_folder import RunFolder
+from hybatch.training.run.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
+from hybatch.training.run.run_folder import RunFolder
+from hybatch.training.step.batches import describe
 
 SUMMARY = "show what would be trained, without loading a model"
 

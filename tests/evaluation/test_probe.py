@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.probe import ProbeTask, fit, score_probe
+from hybatch.evaluation.settings.per_query import QueryTables
 from tests.evaluation.synthetic import MemoryEmbeddings
 
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hybatch.losses import EMPTY_SLOT, ContrastiveLoss, ring_terms
-from hybatch.losses.gather import world_size
+from hybatch.processes import world_size
 from tests.ops.contrastive.oracle import EPSILON, Problem, Reference, make_problem, reference
 from tests.processes import run_processes
 

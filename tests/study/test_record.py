@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.per_query import read_query_tables
+from hybatch.evaluation.settings.per_query import read_query_tables
 from hybatch.models.config import EncoderConfig
 from hybatch.sampling import AlphaSchedule, SamplingConfig
 from hybatch.training.config import RunConfig, load_run_config

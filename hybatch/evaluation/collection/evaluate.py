@@ -22,12 +22,12 @@ from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.encoding import encode_texts
-from hybatch.evaluation.language_figures import metrics_of, summarise
-from hybatch.evaluation.metrics import figures_per_query, mean
-from hybatch.evaluation.per_query import QueryTables, language_query_tables
-from hybatch.evaluation.processes import rank
 from hybatch.evaluation.results import versions
+from hybatch.evaluation.settings.language_figures import metrics_of, summarise
+from hybatch.evaluation.settings.metrics import figures_per_query, mean
+from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
 from hybatch.models import Encoder
+from hybatch.processes import rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def evaluate_collections(
     passage are left out and counted in `num_skipped`.
 
     Args:
-        per_query: filled, where given, with the figures of every single query, see `hybatch.evaluation.per_query`.
+        per_query: filled, where given, with every query's figures (see `settings.per_query`).
 
     Returns:
         (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements", and

@@ -13,8 +13,8 @@ from hybatch.evaluation.collection.judgements import flat_relevant
 from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.search import BLOCK_ROWS
 from hybatch.evaluation.collection.shards import EncodedPassages
-from hybatch.evaluation.processes import fail_together, world_size
 from hybatch.ops import RankCounter
+from hybatch.processes import fail_together, world_size
 
 
 def exact_ranks(

@@ -10,7 +10,7 @@ import numpy as np
 
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.passages import Passages
-from hybatch.evaluation.tasks.files import read_lines, read_objects, text_field
+from hybatch.evaluation.files import read_lines, read_objects, text_field
 
 # Above this share of judgements that name an unknown query or passage the files do not belong together.
 MOST_UNKNOWN = 0.01

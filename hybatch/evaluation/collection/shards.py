@@ -21,8 +21,8 @@ from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.passages import Passages, Shard
 from hybatch.evaluation.encoding import encode_batch
-from hybatch.evaluation.processes import fail_together, gather_objects, rank, world_size
 from hybatch.models import Encoder
+from hybatch.processes import fail_together, gather_objects, rank, world_size
 from hybatch.version import __version__
 
 MANIFEST = "manifest.json"

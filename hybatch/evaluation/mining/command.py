@@ -30,11 +30,11 @@ from hybatch.evaluation.mining.mine import (
 from hybatch.evaluation.mining.output import check_mining_output, write_filled, write_mined
 from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
-from hybatch.evaluation.processes import fail_together, launched_group, main_first, rank
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.table import table_console
 from hybatch.models import Encoder
 from hybatch.paths import expand_path, path_of
+from hybatch.processes import fail_together, launched_group, main_first, rank
 
 SUMMARY = "add hard negatives to a parallel corpus with an encoder"
 

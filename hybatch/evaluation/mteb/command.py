@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation.language_figures import figures_table
 from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
 from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
+from hybatch.evaluation.settings.language_figures import figures_table
 from hybatch.evaluation.table import table_console
 from hybatch.paths import path_of
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hybatch.corpus.squad import SquadFile, read_squad_file
 from hybatch.errors import UserError
+from hybatch.evaluation.settings.task import LabelledTexts, RetrievalTask, join_by_label
 from hybatch.evaluation.tasks.entry import TaskEntry
-from hybatch.evaluation.tasks.task import LabelledTexts, RetrievalTask, join_by_label
 
 LANGUAGES = {
     "xquad-r": ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),

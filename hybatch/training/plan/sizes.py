@@ -16,8 +16,8 @@ from hybatch.models.config import PoolingMode
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import hub_id
 from hybatch.paths import expand_path
-from hybatch.training.flops import EncoderFlops, encoder_flops
 from hybatch.training.plan.published import published_config, published_names
+from hybatch.training.run.flops import EncoderFlops, encoder_flops
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
-from hybatch.losses.gather import rank, world_size
+from hybatch.processes import rank, world_size
 
 ORIGIN = "strategy.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
-from hybatch.losses.gather import rank, world_size
-from hybatch.training.batches import TextChunk
+from hybatch.processes import rank, world_size
+from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Consolidated, Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import ZERO_FOLDER, names_of_groups, read_consolidated

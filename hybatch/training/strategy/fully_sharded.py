@@ -20,8 +20,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from hybatch.losses.gather import rank, world_size
-from hybatch.training.batches import TextChunk
+from hybatch.processes import rank, world_size
+from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import MOMENTS, Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import SHARDS_FOLDER, names_of_groups, read_consolidated

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from hybatch.training.batches import TextChunk
+from hybatch.training.step.batches import TextChunk
 
 
 class Strategy(Protocol):

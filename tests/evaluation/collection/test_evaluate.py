@@ -11,8 +11,8 @@ import pytest
 from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.results import dump
+from hybatch.evaluation.settings.per_query import QueryTables
 from tests.evaluation.collection.fakes import (
     CollectionEncoder,
     Fake,

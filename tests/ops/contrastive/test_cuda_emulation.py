@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.ops.test_contrastive_extension import (
+from tests.ops.contrastive.test_extension import (
     EPSILON,
     Problem,
     assert_lse,

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybatch.ops import backend
-from tests.ops.test_contrastive_cuda import on_gpu
-from tests.ops.test_contrastive_extension import (
+from tests.ops.contrastive.test_cuda import on_gpu
+from tests.ops.contrastive.test_extension import (
     EPSILON,
     Problem,
     backward,

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hybatch.errors import UserError
-from hybatch.losses.gather import rank
+from hybatch.processes import rank
 from hybatch.training.strategy import Strategy
 from tests.processes import run_processes
 from tests.training.strategy.cells import Cell, tiny_strategy, train_steps
