@@ -1,4 +1,4 @@
-"""What a process is given for a step, as digests: `python -m tests.training.loaded_batches`."""
+"""What a process is given for a step, as digests: `python -m tests.training.step.loaded_batches`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from hybatch.models import Role
 from hybatch.sampling import BatchSampler, SamplingConfig
-from hybatch.training.batches import BatchLoader, Features, LocalBatch
+from hybatch.training.step.batches import BatchLoader, Features, LocalBatch
 from tests.sampling.default_plans import corpora
 from tests.training.tiny import tokenize
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.loaded_batches import LOADERS, digest
+from tests.training.step.loaded_batches import LOADERS, digest
 
-BEFORE = json.loads((Path(__file__).parent.parent / "written_before" / "loaded.json").read_text(encoding="utf-8"))
+BEFORE = json.loads(
+    (Path(__file__).parent.parent.parent / "written_before" / "loaded.json").read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize("name", LOADERS)
