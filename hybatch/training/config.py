@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError as ParseError
@@ -14,11 +13,11 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
-from hybatch.losses import LossConfig
+from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
 from hybatch.options import check_options, limits
 from hybatch.sampling import SamplingConfig
-from hybatch.training.config_file import check_config_file
+from hybatch.training.config_file import check_config_file, config_files, files_named, said_last
 from hybatch.training.step.schedule import ScheduleShape
 
 StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
@@ -157,8 +156,8 @@ class RunConfig:
     """Of batches, fresh weights and dropout."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Which batches."""
-    loss: LossConfig = field(default_factory=LossConfig)
-    """The contrastive loss."""
+    loss: LossConfig = field(default_factory=DEFAULT_LOSS)
+    """The loss; its options are those of its kind."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The loop."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -182,13 +181,23 @@ class RunConfig:
         return plain
 
 
-def run_parser(prog: str, description: str) -> ArgumentParser:
-    """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file."""
+def run_parser(prog: str, description: str, argv: Sequence[str]) -> ArgumentParser:
+    """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file.
+
+    Args:
+        argv: what will be parsed; its `loss.kind` decides which options the section `loss` has.
+
+    Raises:
+        UserError: there is no such loss.
+    """
     # The docstrings below the fields become the help of the options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    for file in config_files(argv):
+        check_config_file(file)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True)
+    parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True, skip={"loss"})
+    parser.add_class_arguments(_loss_config(argv), "loss", fail_untyped=True)
     return parser
 
 
@@ -198,8 +207,8 @@ def load_run_config(argv: Sequence[str] | None = None, *, prog: str = "hybatch/t
     Raises:
         UserError: an unknown option, a value of the wrong type or out of its range, a file that cannot be read.
     """
-    parser = run_parser(prog, "Train a multilingual retrieval encoder with hybrid batches.")
-    return instantiate(parser, sys.argv[1:] if argv is None else argv)[0]
+    argv = sys.argv[1:] if argv is None else argv
+    return instantiate(run_parser(prog, "Train a multilingual retrieval encoder with hybrid batches.", argv), argv)[0]
 
 
 def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig, Any]:
@@ -208,8 +217,6 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
     Raises:
         UserError: as `load_run_config`.
     """
-    for file in _config_files(argv):
-        check_config_file(file)
     try:
         namespace = parser.parse_args(list(argv))
         _check_sections(namespace)
@@ -218,9 +225,18 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
     # ValueError: no member of a union takes the value, which shows only when the classes are made.
     # OverflowError: an integer that no float holds.
     except (ParseError, ValueError, OverflowError) as error:
-        raise UserError(f"{error}{_files_named(argv)}") from error
+        raise UserError(f"{error}{files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
+
+
+def _loss_config(argv: Sequence[str]) -> type[LossConfig]:
+    kind = said_last(argv, "loss", "kind")
+    if kind is None:
+        return DEFAULT_LOSS
+    if not isinstance(kind, str) or kind not in LOSSES:
+        raise UserError(f"loss.kind is {kind!r}: it must be one of {', '.join(LOSSES)}{files_named(argv)}")
+    return LOSSES[kind]
 
 
 def _check_sections(namespace: Namespace) -> None:
@@ -230,14 +246,3 @@ def _check_sections(namespace: Namespace) -> None:
         if not isinstance(value, Namespace):
             holds = "is empty" if value is None else f"is {value!r}"
             raise UserError(f"section {name} {holds}: give it options, `{name}: {{option: value}}`, or take it out")
-
-
-def _config_files(argv: Sequence[str]) -> Iterator[str]:
-    yield from (following for option, following in pairwise(argv) if option == "--config")
-    yield from (option.removeprefix("--config=") for option in argv if option.startswith("--config="))
-
-
-def _files_named(argv: Sequence[str]) -> str:
-    """The files of `--config`, which the parser's message on their syntax leaves out."""
-    files = ", ".join(_config_files(argv))
-    return f" (read from the command line and {files})" if files else ""
