@@ -30,7 +30,7 @@ Gather = Literal["all", "ring"]
 class ContrastiveConfig(LossConfig):
     """The contrastive loss."""
 
-    kind: Literal["contrastive"] = "contrastive"
+    kind: str = "contrastive"
     """Which loss; the options below it are those of the contrastive loss."""
     temperature: float = field(default=0.05, metadata=limits(ge=1e-6, le=1_000_000))
     """Cosine similarities are divided by this before the softmax; greater than 0."""
