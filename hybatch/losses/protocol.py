@@ -42,7 +42,7 @@ class Loss(Protocol):
 class LossConfig(ABC):
     """The section `loss`, whatever its kind: the options of a loss derive from it and stand in `LOSSES`."""
 
-    kind: str
+    kind: str = ""
     """Which loss; the default of each class of options is its name in `LOSSES`."""
     hard_negatives: int = field(default=0, metadata=limits(ge=0, le=1000))
     """Hard negatives per query, drawn anew each step from those that the corpus lists; a query that has fewer uses
@@ -50,10 +50,9 @@ class LossConfig(ABC):
 
     def __post_init__(self) -> None:
         check_options(self, "loss")
-        if self.kind != type(self).kind:
-            raise UserError(
-                f"loss.kind is {self.kind!r}, but {type(self).__name__} has the options of {type(self).kind}"
-            )
+        own = type(self).kind
+        if self.kind != own:
+            raise UserError(f"loss.kind is {self.kind!r}, but {type(self).__name__} has the options of {own}")
 
     @abstractmethod
     def build(self) -> Loss:

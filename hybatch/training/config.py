@@ -201,7 +201,7 @@ def run_parser(prog: str, description: str, argv: Sequence[str]) -> ArgumentPars
     return parser
 
 
-def load_run_config(argv: Sequence[str] | None = None, *, prog: str = "hybatch/train.py") -> RunConfig:
+def load_run_config(argv: Sequence[str] | None = None, *, prog: str = "hybatch train") -> RunConfig:
     """Read the configuration of a run from the command line and the files it names.
 
     Raises:
