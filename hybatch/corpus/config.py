@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hybatch.options import check_options
+
 CorpusFormat = Literal["auto", "jsonl", "squad", "datasets", "mmarco", "mrtydi", "embedded"]
 
 
@@ -50,3 +52,6 @@ class CorpusConfig:
     judgements: str | None = None
     """Format mmarco: file of triples (query, positive, negative ids) or of qrels, below `path`; by default
     triples.train.ids.small.tsv, else qrels.<split>.tsv."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "corpora")
