@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from hybatch.errors import UserError
+
 # What no retry mends: the disk is full, or the folder may not be written.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
@@ -48,6 +50,19 @@ def atomic_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with atomic_file(path) as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from hybatch.atomic import write_text
 from hybatch.errors import UserError
 from hybatch.paths import expand_path
-from hybatch.training.checkpoints.checkpoint import Checkpoint, CheckpointFolder, write_text
+from hybatch.training.checkpoints.checkpoint import Checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
 from hybatch.training.config import RunConfig
 from hybatch.training.survival.lock import folder_lock
 

@@ -12,13 +12,10 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.training.checkpoints.checkpoint import (
-    CheckpointFolder,
-    Description,
-    read_checkpoint,
-    save_tensors,
-    surroundings,
-)
+from hybatch.training.checkpoints.checkpoint import Description, read_checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
+from hybatch.training.checkpoints.surroundings import surroundings
+from hybatch.training.checkpoints.tensors import save_tensors
 
 WHERE = surroundings(torch.device("cpu"), "none")
 
