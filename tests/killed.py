@@ -12,21 +12,24 @@ from typing import Any
 from unittest import mock
 
 import hybatch.atomic
+from hybatch.leftovers import recover_once
 
 KILLED = 137
 _CALLS = ("open", "close", "fsync", "mkdir", "replace", "rename", "unlink", "rmdir", "chmod", "listdir")
 
 
-def killed_before_every_call(write: Callable[[], object], *, exchange: bool = True) -> Iterator[int]:
+def killed_before_every_call(write: Callable[[], object], *, exchange: bool = True, stride: int = 1) -> Iterator[int]:
     """Call `write` in a fresh process that is killed before its n-th call to the system, for every n; yields n.
 
     Args:
         exchange: whether two names can be exchanged in one step.
+        stride: try every so many calls only.
     """
-    for number in itertools.count():
+    for number in itertools.count(0, stride):
         child = os.fork()
         if child == 0:
             status = 1
+            recover_once.cache_clear()  # as in a process that is new
             with contextlib.suppress(BaseException), _before_each(number, lambda: os._exit(KILLED), exchange):
                 write()
                 status = 0

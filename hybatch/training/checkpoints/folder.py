@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from hybatch.atomic import replace_directory, sync_tree
 from hybatch.errors import UserError
+from hybatch.leftovers import discard, recover
 from hybatch.training.checkpoints.checkpoint import (
     MANIFEST,
     STATE,
@@ -20,6 +22,8 @@ from hybatch.training.checkpoints.checkpoint import (
     measure_files,
     read_checkpoint,
 )
+
+_STEP = re.compile(r"step-(\d+)")
 
 
 class CheckpointFolder:
@@ -41,16 +45,19 @@ class CheckpointFolder:
         self.keep_every = keep_every
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written or half-removed."""
+        """Remove what a killed process left half-written or half-removed; make `latest` a link where it is none.
+
+        The caller holds the run's lock.
+        """
+        recover(self.directory, alone=True)
         for leftover in self.directory.glob(".*"):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+            discard(leftover)
+        self._heal_latest()
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints there, newest first, intact or not."""
-        return sorted((int(path.name.removeprefix("step-")) for path in self.directory.glob("step-*")), reverse=True)
+        names = (_STEP.fullmatch(path.name) for path in self.directory.glob("step-*"))
+        return sorted((int(name[1]) for name in names if name is not None), reverse=True)
 
     def path(self, step: int) -> Path:
         return self.directory / f"step-{step:08d}"
@@ -115,9 +122,7 @@ class CheckpointFolder:
                 damaged.append(step)
             else:
                 for newer in damaged:
-                    aside = self.directory / f"damaged-{self.path(newer).name}"
-                    shutil.rmtree(aside, ignore_errors=True)
-                    self.path(newer).rename(aside)
+                    self._set_aside(self.path(newer))
                 self._link_latest(step)
                 return checkpoint
         return None
@@ -134,6 +139,33 @@ class CheckpointFolder:
         retired = self.directory / f".step-{step:08d}.retired"
         self.path(step).rename(retired)
         shutil.rmtree(retired, ignore_errors=True)
+
+    def _heal_latest(self) -> None:
+        """A copy that followed links (`cp -rL`, some archives) holds a whole checkpoint there, or a file.
+
+        It is kept where its step is missing or damaged, and is one too many otherwise.
+        """
+        latest = self.directory / "latest"
+        if latest.is_symlink() or not latest.exists():
+            return
+        try:
+            step = read_checkpoint(latest).step
+        except UserError:
+            self._set_aside(latest)
+            return
+        try:
+            read_checkpoint(self.path(step))
+        except UserError:
+            self._set_aside(self.path(step))
+            latest.rename(self.path(step))
+        else:
+            discard(latest)
+
+    def _set_aside(self, damaged: Path) -> None:
+        if damaged.exists():
+            aside = damaged.with_name(f"damaged-{damaged.name}")
+            discard(aside)
+            damaged.rename(aside)
 
     def _link_latest(self, step: int) -> None:
         beside = self.directory / ".latest"
