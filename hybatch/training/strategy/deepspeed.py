@@ -48,9 +48,12 @@ class DeepSpeedStrategy:
         self._group_names = names_of_groups(learning, optimizer)
         self._shapes = {name: parameter.shape for name, parameter in learning.items()}
         self._whole_state = list(encoder.state_dict())
-        self._engine: Any = deepspeed.initialize(
-            model=ChunkEncoder(encoder, autocast_dtype), optimizer=optimizer, config=options
-        )[0]
+        try:
+            self._engine: Any = deepspeed.initialize(
+                model=ChunkEncoder(encoder, autocast_dtype), optimizer=optimizer, config=options
+            )[0]
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"DeepSpeed refuses its configuration: {error}") from error
 
     def encode(self, chunks: Sequence[TextChunk]) -> Tensor:
         return self._engine([chunk.features for chunk in chunks], [chunk.seed for chunk in chunks])
@@ -157,6 +160,25 @@ class DeepSpeedStrategy:
             safe_set_local_fp32_param(parameter, own)
         else:
             safe_set_local_optimizer_state(parameter, own, key)
+
+
+def check_accepted(options: dict[str, Any]) -> None:
+    """Let DeepSpeed read a configuration, before long work.
+
+    Raises:
+        UserError: it refuses a value of `zero_optimization`.
+    """
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from pydantic import ValidationError
+
+    try:
+        DeepSpeedZeroConfig(**options["zero_optimization"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(["zero_optimization", *map(str, first["loc"])])
+        raise UserError(f"DeepSpeed refuses {name} {first.get('input')!r}: {first['msg']}") from error
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"DeepSpeed refuses zero_optimization: {error}") from error
 
 
 def import_deepspeed() -> Any:
