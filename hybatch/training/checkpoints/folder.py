@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or not there: written beside, synced, renamed, checked by their manifest before use."""
+"""Checkpoints that are whole or not there: written beside, synced, renamed, checked by their manifest before use.
+
+The rename itself is `hybatch.atomic.replace_directory`.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from hybatch.processes import rank, world_size
 from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Consolidated, Origin, fitted, learning_parameters
+from hybatch.training.strategy.planted_code import tensors_only
 from hybatch.training.strategy.sources import ZERO_FOLDER, names_of_groups, read_consolidated
 
 
@@ -88,7 +89,8 @@ class DeepSpeedStrategy:
 
     def load(self, directory: Path) -> None:
         if Origin.read(directory) == Origin(self.name, world_size()):
-            self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, load_lr_scheduler_states=False)
+            with tensors_only(directory):
+                self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, load_lr_scheduler_states=False)
         else:
             self._take_up(fitted(read_consolidated(directory, self._group_names), self._shapes, directory))
 
