@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace hybatch::ranking::cuda {
+namespace hybatch {
 
 // 16 bytes, of which the first `bytes` are read and the others are zeros. Both addresses are multiples of 16.
 __device__ inline void CopyAsync(unsigned char* to, const unsigned char* from, int bytes) {
@@ -17,4 +17,4 @@ __device__ inline void CopyAsyncWait() {
   asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory");
 }
 
-}  // namespace hybatch::ranking::cuda
+}  // namespace hybatch

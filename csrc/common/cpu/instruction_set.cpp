@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-namespace hybatch::ranking::cpu {
+namespace hybatch {
 
 const char* Name(InstructionSet instruction_set) {
   switch (instruction_set) {
@@ -40,4 +40,4 @@ InstructionSet ChosenInstructionSet() {
   throw std::invalid_argument("HYBATCH_CPU_ISA=" + std::string(wanted) + " cannot run here; use one of: " + names);
 }
 
-}  // namespace hybatch::ranking::cpu
+}  // namespace hybatch

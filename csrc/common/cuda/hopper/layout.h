@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ranking/cuda/host_device.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::sm90 {
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <new>
 
-namespace hybatch::ranking::cpu {
+namespace hybatch {
 
 constexpr std::align_val_t kCacheLine{64};
 
@@ -20,4 +20,4 @@ inline AlignedBuffer MakeAlignedBuffer(std::size_t count) {
   return AlignedBuffer(static_cast<float*>(::operator new(count * sizeof(float), kCacheLine)));
 }
 
-}  // namespace hybatch::ranking::cpu
+}  // namespace hybatch

@@ -7,12 +7,10 @@
 
 #include <cstdint>
 
+#include "common/cuda/elements.h"
 #include "layout.h"
-#include "ranking/cuda/elements.h"
 
 namespace hybatch::sm90 {
-
-using ranking::cuda::ElementKind;
 
 __device__ inline uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));

@@ -17,7 +17,6 @@ constexpr int kConsumers = kConsumerGroups * kWarpgroup;
 constexpr int kThreads = kWarpgroup + kConsumers;
 constexpr int kLeftBytes = kTileRows * kSlabBytes;
 constexpr int kStageBytes = kLeftBytes + kTileColumns * kSlabBytes;
-constexpr int kMostSharedBytes = 227 * 1024;
 
 // A kernel's shared memory begins with the stages, and holds the barriers wherever there is room.
 struct Stages {
@@ -32,13 +31,6 @@ struct Ring {
   StageBarriers& barriers;
 };
 
-// Of a kernel's shared memory, with room to align it.
-template <class Shared>
-constexpr int SharedBytes() {
-  static_assert(sizeof(Shared) + 1024 <= kMostSharedBytes);
-  return static_cast<int>(sizeof(Shared)) + 1024;
-}
-
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // A place in the ring and how often it has been passed, modulo 2.
@@ -52,12 +44,6 @@ struct RingPlace {
     }
   }
 };
-
-template <class Shared>
-__device__ Shared& AlignShared(unsigned char* bytes) {
-  const uint32_t misaligned = SharedAddress(bytes) % 1024;
-  return *reinterpret_cast<Shared*>(bytes + (misaligned == 0 ? 0 : 1024 - misaligned));
-}
 
 // Every thread of the block calls it.
 __device__ inline void InitRing(StageBarriers& barriers) {

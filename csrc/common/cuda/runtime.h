@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace hybatch::ranking::cuda {
+namespace hybatch {
 
 inline void Check(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return;
@@ -41,4 +41,4 @@ class Carver {
   size_t used_ = 0;
 };
 
-}  // namespace hybatch::ranking::cuda
+}  // namespace hybatch

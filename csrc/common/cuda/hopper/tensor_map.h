@@ -6,11 +6,9 @@
 
 #include <cstdint>
 
-#include "ranking/cuda/elements.h"
+#include "common/cuda/elements.h"
 
 namespace hybatch::sm90 {
-
-using ranking::cuda::ElementKind;
 
 // Boxes of `box_rows` rows by 128 bytes, swizzled, of a matrix whose rows begin at multiples of 16 bytes.
 CUtensorMap RowsMap(const void* data, ElementKind kind, int64_t width, int64_t rows, int64_t row_bytes, int box_rows);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace hybatch::ranking::cpu {
+namespace hybatch {
 
 enum class InstructionSet { kPortable, kAvx2, kAvx512 };
 
@@ -18,4 +18,4 @@ std::vector<InstructionSet> SupportedInstructionSets();
 // so that a test can compare them in one process. Throws std::invalid_argument if that one cannot run here.
 InstructionSet ChosenInstructionSet();
 
-}  // namespace hybatch::ranking::cpu
+}  // namespace hybatch

@@ -1,12 +1,10 @@
 #include "tensor_map.h"
 
+#include "common/cuda/runtime.h"
 #include "layout.h"
-#include "ranking/cuda/runtime.h"
 
 namespace hybatch::sm90 {
 namespace {
-
-using ranking::cuda::Check;
 
 using Encode = decltype(&cuTensorMapEncodeTiled);
 
@@ -37,10 +35,9 @@ CUtensorMapDataType DataType(ElementKind kind) {
 
 CUtensorMap RowsMap(const void* data, ElementKind kind, int64_t width, int64_t rows, int64_t row_bytes, int box_rows) {
   static const Encode encode = EncodeFunction();
-  const int element_bytes = kind == ElementKind::kBFloat16 || kind == ElementKind::kFloat16 ? 2 : 4;
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
-  const cuuint32_t box[] = {static_cast<cuuint32_t>(kSlabBytes / element_bytes),
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(kSlabBytes / ElementBytes(kind)),
                             static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t element_strides[] = {1, 1};
   CUtensorMap map;

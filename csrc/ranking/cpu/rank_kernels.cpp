@@ -1,17 +1,17 @@
-#include "tile_kernels.h"
+#include "rank_kernels.h"
 
 namespace hybatch::ranking::cpu {
 
-const TileKernels& KernelsFor(InstructionSet instruction_set) {
+const RankKernels& RankKernelsFor(InstructionSet instruction_set) {
   switch (instruction_set) {
 #if defined(__x86_64__)
     case InstructionSet::kAvx512:
-      return Avx512Kernels();
+      return Avx512RankKernels();
     case InstructionSet::kAvx2:
-      return Avx2Kernels();
+      return Avx2RankKernels();
 #endif
     default:
-      return PortableKernels();
+      return PortableRankKernels();
   }
 }
 

@@ -6,10 +6,10 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include "../tensor_checks.h"
+#include "common/tensor_checks.h"
 #include "runtime.h"
 
-namespace hybatch::ranking::cuda {
+namespace hybatch {
 
 // Makes a device current, for torch and for this library's own runtime (it is linked statically).
 class CurrentDevice {
@@ -48,4 +48,4 @@ inline void CheckOnDevice(const Tensor& tensor, const char* name, const Tensor& 
                   " must be on the device of queries");
 }
 
-}  // namespace hybatch::ranking::cuda
+}  // namespace hybatch

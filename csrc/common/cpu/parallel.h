@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace hybatch::ranking::cpu {
+namespace hybatch {
 
 struct Parallel {
   int workers;
@@ -42,4 +42,4 @@ void ForEachItem(const Parallel& parallel, int64_t items, const Body& body) {
   });
 }
 
-}  // namespace hybatch::ranking::cpu
+}  // namespace hybatch

@@ -10,9 +10,9 @@
 #include <initializer_list>
 #include <string>
 
-#include "contract.h"
+#include "matrix.h"
 
-namespace hybatch::ranking {
+namespace hybatch {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
@@ -58,4 +58,4 @@ inline void CheckSameKind(const Matrix& a, const Matrix& b, const char* name_a, 
                   b.width);
 }
 
-}  // namespace hybatch::ranking
+}  // namespace hybatch

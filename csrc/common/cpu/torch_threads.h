@@ -11,7 +11,7 @@
 #include "instruction_set.h"
 #include "parallel.h"
 
-namespace hybatch::ranking::cpu {
+namespace hybatch {
 
 inline Parallel TorchThreads() {
   const int workers = static_cast<int>(std::max<uint32_t>(1, torch::stable::get_num_threads()));
@@ -31,4 +31,4 @@ inline InstructionSet InstructionSetOrError() {
   return InstructionSet::kPortable;
 }
 
-}  // namespace hybatch::ranking::cpu
+}  // namespace hybatch
