@@ -46,10 +46,12 @@ def why_not() -> str | None:
 def ninja_file(kind: str, folder: Path, kernels: list[Path]) -> str:
     for_kernels, for_model, link = KINDS[kind]
     include = f"-I{HERE / 'include'} -I{folder / 'csrc'}"
+    language = "-include device_model/language.h -x c++"
     depfile = "-MD -MF $out.d -c $in -o $out\n  depfile = $out.d\n  deps = gcc"
     lines = [
         "ninja_required_version = 1.8",
-        f"rule kernel\n  command = g++ {FLAGS} {for_kernels} -w -Wno-psabi {include} -include device_model/language.h -x c++ {depfile}",
+        f"builddir = {folder / kind}",
+        f"rule kernel\n  command = g++ {FLAGS} {for_kernels} -w -Wno-psabi {include} {language} {depfile}",
         f"rule model\n  command = g++ {FLAGS} {for_model} {WARNINGS} {include} {depfile}",
         f"rule link\n  command = g++ -shared {link} -o $out $in",
     ]

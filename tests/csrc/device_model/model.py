@@ -1,4 +1,4 @@
-"""The device model's ops, called as torch's dispatcher calls the compiled ones: on CPU tensors, with the same arguments.
+"""The device model's ops, called on CPU tensors with the arguments that torch's dispatcher gives the compiled ones.
 
     model = load()
     scores = model.pair_scores(queries, embeddings, offsets, "bf16", rows)

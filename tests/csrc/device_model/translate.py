@@ -176,7 +176,7 @@ def assembly_call(statement: str, macros: dict[str, tuple[str | None, str]]) -> 
     """What stands for the statement, whose text is that between asm's parentheses."""
     sections = split_outside(expand(statement, macros), ":")
     template = template_of(sections[0])
-    outputs, inputs = (merged(operands_of(s)) for s in (sections + ["", ""])[1:3])
+    outputs, inputs = (merged(operands_of(s)) for s in [*sections, "", ""][1:3])
     clobbers = [c.strip() for c in split_outside(sections[3], ",")] if len(sections) > 3 else []
     if clobbers not in ([], ['"memory"']) or len(sections) > 4:
         raise TranslationError(f"assembly with other clobbers than memory: {statement.strip()}")
