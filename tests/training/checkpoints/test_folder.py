@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,13 +13,11 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.training.checkpoints.checkpoint import (
-    CheckpointFolder,
-    Description,
-    read_checkpoint,
-    save_tensors,
-    surroundings,
-)
+from hybatch.leftovers import name_beside
+from hybatch.training.checkpoints.checkpoint import Description, read_checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
+from hybatch.training.checkpoints.surroundings import surroundings
+from hybatch.training.checkpoints.tensors import save_tensors
 
 WHERE = surroundings(torch.device("cpu"), "none")
 
@@ -115,6 +114,53 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
     _write(folder, 1)
     (folder.begin(2) / "model.pt").write_bytes(b"half")
     folder.clean()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
+
+
+@pytest.mark.parametrize("copied", ["all", "damaged", "alone"])
+def test_a_copy_that_followed_the_link_goes_on_from_its_newest_checkpoint(copied: str, tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "run", keep=2)
+    _write(folder, 1)
+    _write(folder, 2)
+    copy = CheckpointFolder(tmp_path / "copy", keep=2)
+    shutil.copytree(folder.directory, copy.directory)  # as cp -rL does
+    if copied == "damaged":
+        (copy.path(2) / "model.pt").write_bytes(b"other weights")
+    elif copied == "alone":
+        shutil.rmtree(copy.path(2))
+    copy.clean()
+    newest = copy.newest_intact(print)
+    assert newest is not None
+    assert newest.step == 2
+    assert (copy.directory / "latest").is_symlink()
+    assert (copy.directory / "latest").resolve() == copy.path(2).resolve()
+    _write(copy, 3)
+    assert copy.steps() == [3, 2]
+
+
+def test_a_latest_that_is_neither_link_nor_checkpoint_is_set_aside(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2)
+    _write(folder, 1)
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").write_text("step-00000001")
+    (tmp_path / "step-by-step.txt").touch()
+    folder.clean()
+    _write(folder, 2)
+    assert (tmp_path / "latest").resolve() == folder.path(2).resolve()
+    assert (tmp_path / "damaged-latest").exists()
+    assert folder.steps() == [2, 1]
+
+
+def test_a_checkpoint_that_was_moved_aside_for_a_new_one_of_its_step_is_put_back(tmp_path: Path) -> None:
+    """On a file system that cannot exchange two names, killed between the two renames."""
+    folder = CheckpointFolder(tmp_path, keep=2)
+    _write(folder, 1)
+    folder.path(1).rename(name_beside(folder.path(1), "retired"))
+    folder.begin(1)
+    folder.clean()
+    newest = folder.newest_intact(print)
+    assert newest is not None
+    assert newest.step == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
 
 
