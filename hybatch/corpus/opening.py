@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.atomic import atomic_directory
-from hybatch.corpus.build import build_index
 from hybatch.corpus.config import CorpusConfig
-from hybatch.corpus.hub import DatasetSource
-from hybatch.corpus.index import INDEX_FORMAT
-from hybatch.corpus.jsonl import JsonlSource
-from hybatch.corpus.mmarco import MmarcoFiles, build_mmarco_index, download_mmarco
-from hybatch.corpus.mrtydi import mrtydi_source
+from hybatch.corpus.formats.hub import DatasetSource
+from hybatch.corpus.formats.jsonl import JsonlSource
+from hybatch.corpus.formats.mmarco import MmarcoFiles, build_mmarco_index, download_mmarco
+from hybatch.corpus.formats.mrtydi import mrtydi_source
+from hybatch.corpus.formats.squad import SquadSource
+from hybatch.corpus.index.build import build_index
+from hybatch.corpus.index.folder import INDEX_FORMAT
 from hybatch.corpus.parallel import ParallelCorpus
 from hybatch.corpus.rows import RowSource, language_names
-from hybatch.corpus.squad import SquadSource
 from hybatch.errors import UserError
 from hybatch.paths import expand_path
 
@@ -150,7 +150,7 @@ def _row_source(config: CorpusConfig, kind: str, path: str) -> RowSource:
     if kind == "mrtydi":
         return mrtydi_source(config, path)
     if kind == _EMBEDDED:
-        from hybatch.corpus.embedded_source import EmbeddedSource
+        from hybatch.corpus.formats.embedded import EmbeddedSource
 
         return EmbeddedSource(config.languages)
     raise UserError(f"format {kind!r} is unknown")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hybatch.corpus.index import CorpusStatistics, Index, NegativePlace, TextPlace
+from hybatch.corpus.index.folder import CorpusStatistics, Index, NegativePlace, TextPlace
 
 Indices = NDArray[np.int64] | Sequence[int] | slice
 _T = TypeVar("_T")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
-from hybatch.corpus.table import TableWriter
+from hybatch.corpus.index.table import TableWriter
 from hybatch.errors import UserError
 from tests.corpus.layouts import Row, contents, opened, write_jsonl
 
@@ -218,7 +218,7 @@ def test_a_source_that_cannot_be_read_is_told_from_a_cache_that_cannot_be_writte
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder / "de.jsonl"))
 
-    monkeypatch.setattr("hybatch.corpus.jsonl.JsonlSource.batches", refuse)
+    monkeypatch.setattr("hybatch.corpus.formats.jsonl.JsonlSource.batches", refuse)
     with pytest.raises(UserError, match=r"de\.jsonl: cannot be read \(Permission denied\)"):
         opened(folder, tmp_path / "cache")
 

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from hybatch.corpus.table import MappedTable, TableWriter
+from hybatch.corpus.index.table import MappedTable, TableWriter
 
 INDEX_FORMAT = 1
 _SLICE = 1 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.corpus.config import CorpusConfig
-from hybatch.corpus.hub import Columns, DatasetSource
+from hybatch.corpus.formats.hub import Columns, DatasetSource
 from hybatch.corpus.rows import RowBatch
 from hybatch.errors import UserError
 

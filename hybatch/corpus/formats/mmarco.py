@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hybatch.corpus.config import CorpusConfig
-from hybatch.corpus.groups import PassageGroups
-from hybatch.corpus.index import CellPlaces, IndexWriter, NegativePlace, TextPlace
-from hybatch.corpus.keys import Alignment, Keys, KeyTable, RepeatedKeyError, keys_of
+from hybatch.corpus.index.folder import CellPlaces, IndexWriter, NegativePlace, TextPlace
+from hybatch.corpus.index.groups import PassageGroups
+from hybatch.corpus.index.keys import Alignment, Keys, KeyTable, RepeatedKeyError, keys_of
 from hybatch.corpus.rows import check_languages
 from hybatch.errors import UserError
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybatch.corpus.groups import PassageGroups
-from hybatch.corpus.index import CellPlaces, IndexWriter, NegativePlace, TextPlace
-from hybatch.corpus.keys import Alignment, Keys, KeySpool, KeyTable, RepeatedKeyError, keys_of
+from hybatch.corpus.index.folder import CellPlaces, IndexWriter, NegativePlace, TextPlace
+from hybatch.corpus.index.groups import PassageGroups
+from hybatch.corpus.index.keys import Alignment, Keys, KeySpool, KeyTable, RepeatedKeyError, keys_of
+from hybatch.corpus.index.table import MappedTable, TableWriter
 from hybatch.corpus.rows import RowBatch, RowSource, check_batch
-from hybatch.corpus.table import MappedTable, TableWriter
 from hybatch.errors import UserError
 
 _ROWS_COPIED_AT_ONCE = 1 << 16
