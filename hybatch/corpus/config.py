@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-CorpusFormat = Literal["auto", "jsonl", "squad", "datasets", "mmarco", "mrtydi", "embedded"]
+from hybatch.corpus.formats.registry import FORMATS
+
+if TYPE_CHECKING:
+    CorpusFormat = str
+else:
+    CorpusFormat = Literal[("auto", *FORMATS)]
 
 
 @dataclass(kw_only=True)

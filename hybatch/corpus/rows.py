@@ -105,6 +105,17 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
     return tuple(sorted(languages))
 
 
+def existing_folder(path: str) -> Path:
+    """The folder at `path`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not Path(path).is_dir():
+        raise UserError(f"{path}: no such folder")
+    return Path(path)
+
+
 def language_names(folder: Path, suffix: str) -> list[str]:
     """The languages that a folder has a file `<lang><suffix>` of, compressed ones too, in alphabetical order."""
     endings = (suffix, *(suffix + packed for packed in PACKED))

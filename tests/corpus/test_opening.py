@@ -48,7 +48,7 @@ def test_the_second_opening_reads_the_index_and_not_the_source(tmp_path: Path, m
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the index was written again")
 
-    monkeypatch.setattr("hybatch.corpus.opening.build_index", refuse)
+    monkeypatch.setattr("hybatch.corpus.formats.entry.build_index", refuse)
     second = opened(folder, tmp_path / "cache", name="other")
     assert second.directory == first.directory
     assert (first.name, second.name) == ("corpus", "other")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hybatch.corpus.config import CorpusConfig
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
 from hybatch.corpus.rows import ROWS_PER_BATCH, RowBatch, check_languages
 from hybatch.errors import UserError
+
+if TYPE_CHECKING:
+    from hybatch.corpus.config import CorpusConfig
 
 Columns = dict[str, list[Any]]
 Converter = Callable[[Columns, str, Callable[[int], str]], RowBatch]
@@ -17,6 +20,7 @@ Converter = Callable[[Columns, str, Callable[[int], str]], RowBatch]
 
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _PLACEHOLDER = "{language}"
+HUB_ID = r"[\w.-]+/[\w.-]+"
 
 
 class DatasetSource:
@@ -205,3 +209,27 @@ def _matches(template: str, names: Any) -> list[str]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _is_recognised(path: str) -> bool:
+    local = Path(path)
+    if _PLACEHOLDER in path or local.is_file():
+        return True
+    if local.is_dir():
+        return (
+            any(local.glob("*/state.json"))
+            or any(local.glob("*/dataset_dict.json"))
+            or (local / "state.json").is_file()
+        )
+    # A path whose first part is a folder here is rather misspelt than the id of a data set.
+    return re.fullmatch(HUB_ID, path) is not None and not local.parent.is_dir()
+
+
+DATASETS = FormatEntry(
+    name="datasets",
+    description="a data set of the Hugging Face hub, a `save_to_disk` folder, or data files; `columns` maps ours to "
+    "theirs. One configuration or file a language through `{language}` in `subset` or `path`, or a `language` column; "
+    '`id: "@row"` where the rows are parallel',
+    recognises=_is_recognised,
+    build=from_rows(DatasetSource),
+)

@@ -10,7 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hybatch.corpus.rows import ROWS_PER_BATCH, RowBatch, check_languages, language_files
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
+from hybatch.corpus.rows import (
+    ROWS_PER_BATCH,
+    RowBatch,
+    check_languages,
+    existing_folder,
+    language_files,
+    language_names,
+)
 from hybatch.errors import UserError
 
 _EXPECTED = 'expected one object a line: {"id": ..., "question": ..., "passage": ...}'
@@ -104,3 +112,12 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
         place=lambda row: f"{path}:{lines[row]}",
         work=size,
     )
+
+
+JSONL = FormatEntry(
+    name="jsonl",
+    description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"` and '
+    '`"negatives": [...]`; a row may lack `question` or `passage`',
+    recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
+    build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
+)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hybatch.corpus.config import CorpusConfig
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
 from hybatch.corpus.formats.hub import Columns, DatasetSource
 from hybatch.corpus.rows import RowBatch
 from hybatch.errors import UserError
+
+if TYPE_CHECKING:
+    from hybatch.corpus.config import CorpusConfig
 
 
 def mrtydi_source(config: CorpusConfig, path: str) -> DatasetSource:
@@ -78,3 +81,11 @@ def _passage_text(passage: dict[str, Any]) -> str:
     """Empty where the text is: sets without texts (their test splits) must not pass for sets of titles."""
     title, text = passage.get("title") or "", passage.get("text") or ""
     return f"{title} {text}".strip() if text.strip() else ""
+
+
+MRTYDI = FormatEntry(
+    name="mrtydi",
+    description="Mr. TyDi's and MIRACL's layout: `query_id`, `query`, `positive_passages`, `negative_passages`. Each "
+    "language has questions of its own; `parallel_ids: true` for translated sets",
+    build=from_rows(mrtydi_source),
+)
