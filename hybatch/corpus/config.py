@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from hybatch.corpus.formats.registry import FORMATS
 
-if TYPE_CHECKING:
-    CorpusFormat = str
-else:
+if not TYPE_CHECKING:
+    # The command line takes its choices from here.
     CorpusFormat = Literal[("auto", *FORMATS)]
+else:
+    CorpusFormat = str
 
 
 @dataclass(kw_only=True)

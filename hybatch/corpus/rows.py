@@ -13,6 +13,11 @@ MAX_LANGUAGES = 64
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ROWS_PER_BATCH = 8192
 
+Columns = dict[str, list[Any]]
+"""Name -> values of consecutive rows, as a source has them."""
+Place = Callable[[int], str]
+"""Turns a row number of a batch into what an error message calls it."""
+
 
 @dataclass(kw_only=True)
 class RowBatch:
@@ -30,7 +35,7 @@ class RowBatch:
     passage_ids: list[Any] | None = None
     negatives: list[Any] | None = None
     joins: list[str] | None = None
-    place: Callable[[int], str]
+    place: Place
     work: int
 
 
