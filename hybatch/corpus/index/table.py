@@ -104,6 +104,11 @@ class TableWriter:
         return {"columns": self.columns, "num_rows": self.num_rows, "digest": self.digest}
 
 
+def files_of_table(path: Path) -> tuple[Path, Path]:
+    """Every file of the table whose Arrow file is `path`."""
+    return path, _buffer_file(path)
+
+
 def _buffer_file(path: Path) -> Path:
     return path.with_suffix(".buffers.npy")
 
@@ -178,6 +183,22 @@ class MappedTable:
         ends = (data + self._words[offsets + 1]).tolist()
         content = self._bytes
         return [str(content[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+
+    def digest(self) -> str:
+        """The digest that TableWriter gave the content, of what is read now."""
+        content = xxhash.xxh3_128()
+        for chunk, first in enumerate(range(0, self.num_rows, ROWS_PER_CHUNK)):
+            length = min(ROWS_PER_CHUNK, self.num_rows - first)
+            for places in self._buffers.values():
+                start = int(places[0][chunk]) // _WORD
+                if len(places) == 1:
+                    content.update(self._words[start : start + length].tobytes())
+                    continue
+                offsets = self._words[start : start + length + 1]
+                content.update((offsets - offsets[0]).tobytes())
+                data = int(places[1][chunk])
+                content.update(self._bytes[data + int(offsets[0]) : data + int(offsets[-1])])
+        return content.hexdigest()
 
     def _split(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if rows.size and (rows.min() < 0 or rows.max() >= self.num_rows):

@@ -92,9 +92,9 @@ def test_compressed_files_and_saved_data_sets_are_read_alike(tmp_path: Path, lay
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positive_passages": []}, "row 1 of split train: a query needs a query_id and at least one"),
-        ({"positive_passages": [passage("5#0", "Title only", "")]}, "row 1 of split train: 'passage' is empty"),
-        ({"query": ""}, "row 1 of split train: 'question' is empty"),
+        ({"positive_passages": []}, r"en\.jsonl:2: a query needs a query_id and at least one"),
+        ({"positive_passages": [passage("5#0", "Title only", "")]}, r"en\.jsonl:2: 'passage' is empty"),
+        ({"query": ""}, r"en\.jsonl:2: 'question' is empty"),
     ],
 )
 def test_a_bad_query_is_named_with_its_row(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

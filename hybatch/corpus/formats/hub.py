@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hybatch.corpus.config import CorpusConfig
-from hybatch.corpus.rows import ROWS_PER_BATCH, RowBatch, check_languages
+from hybatch.corpus.formats.entry import FormatEntry, below, from_rows
+from hybatch.corpus.formats.splits import Split, explain, is_saved, load_split
+from hybatch.corpus.formats.text_files import kind_of
+from hybatch.corpus.rows import ROWS_PER_BATCH, Columns, Place, RowBatch, check_languages
 from hybatch.errors import UserError
 
-Columns = dict[str, list[Any]]
-Converter = Callable[[Columns, str, Callable[[int], str]], RowBatch]
-"""(columns of a batch, language, place of a row) -> our rows."""
+if TYPE_CHECKING:
+    from hybatch.corpus.config import CorpusConfig
 
-_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+
+class Converter(NamedTuple):
+    """What makes our rows of a data set's columns: those it cannot do without, and what to do where one is missing."""
+
+    required: Sequence[str]
+    mend: str
+    convert: Callable[[Columns, str, Place], RowBatch]
+    """(columns of a batch, language, place of a row) -> our rows."""
+
+
 _PLACEHOLDER = "{language}"
+_MAP = "map ours to theirs with `columns`"
+HUB_ID = r"[\w.-]+/[\w.-]+"
 
 
 class DatasetSource:
@@ -32,14 +44,14 @@ class DatasetSource:
     work_unit = "rows"
 
     def __init__(self, config: CorpusConfig, path: str, converter: Converter | None = None) -> None:
-        holds_saved = not _is_saved(Path(path)) and any(map(_is_saved, Path(path).glob("*/")))
+        holds_saved = not is_saved(Path(path)) and any(map(is_saved, Path(path).glob("*/")))
         if _PLACEHOLDER not in path and holds_saved:
             path = f"{path}/{_PLACEHOLDER}"
         self.config = config
         self.place = self.path = path
         self.converter = converter or _column_converter(config)
         self.language_column = (config.columns or {}).get("language")
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[str, Split] = {}
         self.languages = check_languages(config.languages or self._find_languages(), path)
         self.total_work = None
         if config.languages and len(self.languages) > 1 and not self.language_column and not self._has_placeholder():
@@ -56,9 +68,12 @@ class DatasetSource:
 
     def _find_languages(self) -> list[str]:
         if self.language_column:
-            dataset = self._load("")
-            _require(self.language_column, dataset.column_names, self.path)
-            theirs = dataset.unique(self.language_column)
+            split = self._load("")
+            _require(self.language_column, split.column_names, self.path, _MAP)
+            theirs = split.unique(self.language_column)
+            if not all(map(_is_language, theirs)):
+                for columns, place in split.batches(ROWS_PER_BATCH):
+                    _check_language_column(self.language_column, columns, place)
         elif _PLACEHOLDER in self.path:
             theirs = _matches(self.path, map(str, _glob(self.path.replace(_PLACEHOLDER, "*"))))
         elif _PLACEHOLDER in (self.config.subset or ""):
@@ -75,9 +90,9 @@ class DatasetSource:
         try:
             return list(datasets.get_dataset_config_names(self.path, revision=self.config.revision))
         except Exception as error:
-            raise UserError(f"{self.path}: {_first_line(error)}") from error
+            raise UserError(f"{self.path}: {explain(error)}") from error
 
-    def _load(self, language: str) -> Any:
+    def _load(self, language: str) -> Split:
         """The data set of one language, or of all of them where a column tells."""
         key = language if self._has_placeholder() else ""
         if key not in self._loaded:
@@ -88,56 +103,34 @@ class DatasetSource:
 
     def batches(self, language: str) -> Iterator[RowBatch]:
         """The rows of one language, in the data set's order."""
-        dataset = self._load(language)
+        split = self._load(language)
         where = self.path.replace(_PLACEHOLDER, self._theirs(language))
         if self.language_column:
-            _require(self.language_column, dataset.column_names, where)
-        for batch_number, columns in enumerate(dataset.iter(ROWS_PER_BATCH)):
-            first = batch_number * ROWS_PER_BATCH
+            _require(self.language_column, split.column_names, where, _MAP)
+        first = 0
+        for columns, place in split.batches(ROWS_PER_BATCH):
             rows = list(range(len(next(iter(columns.values())))))
+            columns["@row"] = [str(first + row) for row in rows]
+            first += len(rows)
+            self._complete(columns, split, place)
             if self.language_column:
+                _check_language_column(self.language_column, columns, place)
                 wanted = self._theirs(language)
                 rows = [row for row in rows if columns[self.language_column][row] == wanted]
                 columns = {name: [values[row] for row in rows] for name, values in columns.items()}
 
-            def place(row: int, rows: list[int] = rows, first: int = first) -> str:
-                return f"{where}: row {first + rows[row]} of split {self.config.split}"
+            def place_of(row: int, rows: list[int] = rows, place: Place = place) -> str:
+                return place(rows[row])
 
-            columns["@row"] = [str(first + row) for row in rows]
             if rows:
-                yield self.converter(columns, language, place)
+                yield self.converter.convert(columns, language, place_of)
 
-
-def load_split(path: str, subset: str | None, split: str, revision: str | None) -> Any:
-    """A split of a saved data set (save_to_disk), of a data file, of a folder of data files, or of a hub data set.
-
-    Raises:
-        UserError: there is no such data set or split, or it cannot be loaded.
-    """
-    import datasets
-
-    local = Path(path)
-    if not local.exists() and path.startswith(("/", ".")):
-        raise UserError(f"{path}: no such file or folder")
-    suffix = Path(local.stem).suffix if local.suffix == ".gz" else local.suffix
-    try:
-        if _is_saved(local):
-            loaded = datasets.load_from_disk(path)
-            if not isinstance(loaded, datasets.DatasetDict):
-                return loaded
-            if split not in loaded:
-                raise UserError(f"{path}: no split {split!r}; there are {', '.join(loaded)}")
-            return loaded[split]
-        if local.is_file():
-            if suffix not in _BUILDERS:
-                raise UserError(f"{path}: unknown kind of data file; known are {', '.join(_BUILDERS)}")
-            options = {"sep": "\t"} if suffix == ".tsv" else {}
-            return datasets.load_dataset(_BUILDERS[suffix], data_files=path, split="train", **options)
-        return datasets.load_dataset(path, subset, split=split, revision=revision)
-    except UserError:
-        raise
-    except Exception as error:  # the library raises many kinds, and each means that this data set cannot be had
-        raise UserError(f"{path}: cannot be loaded as a Hugging Face data set: {_first_line(error)}") from error
+    def _complete(self, columns: Columns, split: Split, place: Place) -> None:
+        """Add what is required and stands in no row of the batch, but in others."""
+        for name in self.converter.required:
+            if name not in columns:
+                _require(name, split.column_names, place(0), self.converter.mend)
+                columns[name] = [None] * len(columns["@row"])
 
 
 def _column_converter(config: CorpusConfig) -> Converter:
@@ -147,16 +140,12 @@ def _column_converter(config: CorpusConfig) -> Converter:
         if name not in ours:
             raise UserError(f"`columns` maps {name!r}, which is none of {', '.join(ours)}")
 
-    def convert(columns: Columns, language: str, place: Callable[[int], str]) -> RowBatch:
-        for theirs in mapping.values():
-            _require(theirs, columns, place(0))
+    def convert(columns: Columns, language: str, place: Place) -> RowBatch:
         named = {name: columns.get(mapping.get(name, name)) for name in ours}
-        ids = named["id"]
-        if ids is None:
-            _require("id", columns, place(0))
-        length = len(ids or ())
+        ids = [text_of_id(value) for value in named["id"] or ()]
+        length = len(ids)
         return RowBatch(
-            ids=[str(value) if type(value) is int else value for value in ids or ()],
+            ids=ids,
             questions=named["question"] or [None] * length,
             passages=named["passage"] or [None] * length,
             passage_ids=_texts_of_ids(named["passage_id"]),
@@ -165,13 +154,19 @@ def _column_converter(config: CorpusConfig) -> Converter:
             work=length,
         )
 
-    return convert
+    required = dict.fromkeys((mapping.get("id", "id"), *mapping.values()))
+    return Converter(list(required), _MAP, convert)
+
+
+def text_of_id(value: Any) -> Any:
+    """An id as a text: a text as it is written, a whole number in digits; anything else stays, to be refused."""
+    return str(value) if type(value) is int else value
 
 
 def _texts_of_ids(values: list[Any] | None) -> list[Any] | None:
     if values is None or all(value is None for value in values):
         return None
-    return [str(value) if type(value) is int else value for value in values]
+    return [text_of_id(value) for value in values]
 
 
 def _lists_of_negatives(values: list[Any] | None) -> list[Any] | None:
@@ -180,14 +175,20 @@ def _lists_of_negatives(values: list[Any] | None) -> list[Any] | None:
     return [[value] if isinstance(value, str) else (value or []) for value in values]
 
 
-def _require(column: str, columns: Mapping[str, Any] | list[str], place: str) -> None:
+def _require(column: str, columns: Sequence[str], place: str, mend: str) -> None:
     if column not in columns:
-        there = ", ".join(name for name in columns if name != "@row")
-        raise UserError(f"{place}: no column {column!r}; there are {there}: map ours to theirs with `columns`")
+        raise UserError(f"{place}: no column {column!r}; there are {', '.join(columns)}: {mend}")
 
 
-def _is_saved(folder: Path) -> bool:
-    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+def _is_language(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _check_language_column(column: str, columns: Columns, place: Place) -> None:
+    for row, value in enumerate(columns.get(column, ())):
+        if not _is_language(value):
+            problem = "is empty" if value is None or isinstance(value, str) else f"is {value!r}, not a text"
+            raise UserError(f"{place(row)}: column {column!r} {problem}; name the row's language or take the row out")
 
 
 def _glob(pattern: str) -> list[Path]:
@@ -203,5 +204,33 @@ def _matches(template: str, names: Any) -> list[str]:
     return sorted({match.group(1) for name in names if (match := pattern.match(name))})
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _is_recognised(path: str) -> bool:
+    local = Path(path)
+    if _PLACEHOLDER in path or local.is_file():
+        return True
+    if local.is_dir():
+        return (
+            any(local.glob("*/state.json"))
+            or any(local.glob("*/dataset_dict.json"))
+            or (local / "state.json").is_file()
+        )
+    # A path whose first part is a folder here is rather misspelt than the id of a data set.
+    return re.fullmatch(HUB_ID, path) is not None and not local.parent.is_dir()
+
+
+def first_reading(path: str) -> int:
+    """As FormatEntry has it: to version 0.1.0 a cell of CSV or TSV could be a number, a date or nothing."""
+    source = below(path)
+    files = [Path(path)] if _PLACEHOLDER in path or source.is_file() else source.rglob("*")
+    return 2 if any(kind_of(file) in ("csv", "tsv") for file in files) else 1
+
+
+DATASETS = FormatEntry(
+    name="datasets",
+    description="a data set of the Hugging Face hub, a `save_to_disk` folder, or data files; `columns` maps ours to "
+    "theirs. One configuration or file a language through `{language}` in `subset` or `path`, or a `language` column; "
+    '`id: "@row"` where the rows are parallel',
+    recognises=_is_recognised,
+    first_reading=first_reading,
+    build=from_rows(DatasetSource),
+)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.corpus import table as table_module
-from hybatch.corpus.table import MappedTable, TableWriter
+from hybatch.corpus.index import table as table_module
+from hybatch.corpus.index.table import MappedTable, TableWriter
 
 COLUMNS = {"text": "text", "signed": "int64", "mask": "uint64"}
 rows_of_table = st.lists(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.corpus.groups import PassageGroups
+from hybatch.corpus.index.groups import PassageGroups
 
 
 def naive_groups(size: int, joined: list[tuple[int, int]]) -> list[int]:

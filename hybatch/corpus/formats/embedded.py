@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
 from hybatch.corpus.rows import RowBatch, check_languages
 from hybatch.errors import UserError
 
@@ -42,3 +44,12 @@ class EmbeddedSource:
             place=lambda row: f"the embedded corpus, {language}, row {row}",
             work=len(ids),
         )
+
+
+EMBEDDED = FormatEntry(
+    name="embedded",
+    description="`path: embedded`: the corpus that comes with the package",
+    recognises=lambda path: path == "embedded",
+    source=lambda path: Path(__file__).parents[1] / "embedded",
+    build=from_rows(lambda config, path: EmbeddedSource(config.languages)),
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hybatch.corpus.squad import read_squad_file
+from hybatch.corpus.formats.squad import read_squad_file
 from hybatch.errors import UserError
 
 XQUAD_R_CANDIDATES = {

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybatch.corpus.rows import RowBatch, check_languages, language_files
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
+from hybatch.corpus.rows import RowBatch, check_languages, existing_folder, language_files, language_names
 from hybatch.errors import UserError
 
 
@@ -209,3 +210,12 @@ class SquadSource:
             place=lambda row: f"{path}: question {ids[row]}",
             work=path.stat().st_size,
         )
+
+
+SQUAD = FormatEntry(
+    name="squad",
+    description="folder of `<lang>.json` as SQuAD, XQuAD, MLQA and LAReQA have it. With LAReQA's `sentences` the "
+    "passage is the sentence that holds the answer's first character, otherwise the paragraph",
+    recognises=lambda path: bool(language_names(Path(path), ".json")),
+    build=from_rows(lambda config, path: SquadSource(existing_folder(path), config.languages)),
+)

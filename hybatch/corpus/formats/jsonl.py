@@ -10,7 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hybatch.corpus.rows import ROWS_PER_BATCH, RowBatch, check_languages, language_files
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
+from hybatch.corpus.rows import (
+    ROWS_PER_BATCH,
+    RowBatch,
+    check_languages,
+    existing_folder,
+    language_files,
+    language_names,
+)
 from hybatch.errors import UserError
 
 _EXPECTED = 'expected one object a line: {"id": ..., "question": ..., "passage": ...}'
@@ -50,7 +58,7 @@ class JsonlSource:
                     line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.strip():
                     continue
-                rows.append(_parse(line, path, number))
+                rows.append(_checked(parse_object(line, f"{path}:{number}", _EXPECTED), f"{path}:{number}"))
                 lines.append(number)
                 if len(rows) == ROWS_PER_BATCH:
                     yield _batch(rows, path, lines, size)
@@ -59,29 +67,43 @@ class JsonlSource:
             yield _batch(rows, path, lines, size)
 
 
-def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def parse_object(line: bytes, place: str, expected: str) -> dict[str, Any]:
+    """The JSON object that a line is.
+
+    Args:
+        place: file and line, for messages.
+        expected: what a message says should stand there.
+
+    Raises:
+        UserError: the line is not UTF-8, not JSON or no object.
+    """
     try:
         row = json.loads(line.decode("utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{number}: malformed JSON ({error.msg}, column {error.colno}); {_EXPECTED}") from error
+        raise UserError(f"{place}: malformed JSON ({error.msg}, column {error.colno}); {expected}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: not UTF-8 text (byte {error.start} of the line); {_mend(line)}") from error
+        raise UserError(f"{place}: not UTF-8 text (byte {error.start} of the line); {mend_encoding(line)}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}:{number}: malformed JSON ({error}); {_EXPECTED}") from error
+        raise UserError(f"{place}: malformed JSON ({error}); {expected}") from error
     if not isinstance(row, dict):
-        raise UserError(f"{path}:{number}: {_EXPECTED}")
-    for name in row.keys() - _FIELDS:
-        meant = _meant(name)
-        if meant and row.get(meant) is None:
-            raise UserError(f"{path}:{number}: there is no field {name!r}; rename it to {meant!r} if that is meant")
+        raise UserError(f"{place}: {expected}")
     return row
 
 
-def _mend(line: bytes) -> str:
+def mend_encoding(line: bytes) -> str:
+    """What to do about a line that is not UTF-8."""
     if line.startswith(b"\x1f\x8b"):
         return "the file is gzipped: unpack it"
     kind = " from UTF-16" if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
     return f"convert the file{kind} to UTF-8"
+
+
+def _checked(row: dict[str, Any], place: str) -> dict[str, Any]:
+    for name in row.keys() - _FIELDS:
+        meant = _meant(name)
+        if meant and row.get(meant) is None:
+            raise UserError(f"{place}: there is no field {name!r}; rename it to {meant!r} if that is meant")
+    return row
 
 
 @cache
@@ -104,3 +126,12 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
         place=lambda row: f"{path}:{lines[row]}",
         work=size,
     )
+
+
+JSONL = FormatEntry(
+    name="jsonl",
+    description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"` and '
+    '`"negatives": [...]`; a row may lack `question` or `passage`',
+    recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
+    build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
+)

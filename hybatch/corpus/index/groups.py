@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hybatch.corpus.keys import Keys, first_occurrence
+from hybatch.corpus.index.keys import Keys, first_occurrence
 
 
 class PassageGroups:

@@ -10,11 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybatch.corpus.groups import PassageGroups
-from hybatch.corpus.index import CellPlaces, IndexWriter, NegativePlace, TextPlace
-from hybatch.corpus.keys import Alignment, Keys, KeySpool, KeyTable, RepeatedKeyError, keys_of
+from hybatch.corpus.index.folder import CellPlaces, IndexWriter, NegativePlace, TextPlace
+from hybatch.corpus.index.groups import PassageGroups
+from hybatch.corpus.index.keys import (
+    Alignment,
+    Keys,
+    KeySpool,
+    KeyTable,
+    RepeatedKeyError,
+    first_occurrence,
+    keys_of,
+)
+from hybatch.corpus.index.table import MappedTable, TableWriter
 from hybatch.corpus.rows import RowBatch, RowSource, check_batch
-from hybatch.corpus.table import MappedTable, TableWriter
 from hybatch.errors import UserError
 
 _ROWS_COPIED_AT_ONCE = 1 << 16
@@ -55,6 +63,7 @@ class _Gathered:
     ids: list[Keys] = field(default_factory=list)
     has_question: list[NDArray[np.bool_]] = field(default_factory=list)
     has_passage: list[NDArray[np.bool_]] = field(default_factory=list)
+    questions: list[Keys] = field(default_factory=list)
     has_joins: bool = False
     negatives: list[Keys] = field(default_factory=list)
     negative_counts: list[NDArray[np.int64]] = field(default_factory=list)
@@ -74,6 +83,7 @@ class _IndexBuilder:
         self.passages = KeySpool(writer.directory / "passages")
         self.passage_ids = KeySpool(writer.directory / "passage-ids")
         self.joins = KeySpool(writer.directory / "joins")
+        self.equal_questions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def add_language(self, language: str, bit: int, ids: TableWriter, bar: tqdm) -> None:
         """Read one language whole; `bit` is its place in the masks."""
@@ -121,7 +131,14 @@ class _IndexBuilder:
     ) -> None:
         try:
             gathered.ids.append(keys_of(batch.ids))
+            gathered.questions.append(keys_of(text for text in batch.questions if text is not None))
             self.passages.append_keys(keys_of(text for text in batch.passages if text is not None))
+            if batch.passage_ids is not None:
+                pairs = zip(batch.passages, batch.passage_ids, strict=True)
+                self.passage_ids.append_keys(keys_of(passage_id for text, passage_id in pairs if text is not None))
+            if batch.joins is not None:
+                gathered.has_joins = True
+                self.joins.append_keys(keys_of(batch.joins))
             ids.append({"id": batch.ids})
             texts.append(
                 {
@@ -142,12 +159,6 @@ class _IndexBuilder:
         gathered.has_passage.append(np.array([text is not None for text in batch.passages], dtype=bool))
         counts = batch.negatives or [[]] * len(batch.ids)
         gathered.negative_counts.append(np.array([len(row) for row in counts], dtype=np.int64))
-        if batch.passage_ids is not None:
-            pairs = zip(batch.passages, batch.passage_ids, strict=True)
-            self.passage_ids.append_keys(keys_of(passage_id for text, passage_id in pairs if text is not None))
-        if batch.joins is not None:
-            gathered.has_joins = True
-            self.joins.append_keys(keys_of(batch.joins))
 
     def _number_rows(self, language: str, gathered: _Gathered) -> NDArray[np.int64] | None:
         """The example of every row; None where row i is example i."""
@@ -183,6 +194,7 @@ class _IndexBuilder:
         self.passage_mask = np.concatenate([self.passage_mask, np.zeros(num_new, dtype=np.uint64)])
         self.question_mask[rows[has_question]] |= np.uint64(1 << bit)
         self.passage_mask[rows[has_passage]] |= np.uint64(1 << bit)
+        self._join_equal_questions(np.concatenate(gathered.questions), rows[has_question])
         self.passages.append_examples(rows[has_passage])
         if self.has_passage_ids:
             self.passage_ids.append_examples(rows[has_passage])
@@ -192,11 +204,19 @@ class _IndexBuilder:
             self.negative_counts[language] = np.concatenate(gathered.negative_counts)
             self.negative_keys[language] = np.concatenate(gathered.negatives)
 
+    def _join_equal_questions(self, keys: Keys, examples: NDArray[np.int64]) -> None:
+        """Note which `examples` [n] of one language ask the same, by the `keys` [n, 2] of their questions."""
+        first = first_occurrence(keys)
+        repeated = np.flatnonzero(first != np.arange(len(first)))
+        self.equal_questions.append((examples[first[repeated]], examples[repeated]))
+
     def finish(self) -> None:
         """Find the passage groups and write what joins the languages' tables."""
         groups = PassageGroups(len(self.question_mask))
         groups.join_equal_keys(*(self.passage_ids if self.has_passage_ids else self.passages).read())
         groups.join_equal_keys(*self.joins.read())
+        for first, repeated in self.equal_questions:
+            groups.join(first, repeated)
         passage_groups = groups.numbered()
         if self.negative_keys:
             self._write_negative_groups(passage_groups)
@@ -259,6 +279,7 @@ def _place_of_half_character(batch: RowBatch) -> str:
     for row in range(len(batch.ids)):
         texts = [batch.ids[row], batch.questions[row] or "", batch.passages[row] or ""]
         texts += batch.negatives[row] if batch.negatives is not None else []
+        texts += [column[row] or "" for column in (batch.passage_ids, batch.joins) if column is not None]
         try:
             "".join(texts).encode()
         except UnicodeEncodeError:

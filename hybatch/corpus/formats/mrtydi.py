@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hybatch.corpus.config import CorpusConfig
-from hybatch.corpus.hub import Columns, DatasetSource
-from hybatch.corpus.rows import RowBatch
+from hybatch.corpus.formats.entry import FormatEntry, from_rows
+from hybatch.corpus.formats.hub import Converter, DatasetSource, first_reading, text_of_id
+from hybatch.corpus.rows import Columns, Place, RowBatch
 from hybatch.errors import UserError
+
+if TYPE_CHECKING:
+    from hybatch.corpus.config import CorpusConfig
 
 
 def mrtydi_source(config: CorpusConfig, path: str) -> DatasetSource:
@@ -34,12 +36,8 @@ def mrtydi_source(config: CorpusConfig, path: str) -> DatasetSource:
     return DatasetSource(config, path, _converter(parallel_ids=config.parallel_ids))
 
 
-def _converter(*, parallel_ids: bool) -> Callable[[Columns, str, Callable[[int], str]], RowBatch]:
-    def convert(columns: Columns, language: str, place: Callable[[int], str]) -> RowBatch:
-        for name in ("query_id", "query", "positive_passages"):
-            if name not in columns:
-                there = ", ".join(name for name in columns if name != "@row")
-                raise UserError(f"{place(0)}: no column {name!r}; there are {there}: is this Mr. TyDi's layout?")
+def _converter(*, parallel_ids: bool) -> Converter:
+    def convert(columns: Columns, language: str, place: Place) -> RowBatch:
         scope = "" if parallel_ids else f"{language}:"
         batch = RowBatch(ids=[], questions=[], passages=[], passage_ids=[], negatives=[], joins=[], place=place, work=0)
         origins: list[int] = []
@@ -48,7 +46,8 @@ def _converter(*, parallel_ids: bool) -> Callable[[Columns, str, Callable[[int],
         for row, (query_id, query, positives, negatives) in enumerate(rows):
             if query_id is None or not positives:
                 raise UserError(f"{place(row)}: a query needs a query_id and at least one of positive_passages")
-            _add_query(batch, f"{scope}{query_id}", query, scope, positives, negatives or [])
+            query_id = _id("query_id", query_id, place(row))
+            _add_query(batch, f"{scope}{query_id}", query, scope, positives, negatives or [], place(row))
             origins.extend([row] * len(positives))
         batch.place = lambda example: place(origins[example])
         batch.work = len(columns["query"])
@@ -56,25 +55,46 @@ def _converter(*, parallel_ids: bool) -> Callable[[Columns, str, Callable[[int],
             batch.negatives = None
         return batch
 
-    return convert
+    return Converter(("query_id", "query", "positive_passages"), "is this Mr. TyDi's layout?", convert)
 
 
 def _add_query(
-    batch: RowBatch, query_id: str, query: Any, scope: str, positives: list[Any], negatives: list[Any]
+    batch: RowBatch, query_id: str, query: Any, scope: str, positives: Any, negatives: Any, place: str
 ) -> None:
     assert batch.passage_ids is not None
     assert batch.negatives is not None
     assert batch.joins is not None
     for passage in positives:
-        batch.ids.append(f"{query_id}#{passage.get('docid')}")
+        text = _passage_text(passage, place)
+        docid = passage.get("docid")
+        docid = None if docid is None or docid == "" else _id("docid", docid, place)
+        batch.ids.append(f"{query_id}#{docid}")
         batch.questions.append(query)
-        batch.passages.append(_passage_text(passage))
-        batch.passage_ids.append(f"{scope}{passage['docid']}" if passage.get("docid") else None)
-        batch.negatives.append([_passage_text(negative) for negative in negatives])
+        batch.passages.append(text)
+        batch.passage_ids.append(None if docid is None else f"{scope}{docid}")
+        batch.negatives.append([_passage_text(negative, place) for negative in negatives])
         batch.joins.append(query_id)
 
 
-def _passage_text(passage: dict[str, Any]) -> str:
+def _id(name: str, value: Any, place: str) -> str:
+    text = text_of_id(value)
+    if not isinstance(text, str):
+        raise UserError(f"{place}: {name!r} is {value!r}, not a text; put it in quotes")
+    return text
+
+
+def _passage_text(passage: Any, place: str) -> str:
     """Empty where the text is: sets without texts (their test splits) must not pass for sets of titles."""
-    title, text = passage.get("title") or "", passage.get("text") or ""
+    title, text = (passage.get(name) or "" for name in ("title", "text")) if isinstance(passage, dict) else (None, None)
+    if not (isinstance(title, str) and isinstance(text, str)):
+        raise UserError(f"{place}: a passage must be an object with docid, title and text, the last two texts")
     return f"{title} {text}".strip() if text.strip() else ""
+
+
+MRTYDI = FormatEntry(
+    name="mrtydi",
+    description="Mr. TyDi's and MIRACL's layout: `query_id`, `query`, `positive_passages`, `negative_passages`. Each "
+    "language has questions of its own; `parallel_ids: true` for translated sets",
+    first_reading=first_reading,
+    build=from_rows(mrtydi_source),
+)

@@ -6,20 +6,25 @@ half a million queries.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybatch.corpus.config import CorpusConfig
-from hybatch.corpus.groups import PassageGroups
-from hybatch.corpus.index import CellPlaces, IndexWriter, NegativePlace, TextPlace
-from hybatch.corpus.keys import Alignment, Keys, KeyTable, RepeatedKeyError, keys_of
+from hybatch.corpus.formats.entry import FormatEntry
+from hybatch.corpus.index.folder import CellPlaces, IndexWriter, NegativePlace, TextPlace
+from hybatch.corpus.index.groups import PassageGroups
+from hybatch.corpus.index.keys import Alignment, Keys, KeyTable, RepeatedKeyError, first_occurrence, keys_of
 from hybatch.corpus.rows import check_languages
 from hybatch.errors import UserError
+
+if TYPE_CHECKING:
+    from hybatch.corpus.config import CorpusConfig
 
 LANGUAGE_NAMES = {
     "ar": "arabic", "de": "german", "en": "english", "es": "spanish", "fr": "french", "hi": "hindi",
@@ -41,8 +46,7 @@ class MmarcoFiles:
         self.folder = folder
         self.split = config.split
         self._names = LANGUAGE_NAMES | (config.language_names or {})
-        roots = [root for root in (folder / "data" / "google", folder / "google", folder) if root.is_dir()]
-        self._root = next((root for root in roots if (root / "collections").is_dir()), None)
+        self._root = next((root for root in _roots(folder) if (root / "collections").is_dir()), None)
         if self._root is None:
             raise UserError(f"{folder}: no folder `collections`; expected mMARCO's layout, collections/ and queries/")
         there = [code for code in self._names if self._collection(code).is_file()]
@@ -79,6 +83,15 @@ class MmarcoFiles:
         return [*self.queries.values(), *self.passages.values(), self.judgements]
 
 
+def _roots(folder: Path) -> tuple[Path, ...]:
+    return folder / "data" / "google", folder / "google", folder
+
+
+def _build(config: CorpusConfig, path: str, directory: Path, *, progress: bool) -> None:
+    folder = Path(path) if Path(path).is_dir() else download_mmarco(config, path)
+    build_mmarco_index(MmarcoFiles(config, folder), directory, progress=progress)
+
+
 def download_mmarco(config: CorpusConfig, hub_id: str) -> Path:
     """Fetch the files of the languages asked for from the hub's repository into the hub's own cache.
 
@@ -108,7 +121,7 @@ def build_mmarco_index(files: MmarcoFiles, directory: Path, *, progress: bool) -
     """Write the index of an mMARCO folder into the empty folder `directory`.
 
     Every triple (query, positive, negative), or every relevant pair of the qrels, is an example; examples of one
-    query or one positive passage are of one passage group.
+    query, of queries with the same text in a language, or of one positive passage are of one passage group.
 
     Raises:
         UserError: a file or a line is bad; the message names it.
@@ -123,20 +136,28 @@ def build_mmarco_index(files: MmarcoFiles, directory: Path, *, progress: bool) -
 
 
 class _TextTables:
-    """Texts by id in every language, numbered alike: the number of a text is that of its id over all languages."""
+    """Texts by id in every language, numbered alike: the number of a text is that of its id over all languages.
+
+    Attributes:
+        equal: numbers [n], [n] of texts that are the same, letter for letter, in a language; looked for in queries.
+    """
 
     def __init__(self, role: str, files: dict[str, Path], writer: IndexWriter, bar: tqdm) -> None:
         self.role = role
         alignment = Alignment()
         numbers: dict[str, NDArray[np.int64] | None] = {}
         lengths: dict[str, int] = {}
+        self.equal: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         for language, path in files.items():
             bar.set_postfix_str(path.name)
             keys: list[Keys] = []
+            keys_of_texts: list[Keys] = []
             with writer.table(f"{role}.{language}", {"text": "text"}) as table:
                 for ids, texts in _id_and_text(path, bar):
                     keys.append(keys_of(ids))
                     table.append({"text": texts})
+                    if role == "queries":
+                        keys_of_texts.append(keys_of(texts))
             if not keys:
                 raise UserError(f"{path}: the file is empty")
             try:
@@ -145,10 +166,25 @@ class _TextTables:
                 lines = f"{error.first + 1} and {error.second + 1}"
                 raise UserError(f"{path}: lines {lines} have the same id") from error
             lengths[language] = table.num_rows
+            if keys_of_texts:
+                self._note_equal(np.concatenate(keys_of_texts), numbers[language])
         self.num_texts = len(alignment.keys)
         self.ids = KeyTable(alignment.keys)
         # Row of every number in a language: None where number i is row i, as in files of the same order.
         self.rows = {language: self._rows(numbers[language], lengths[language]) for language in files}
+
+    def _note_equal(self, keys: Keys, numbers: NDArray[np.int64] | None) -> None:
+        first = first_occurrence(keys)
+        repeated = np.flatnonzero(first != np.arange(len(first)))
+        pair = first[repeated], repeated
+        self.equal.append(pair if numbers is None else (numbers[pair[0]], numbers[pair[1]]))
+
+    def numbers_of_distinct(self) -> NDArray[np.int64]:
+        """[num_texts] int64: of every number the one of the texts that are equal to its text in some language."""
+        groups = PassageGroups(self.num_texts)
+        for left, right in self.equal:
+            groups.join(left, right)
+        return groups.numbered()
 
     def _rows(self, numbers: NDArray[np.int64] | None, length: int) -> NDArray[np.int64] | None:
         if numbers is None and length == self.num_texts:
@@ -163,9 +199,11 @@ def _blocks(path: Path, bar: tqdm) -> Iterator[tuple[int, list[bytes]]]:
     number = 1
     with open(path, "rb") as file:
         while lines := list(islice(file, _LINES_AT_ONCE)):
+            bar.update(sum(map(len, lines)))
+            if number == 1:
+                lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
             yield number, [line.rstrip(b"\r\n") for line in lines]
             number += len(lines)
-            bar.update(sum(map(len, lines)))
 
 
 def _id_and_text(path: Path, bar: tqdm) -> Iterator[tuple[list[str], list[str]]]:
@@ -175,7 +213,10 @@ def _id_and_text(path: Path, bar: tqdm) -> Iterator[tuple[list[str], list[str]]]
             try:
                 identifier, _, text = line.decode("utf-8").partition("\t")
             except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number + offset}: not UTF-8 text (byte {error.start})") from error
+                raise UserError(
+                    f"{path}:{number + offset}: not UTF-8 text (byte {error.start} of the line); convert the file to "
+                    "UTF-8"
+                ) from error
             if not identifier or not text.strip():
                 raise UserError(f"{path}:{number + offset}: expected an id, a tab and a text that is not empty")
             ids.append(identifier)
@@ -207,7 +248,9 @@ class _ExampleTables:
         width = 0
         with self.writer.table("ids", {"id": "text"}) as table:
             for first, lines in _blocks(path, bar):
-                cells = [line.decode("utf-8", "replace").split() for line in lines]
+                # Bytes split at ASCII's white space only: any other character may be part of an id. One that is no
+                # UTF-8 stands in no file of texts, and is refused as such.
+                cells = [[cell.decode("utf-8", "replace") for cell in line.split()] for line in lines]
                 width = width or len(cells[0])
                 if width not in (3, 4) or any(len(row) != width for row in cells):
                     bad = next((i for i, row in enumerate(cells) if len(row) != width), 0)
@@ -241,7 +284,7 @@ class _ExampleTables:
     def write(self) -> None:
         """Write the tables that join the languages' texts."""
         groups = PassageGroups(len(self.numbers))
-        groups.join_equal_numbers(self.numbers[:, 0])
+        groups.join_equal_numbers(self.queries.numbers_of_distinct()[self.numbers[:, 0]])
         groups.join_equal_numbers(self.numbers[:, 1])
         passage_groups = groups.numbered()
         if self.has_negatives:
@@ -293,3 +336,12 @@ class _ExampleTables:
                 groups = np.empty(len(present), dtype=np.int64)
                 groups[rows[present]] = group_of_passage[present]
                 self.writer.write_numbers(f"negative-groups.{language}", {"group": groups})
+
+
+MMARCO = FormatEntry(
+    name="mmarco",
+    description="mMARCO's layout: collections and queries by id, one file a language, triples or qrels. Each text is "
+    "stored once however many triples use it",
+    recognises=lambda path: any((root / "collections").is_dir() for root in _roots(Path(path))),
+    build=_build,
+)

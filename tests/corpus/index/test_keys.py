@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.corpus import keys as keys_module
-from hybatch.corpus.keys import Alignment, Keys, KeySpool, KeyTable, RepeatedKeyError, first_occurrence, keys_of
+from hybatch.corpus.index import keys as keys_module
+from hybatch.corpus.index.keys import Alignment, Keys, KeySpool, KeyTable, RepeatedKeyError, first_occurrence, keys_of
 
 # Few values of either word, so that first words collide while second words differ.
 word_pairs = st.lists(st.tuples(st.sampled_from([0, 1, 2**63, 2**64 - 1]), st.integers(0, 3)), max_size=30)
