@@ -3,8 +3,9 @@
     python benchmarks/bench_contrastive.py --json FILE [--sizes 1024 4096 16384] [--width 768] [--what forward ...]
 
 Writes FILE anew after every round, and at the end a Markdown table and a plot as PNG beside it. Seconds are wall-clock.
-On a machine that others use too, look at the CPU ratios and the load. What cannot run here is listed with the reason. On the CPU the loss is also timed
-over several processes, which gather all candidates or pass them round a ring (--processes 0 leaves that out).
+On a machine that others use too, look at the CPU ratios and the load. What cannot run here is listed with the reason.
+On the CPU the loss is also timed over several processes, which gather all candidates or pass them round a ring
+(--processes 0 leaves that out).
 """
 
 from __future__ import annotations

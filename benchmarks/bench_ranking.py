@@ -3,7 +3,8 @@
     python benchmarks/bench_ranking.py --json FILE [--shapes xquad-r mlqa-r] [--widths 384 768 1024] [--share 0.03]
 
 Writes FILE anew after every round, and at the end a Markdown table and a bar chart as PNG beside it. Seconds are
-wall-clock; packing, thresholds and checks of the extension are included. On a machine that others use too, look at the CPU ratios and the load.
+wall-clock; packing, thresholds and checks of the extension are included. On a machine that others use too, look at the
+CPU ratios and the load.
 """
 
 from __future__ import annotations

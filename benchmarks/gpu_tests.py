@@ -72,8 +72,8 @@ def _is_on_tensor_cores(test: Test) -> bool:
     return _of_kernels(test, "ranking") and re.search("tf32|bf16|fp16", test.id) is not None
 
 
-# A test belongs to the first of these that holds it; they run in the order of ORDER. What every device runs comes first:
-# what the tensor cores do then cannot keep it from being tested.
+# A test belongs to the first of these that holds it. They run in the order of ORDER, in which the kernels of every
+# device come first: what the tensor cores do cannot keep them from being tested.
 GROUPS = (
     Group("rescoring", 40, _is_rescoring),
     Group("tensor-cores", 50, _is_on_tensor_cores),
@@ -245,8 +245,8 @@ def summary(folder: Path) -> int:
         print(f"{name}: {counts(found)}, {len(groups[name]) - len(found)} not run")
     for name in ORDER:
         for one in filter(is_bad, outcomes(folder / f"{name}.jsonl").values()):
-            last = (one.get("message") or "").strip().splitlines()
-            print(f"{one['outcome']}: {one['id']}{': ' + last[-1][:200] if last else ''}")
+            errors = [line for line in one.get("message", "").splitlines() if line.startswith("E ")]
+            print(f"{one['outcome']}: {one['id']}: {errors[0][:200] if errors else 'see its log'}")
     return 0
 
 
@@ -269,10 +269,9 @@ def main() -> int:
         return collect(arguments.folder, arguments.tests)
     if arguments.action == "run":
         return run(arguments.folder, arguments.group, arguments.test_seconds)
-    return {
-        "again": lambda: again(arguments.folder, arguments.test_seconds),
-        "summary": lambda: summary(arguments.folder),
-    }[arguments.action]()
+    if arguments.action == "again":
+        return again(arguments.folder, arguments.test_seconds)
+    return summary(arguments.folder)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,16 @@ P
 }
 
 build() {
-    mkdir -p build/gpu-build
     ln -sfn "$PWD/hybatch" build/gpu-build/hybatch
     rm -f hybatch/_cpu.so hybatch/_cuda.so
     (cd build/gpu-build && FORCE_CUDA=1 "$python" ../../setup.py build_ext --inplace) && return
     echo '--- the libraries that need no Python, alone:'
-    local ninja=$(command -v ninja || "$python" -c 'import ninja; print(ninja.BIN_DIR + "/ninja")')
-    "$ninja" -k 0 -C build/gpu-build/build/temp.* "$PWD/hybatch/_cpu.so" "$PWD/hybatch/_cuda.so"
+    local ninja folder libraries
+    ninja=$(command -v ninja || "$python" -c 'import ninja; print(ninja.BIN_DIR + "/ninja")')
+    folder=$(echo build/gpu-build/build/temp.*)
+    libraries=$(sed -nE 's|^build (.*/hybatch/_c[a-z]*\.so):.*|\1|p' "$folder/build.ninja")
+    "$ninja" -k 0 -C "$folder" $libraries
+    cp $libraries hybatch/
 }
 
 if [ "${REBUILD:-0}" = 0 ]; then
@@ -34,6 +37,7 @@ if [ "${REBUILD:-0}" = 0 ]; then
     loads && exit 0
 fi
 if command -v nvcc >/dev/null || [ -n "${CUDA_HOME:-}${CUDACXX:-}" ]; then
+    mkdir -p build/gpu-build
     build | tee build/gpu-build.log
     if grep -E '[1-9][0-9]* bytes spill' build/gpu-build.log; then
         echo 'a kernel spills registers'

@@ -94,7 +94,7 @@ def write_figures(path: Path, result: dict[str, Any], *, finished: bool) -> None
     """Replace the JSON file whole, also halfway through a benchmark: one that is stopped leaves what it has measured.
 
     Args:
-        finished: what is kept beside the figures, for those who read them.
+        finished: whether all is measured; stands beside the figures.
     """
     with atomic_file(path) as file:
         file.write(json.dumps({**result, "finished": finished}, indent=1) + "\n")

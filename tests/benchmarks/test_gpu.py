@@ -1,4 +1,4 @@
-"""The script that tests and times on a GPU, rehearsed on a CPU: nothing that fails, hangs or is killed costs the rest."""
+"""The script that tests and times on a GPU, rehearsed on a CPU: what fails, hangs or is killed costs nothing else."""
 
 from __future__ import annotations
 
@@ -44,9 +44,8 @@ def test_that_takes_long(): assert False
 BENCHMARKS = """
 short_benchmark() { step bench-fails 5 false; }
 benchmarks() {
-    bench small 60 bench_contrastive.py --sizes 32 --width 8 --rounds 1 --processes 0 --what forward
-    step hangs 2 sleep 1000
-    bench cut-short 8 bench_contrastive.py --sizes 32 --width 8 --rounds 1000000 --processes 0 --what forward
+    step fails 5 false
+    step hangs 1 sh -c 'echo {} >$results/figures.json; sleep 1000'
     step last 5 echo at the end
 }
 """
@@ -97,20 +96,17 @@ def test_a_hang_a_crash_and_a_broken_device_cost_no_other_test_and_come_again(re
     }
     assert archive["again.log"].count("in the sanitizer\n") == 3
     assert steps["bench-fails"] == "1"
-    assert "test_that_breaks_the_device: E" in archive["summary.log"]
+    assert "test_that_breaks_the_device: E " in archive["summary.log"]
 
 
-@pytest.mark.slow
-def test_benchmarks_go_on_after_one_that_hangs_and_one_cut_short_leaves_its_figures(rehearsal: Rehearsal) -> None:
+def test_benchmarks_go_on_after_one_that_hangs_whose_figures_come_back(rehearsal: Rehearsal) -> None:
+    rehearsal.variables["STEPS"] = "libraries fails hangs last"
     process = rehearsal.start(SCRIPT, "bench")
-    output, _ = process.communicate(timeout=120)
-    archive, steps = rehearsal.archive(), rehearsal.steps()
-    assert (steps["bench-small"], steps["hangs"], steps["bench-cut-short"], steps["last"]) == ("0", "124", "124", "0")
+    process.communicate(timeout=60)
     assert process.returncode == 124
-    whole, cut = (json.loads(archive[f"{name}.json"]) for name in ("small", "cut-short"))
-    assert (whole["finished"], cut["finished"]) == (True, False), output
-    assert {row["name"] for row in cut["rows"]} == {row["name"] for row in whole["rows"]}
-    assert archive["last.log"] == "at the end\n"
+    assert rehearsal.steps() == {"libraries": "0", "fails": "1", "hangs": "124", "last": "0"}
+    assert rehearsal.archive()["figures.json"] == "{}\n"
+    assert rehearsal.archive()["last.log"] == "at the end\n"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
