@@ -11,7 +11,7 @@ On the CPU the loss is also timed over several processes, which gather all candi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -146,7 +146,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="where to write; .md and .png go beside it")
     parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 4096, 16384])
@@ -157,7 +157,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="contenders whose names hold one of these, and the floor")
     parser.add_argument("--processes", type=int, default=2, help="over which gather all and ring are compared; 0: none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    arguments = parse()
     device = torch.device(arguments.device)
     about = {"environment": environment(device), "width": arguments.width, "dtype": arguments.dtype}
 

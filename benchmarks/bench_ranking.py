@@ -10,7 +10,7 @@ CPU ratios and the load.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="where to write; .md and .png go beside it")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["xquad-r", "mlqa-r"])
@@ -101,8 +101,13 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--backends", nargs="+", help="of hybatch; default: torch and the device's own")
     parser.add_argument("--fast", action="store_true", help="leave out the slow contenders")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     arguments.backends = arguments.backends or ["torch", torch.device(arguments.device).type]
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
     about = {"environment": environment(torch.device(arguments.device))}
     rows = measure(arguments, lambda rows: write_figures(arguments.json, {**about, "rows": rows}, finished=False))
     result = {**about, "rows": rows}

@@ -6,7 +6,7 @@
 #
 # Steps write what shall come back into $results, and what shall not into $scratch. LIMIT_S is the time of all steps
 # together (default 285 s); `reserve` seconds of it are left to the steps that come after. STEPS names those to run, if
-# not all. A step that fails, hangs or is killed costs itself only. The archive is made anew after every step, and when
+# not all; PATIENCE multiplies every step's time, for slow machines. A step that fails, hangs or is killed costs itself only. The archive is made anew after every step, and when
 # this script is told to end: whoever kills it without a word has all finished steps.
 
 limit=${LIMIT_S:-285}
@@ -53,7 +53,7 @@ note() {
 }
 
 step() {
-    local name=$1 allowed=$2 left=$((limit - reserve - SECONDS)) started=$SECONDS status
+    local name=$1 allowed=$(($2 * ${PATIENCE:-1})) left=$((limit - reserve - SECONDS)) started=$SECONDS status
     shift 2
     [[ -n ${STEPS:-} && " $STEPS " != *" $name "* ]] && return 0
     if ((left < 5)); then

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import bench_contrastive
+import bench_ranking
 import gpu_tests
 import pytest
 
@@ -42,7 +44,7 @@ def test_of_places(place): pass
 def test_that_takes_long(): assert False
 """
 BENCHMARKS = """
-short_benchmark() { step bench-fails 5 false; }
+short_benchmark() { bench small 60 bench_contrastive.py --sizes 32 --width 8 --rounds 1 --processes 0 --what forward; }
 benchmarks() {
     step fails 5 false
     step hangs 1 sh -c 'echo {} >$results/figures.json; sleep 1000'
@@ -61,7 +63,14 @@ def rehearsal(tmp_path: Path) -> Rehearsal:
     return Rehearsal(
         tmp_path,
         {name: str(path) for name, path in variables.items()}
-        | {"LIBRARIES": "true", "DEVICE": "cpu", "TEST_SECONDS": "1", "OMP_NUM_THREADS": "1"},
+        | {
+            "LIBRARIES": "true",
+            "DEVICE": "cpu",
+            "TEST_SECONDS": "1",
+            "PATIENCE": "4",
+            "LIMIT_S": "800",
+            "OMP_NUM_THREADS": "1",
+        },
     )
 
 
@@ -74,7 +83,7 @@ def last_lines(archive: dict[str, str], group: str) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_hang_a_crash_and_a_broken_device_cost_no_other_test_and_come_again(rehearsal: Rehearsal) -> None:
     process = rehearsal.start(SCRIPT, "test")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode != 0
     archive, steps = rehearsal.archive(), rehearsal.steps()
     assert last_lines(archive, "fp32") == {
@@ -95,7 +104,8 @@ def test_a_hang_a_crash_and_a_broken_device_cost_no_other_test_and_come_again(re
         "test_that_crashes": "lost",
     }
     assert archive["again.log"].count("in the sanitizer\n") == 3
-    assert steps["bench-fails"] == "1"
+    assert steps["bench-small"] == "0"
+    assert json.loads(archive["small.json"])["finished"]
     assert "test_that_breaks_the_device: E " in archive["summary.log"]
 
 
@@ -107,6 +117,18 @@ def test_benchmarks_go_on_after_one_that_hangs_whose_figures_come_back(rehearsal
     assert rehearsal.steps() == {"libraries": "0", "fails": "1", "hangs": "124", "last": "0"}
     assert rehearsal.archive()["figures.json"] == "{}\n"
     assert rehearsal.archive()["last.log"] == "at the end\n"
+
+
+def test_every_benchmark_of_the_script_takes_its_options() -> None:
+    listed = "bench() { printf '%s\\0' \"$@\"; echo; }; step() { :; }; source benchmarks/gpu_benchmarks.sh"
+    command = ["bash", "-c", f"{listed}; short_benchmark; benchmarks"]
+    lines = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.splitlines()
+    for line in lines:
+        name, seconds, script, *options = line.rstrip("\0").split("\0")
+        module = {"bench_ranking.py": bench_ranking, "bench_contrastive.py": bench_contrastive}[script]
+        assert module.parse(["--json", f"{name}.json", "--device", "cuda", *options])
+        assert 0 < int(seconds) <= 120
+    assert len({line.partition("\0")[0] for line in lines}) == len(lines) > 5
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

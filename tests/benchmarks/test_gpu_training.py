@@ -38,6 +38,8 @@ for step in range(2 if resumed else 1, 5):
 def test_the_script_ends_with_one_archive_of_what_every_part_found(tmp_path: Path) -> None:
     variables = {
         "DEVICE": "cpu",
+        "LIMIT_S": "800",
+        "PATIENCE": "8",
         "STEPS": "needs first-step plan train-cached figures",
         "MODEL_OPTIONS": " ".join(f"--model.fresh.{name} {value}" for name, value in TINY_MODEL.items()),
         "OPTIONS": "--training.steps 6 --training.warmup_steps 2 --sampling.batch_size 16",
@@ -48,7 +50,7 @@ def test_the_script_ends_with_one_archive_of_what_every_part_found(tmp_path: Pat
     }
     rehearsal = Rehearsal(tmp_path, variables)
     process = rehearsal.start(str(BENCHMARKS / "gpu_training.sh"))
-    output, _ = process.communicate(timeout=250)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output
     archive = rehearsal.archive()
     first = json.loads(archive["first-step.json"])
