@@ -60,18 +60,9 @@ def rehearsal(tmp_path: Path) -> Rehearsal:
         (tmp_path / "tests" / name / f"test_{name}.py").write_text(text, encoding="utf-8")
     (tmp_path / "benchmarks.sh").write_text(BENCHMARKS, encoding="utf-8")
     variables = {"TESTS": tmp_path / "tests", "BENCHMARKS": tmp_path / "benchmarks.sh"}
-    return Rehearsal(
-        tmp_path,
-        {name: str(path) for name, path in variables.items()}
-        | {
-            "LIBRARIES": "true",
-            "DEVICE": "cpu",
-            "TEST_SECONDS": "1",
-            "PATIENCE": "4",
-            "LIMIT_S": "800",
-            "OMP_NUM_THREADS": "1",
-        },
-    )
+    limits = {"TEST_SECONDS": "2", "PATIENCE": "4", "LIMIT_S": "800"}
+    instead = {"LIBRARIES": "true", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    return Rehearsal(tmp_path, {**{name: str(path) for name, path in variables.items()}, **limits, **instead})
 
 
 def last_lines(archive: dict[str, str], group: str) -> dict[str, str]:
@@ -147,7 +138,7 @@ def test_a_call_that_is_stopped_or_killed_leaves_its_finished_steps(
 
 
 def test_steps_end_at_their_limit_and_leave_to_others_what_is_reserved(rehearsal: Rehearsal) -> None:
-    rehearsal.variables["LIMIT_S"] = "7"
+    rehearsal.variables |= {"LIMIT_S": "7", "PATIENCE": "1"}
     steps = [
         "begin call",
         "reserve=6; step waits 9 true",
