@@ -10,10 +10,13 @@ from typing import Any
 
 import yaml
 
+from hybatch.atomic import write_text
 from hybatch.errors import UserError
+from hybatch.leftovers import recover
 from hybatch.paths import expand_path
-from hybatch.training.checkpoints.checkpoint import Checkpoint, CheckpointFolder, write_text
-from hybatch.training.config import RunConfig
+from hybatch.training.checkpoints.checkpoint import Checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
+from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.survival.lock import folder_lock
 
 CONFIG = "config.yaml"
@@ -77,7 +80,8 @@ def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) ->
         raise UserError(f"output_dir {directory} is a file: name a folder")
     if directory.exists() and folder.has_results and not folder.config.exists():
         raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
-    with folder_lock(directory, say):
+    with folder_lock(directory, say) as is_alone:
+        recover(directory, alone=is_alone)
         if folder.config.exists() and folder.has_results:
             _check_same_run(folder, config)
         write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
@@ -122,10 +126,11 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
     if config.training.resume == "never":
         raise UserError(f"output_dir {folder.directory} holds a run and training.resume is never: name a new folder")
     try:
-        before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        # Options that were not there when the run began have their defaults in it.
+        before = load_run_config(["--config", str(folder.config)])
+    except UserError as error:
         raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
-    differences = differing_fields(before, config.as_dict())
+    differences = differing_fields(before.as_dict(), config.as_dict())
     if differences:
         raise UserError(
             f"output_dir {folder.directory} holds a run with another configuration:\n  "
