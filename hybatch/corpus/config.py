@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from hybatch.corpus.formats.registry import FORMATS
 from hybatch.options import check_options
 
-CorpusFormat = Literal["auto", "jsonl", "squad", "datasets", "mmarco", "mrtydi", "embedded"]
+if not TYPE_CHECKING:
+    # The command line takes its choices from here.
+    CorpusFormat = Literal[("auto", *FORMATS)]
+else:
+    CorpusFormat = str
 
 
 @dataclass(kw_only=True)
