@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.models.config import check_config
 from hybatch.sampling import AlphaSchedule
 from hybatch.sampling.plan import mono_steps

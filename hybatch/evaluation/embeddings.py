@@ -14,7 +14,7 @@ import numpy as np
 
 from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
-from hybatch.evaluation.settings.task import Part, TextsTask
+from hybatch.evaluation.task import Part, TextsTask
 
 PARTS: tuple[Part, ...] = ("queries", "candidates")
 Similarity = Literal["cosine", "dot"]

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity
-from hybatch.evaluation.settings.task import Role, TextsTask
-from hybatch.models import Encoder
+from hybatch.evaluation.task import TextsTask
+from hybatch.models import Encoder, Role
 from hybatch.processes import rank, world_size
 
 # Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.

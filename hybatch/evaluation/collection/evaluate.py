@@ -6,9 +6,7 @@ Q queries, K passages retrieved, H embedding width.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,36 +18,17 @@ from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.runs import write_run
 from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
-from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.results import versions
-from hybatch.evaluation.settings.language_figures import metrics_of, summarise
 from hybatch.evaluation.settings.metrics import figures_per_query, mean
 from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
+from hybatch.evaluation.task import Scored, ScoringOptions
 from hybatch.models import Encoder
 from hybatch.processes import rank
 
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How a collection is encoded and searched."""
-
-    batch_size: int = 128
-    """Texts encoded at once by a process."""
-    index: Path | None = None
-    """Folder of the embeddings; by default in the cache."""
-    index_dtype: str = "float32"
-    """Of the embeddings kept: float32 or float16."""
-    method: str = "torch"
-    """What retrieves: torch, faiss-flat, faiss-ivf-pq or faiss-hnsw."""
-    search_device: str = "auto"
-    """Of faiss: gpu shards the index over all GPUs, cpu uses none, auto those that faiss sees, if any."""
-    backend: str = "auto"
-    """Of the ranking op that counts exact ranks."""
-    save_run: Path | None = None
-    """Folder for the passages retrieved, in trec_eval's form."""
-    progress: bool = True
-    """Show bars with the time left."""
+if TYPE_CHECKING:
+    from hybatch.evaluation.collection.task import CollectionTask
 
 
 def evaluate_collections(
@@ -57,9 +36,9 @@ def evaluate_collections(
     task: CollectionTask,
     *,
     model: str,
-    options: SearchOptions,
+    options: ScoringOptions,
     per_query: QueryTables | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> Scored:
     """Figures per language and their means; collective under torch.distributed.
 
     The task's metrics are of the passages retrieved, which are exact with the methods torch and faiss-flat; `map` and
@@ -101,10 +80,10 @@ def evaluate_collections(
     if per_query is not None:
         ids = {language: task.searches[language][1].ids for language in task.languages}
         per_query.update(language_query_tables(ids, values))
-    return _results(task, figures, model, options), timings
+    return Scored(_results(task, figures, model, options), timings)
 
 
-def _encode_queries(encoder: Encoder, queries: QuerySet, options: SearchOptions) -> np.ndarray:
+def _encode_queries(encoder: Encoder, queries: QuerySet, options: ScoringOptions) -> np.ndarray:
     return encode_texts(encoder, queries.texts, "query", batch_size=options.batch_size, progress=options.progress)
 
 
@@ -114,7 +93,7 @@ def _score(
     passages: Passages,
     encoded: EncodedPassages,
     queries: dict[str, np.ndarray],
-    options: SearchOptions,
+    options: ScoringOptions,
 ) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Language -> (figures, those of every query), for the languages that search one collection."""
     device = next(encoder.parameters()).device.type
@@ -164,7 +143,7 @@ def _has_answers(task: CollectionTask) -> bool:
 
 
 def _results(
-    task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: SearchOptions
+    task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: ScoringOptions
 ) -> dict[str, Any]:
     searches = {language: task.searches[language] for language in task.languages}
     return {

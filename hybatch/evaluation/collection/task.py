@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hybatch.errors import UserError
+from hybatch.evaluation.collection.evaluate import evaluate_collections
 from hybatch.evaluation.collection.judgements import QuerySet
 from hybatch.evaluation.collection.passages import Passages
+from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.source import Source
+from hybatch.evaluation.task import Scored, ScoringOptions
 
 
 @dataclass(frozen=True)
@@ -30,3 +35,15 @@ class CollectionTask:
     def languages(self) -> tuple[str, ...]:
         """In alphabetical order."""
         return tuple(sorted(self.searches))
+
+    def check(self, source: Source, options: ScoringOptions) -> None:
+        """As `Task.check`: passages in files have no ready embeddings."""
+        if source.ready is not None or source.save is not None:
+            raise UserError(
+                f"--task {self.name}: encodes its passages into shards; use --model, and --index to say where"
+            )
+
+    def score(self, source: Source, options: ScoringOptions, per_query: QueryTables) -> Scored:
+        """As `Task.score`, see `evaluate_collections`."""
+        encoder = source.encoder(options)
+        return evaluate_collections(encoder, self, model=source.name, options=options, per_query=per_query)
