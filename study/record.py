@@ -38,7 +38,7 @@ from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
 from hybatch.reporting.run_metrics import METRICS
 from hybatch.reporting.study.records import QUESTIONS, STUDY
-from hybatch.sampling import AlphaSchedule, SamplingConfig
+from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import training_languages
 from hybatch.training.checkpoints.checkpoint import surroundings
 from hybatch.training.config import RunConfig, load_run_config
@@ -180,7 +180,7 @@ def _study(run: GridRun, config: RunConfig, rows: Sequence[dict[str, Any]], lang
 
 def sampling_name(sampling: SamplingConfig) -> str:
     """The kind of sampling; a hybrid whose alpha changes over the run is one of its own, "hybrid-scheduled"."""
-    is_scheduled = sampling.kind == "hybrid" and isinstance(sampling.alpha, AlphaSchedule)
+    is_scheduled = sampling.kind == "hybrid" and isinstance(sampling.alpha, ShareSchedule)
     return "hybrid-scheduled" if is_scheduled else sampling.kind
 
 

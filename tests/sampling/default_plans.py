@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from hybatch.sampling import AlphaSchedule, BatchSampler, SamplingConfig
+from hybatch.sampling import BatchSampler, SamplingConfig, ShareSchedule
 from tests.sampling.corpora import FakeCorpus, fresh_folder
 
 SEEDS = (0, 1, 20_240_229)
@@ -23,8 +23,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "hybrid 0.25": {"kind": "hybrid", "alpha": 0.25},
     "hybrid 0": {"kind": "hybrid", "alpha": 0},
     "hybrid 1": {"kind": "hybrid", "alpha": 1},
-    "hybrid linear": {"kind": "hybrid", "alpha": AlphaSchedule(start=1, end=0)},
-    "hybrid cosine": {"kind": "hybrid", "alpha": AlphaSchedule(start=0.1, end=0.9, shape="cosine")},
+    "hybrid linear": {"kind": "hybrid", "alpha": ShareSchedule(start=1, end=0)},
+    "hybrid cosine": {"kind": "hybrid", "alpha": ShareSchedule(start=0.1, end=0.9, shape="cosine")},
     "sequential": {"kind": "sequential"},
     "sequential 0.3": {"kind": "sequential", "share": 0.3},
 }

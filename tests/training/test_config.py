@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hybatch.errors import UserError
-from hybatch.sampling import AlphaSchedule
+from hybatch.sampling import ShareSchedule
 from hybatch.training.config import TrainingConfig, ValidationConfig, load_run_config
 from tests.training.small_run import write_config
 
@@ -25,7 +25,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ]
     )
     assert config.training.steps == 7
-    assert config.sampling.alpha == AlphaSchedule(start=0.9, end=0.1)
+    assert config.sampling.alpha == ShareSchedule(start=0.9, end=0.1)
     assert config.model.fresh is not None
     assert config.model.fresh.width == 32
 

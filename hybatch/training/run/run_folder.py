@@ -13,7 +13,7 @@ import yaml
 from hybatch.errors import UserError
 from hybatch.paths import expand_path
 from hybatch.training.checkpoints.checkpoint import Checkpoint, CheckpointFolder, write_text
-from hybatch.training.config import RunConfig
+from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.survival.lock import folder_lock
 
 CONFIG = "config.yaml"
@@ -122,10 +122,11 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
     if config.training.resume == "never":
         raise UserError(f"output_dir {folder.directory} holds a run and training.resume is never: name a new folder")
     try:
-        before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        # Options that were not there when the run began have their defaults in it.
+        before = load_run_config(["--config", str(folder.config)])
+    except UserError as error:
         raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
-    differences = differing_fields(before, config.as_dict())
+    differences = differing_fields(before.as_dict(), config.as_dict())
     if differences:
         raise UserError(
             f"output_dir {folder.directory} holds a run with another configuration:\n  "

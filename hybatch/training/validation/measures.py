@@ -14,7 +14,8 @@ from hybatch.evaluation import evaluate_encoder, parallel_task
 from hybatch.losses import ContrastiveLoss
 from hybatch.models import Encoder
 from hybatch.processes import rank, sum_over_processes, world_size
-from hybatch.sampling import BatchKind, BatchSampler, NoCellError, SamplingConfig
+from hybatch.sampling import BatchSampler, NoCellError, SamplingConfig
+from hybatch.sampling.kinds import CROSS_LINGUAL, MONOLINGUAL
 from hybatch.training.config import RunConfig
 from hybatch.training.step.batches import BatchLoader, LocalBatch, Tokenize
 from hybatch.training.step.caching import loss_of_embeddings
@@ -22,7 +23,7 @@ from hybatch.training.strategy import Strategy
 
 # The validation batches are the same for every seed of training, so that runs can be compared.
 _SEED = 20240819
-_KINDS: tuple[BatchKind, ...] = ("x-x-mono", "x-y")
+_KINDS = (MONOLINGUAL, CROSS_LINGUAL)
 
 
 class Validation(Protocol):
