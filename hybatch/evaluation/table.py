@@ -70,7 +70,12 @@ def _settings_table(results: Mapping[str, Any]) -> Table:
 
 def _figures_table(results: Mapping[str, Any]) -> Table:
     metrics = results["metrics"]
-    table = Table(title=f"{results['task']}: {results['model']}", title_justify="left")
+    table = Table(
+        title=f"{results['task']}: {results['model']}",
+        caption=_own_documents(results),
+        title_justify="left",
+        caption_justify="left",
+    )
     table.add_column("language")
     for heading in ("queries", *metrics):
         table.add_column(heading.replace("_", " "), justify="right")
@@ -81,6 +86,14 @@ def _figures_table(results: Mapping[str, Any]) -> Table:
         label = f"{name} ({row['num_languages']})"
         table.add_row(label, "", *(_figure(row[metric]) for metric in metrics), style="bold")
     return table
+
+
+def _own_documents(results: Mapping[str, Any]) -> str | None:
+    counts = results.get("own_documents")
+    if not counts:
+        return None
+    out, kept = (sum(one[name] for one in counts.values()) for name in ("left_out", "kept"))
+    return f"passages with the id of the query asked: {out:,} left out, {kept:,} kept (--own-documents)"
 
 
 def table_console() -> Console:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 
+from hybatch.errors import UserError
+from hybatch.evaluation.files import HALF_A_PAIR
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.models import Role
 
@@ -43,6 +45,10 @@ class ScoringOptions:
     """Of faiss: gpu shards the index over all GPUs, cpu uses none, auto those that faiss sees, if any."""
     save_run: Path | None = None
     """Folder for the passages retrieved, in trec_eval's form."""
+    own_documents: Literal["leave-out", "keep"] = "leave-out"
+    """What becomes of a collection's passage that has the id of the query that is asked."""
+    unknown_judgements: Literal["refuse", "leave-out"] = "refuse"
+    """What becomes of a collection's judgements of queries and passages that are not there, above 1% of them."""
 
 
 class Scored(NamedTuple):
@@ -64,6 +70,9 @@ class Task(Protocol):
     @property
     def languages(self) -> tuple[str, ...]:
         """In alphabetical order."""
+
+    roles: ClassVar[Mapping[Part, Role]]
+    """As what each part is encoded: bitexts, say, have queries on both sides."""
 
     def check(self, source: Source, options: ScoringOptions) -> None:
         """Refuse, before anything is encoded, what the task cannot be scored from or with.
@@ -98,8 +107,16 @@ class TextsTask(ABC):
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "passage"}
     """As what each part is encoded: bitexts, say, have queries on both sides."""
 
-    def check(self, source: Source, options: ScoringOptions) -> None:  # noqa: B027
-        """As `Task.check`: nothing, since such a task takes every source."""
+    def check(self, source: Source, options: ScoringOptions) -> None:
+        """As `Task.check`: every source will do, but a model's tokenizer needs texts that UTF-8 can express."""
+        for part, tables in (("queries", self.queries), ("candidates", self.candidates)):
+            for language, texts in tables.items() if source.ready is None else ():
+                for row, text in enumerate(texts):
+                    if not text.isascii() and HALF_A_PAIR.search(text):
+                        raise UserError(
+                            f"task {self.name}: number {row} of the {part} in {language}, {text[:80]!a}, holds half a "
+                            "surrogate pair, which is no text; take it out of the file"
+                        )
 
     def score(self, source: Source, options: ScoringOptions, per_query: QueryTables) -> Scored:
         """As `Task.score`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybatch.evaluation.collection import token_recall
+from hybatch.evaluation.collection import own, token_recall
 from hybatch.evaluation.collection.exact import exact_ranks
 from hybatch.evaluation.collection.judgements import QuerySet, flat_relevant
 from hybatch.evaluation.collection.metrics import per_query
@@ -18,6 +18,7 @@ from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.runs import write_run
 from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
+from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.encoding import encode_texts
 from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.results import versions
@@ -38,6 +39,7 @@ def evaluate_collections(
     model: str,
     options: ScoringOptions,
     per_query: QueryTables | None = None,
+    cut: CutTexts | None = None,
 ) -> Scored:
     """Figures per language and their means; collective under torch.distributed.
 
@@ -47,10 +49,12 @@ def evaluate_collections(
 
     Args:
         per_query: filled, where given, with every query's figures (see `settings.per_query`).
+        cut: counts, where given, the texts encoded that the encoder does not read to their end.
 
     Returns:
-        (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements", and
-        "tokens" where the metrics count them, see `token_recall.word_tokenizer`; timings).
+        (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements",
+        "own_documents" where queries and passages have ids in common, see `own.own_documents`, and "tokens" where the
+        metrics count them, see `token_recall.word_tokenizer`; timings).
 
     Raises:
         UserError: the collection cannot be read, encoded or searched.
@@ -61,7 +65,18 @@ def evaluate_collections(
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
         started = time.perf_counter()
-        queries = {language: _encode_queries(encoder, task.searches[language][1], options) for language in languages}
+        queries = {
+            language: encode_texts(
+                encoder,
+                task.searches[language][1].texts,
+                "query",
+                batch_size=options.batch_size,
+                progress=options.progress,
+                model=model,
+                cut=cut,
+            )
+            for language in languages
+        }
         encoded = EncodedPassages(
             encoder,
             passages,
@@ -69,6 +84,8 @@ def evaluate_collections(
             batch_size=options.batch_size,
             dtype=options.index_dtype,
             progress=options.progress,
+            model=model,
+            cut=cut,
         )
         searching = time.perf_counter()
         for language, (means, single) in _score(encoder, task, passages, encoded, queries, options).items():
@@ -83,10 +100,6 @@ def evaluate_collections(
     return Scored(_results(task, figures, model, options), timings)
 
 
-def _encode_queries(encoder: Encoder, queries: QuerySet, options: ScoringOptions) -> np.ndarray:
-    return encode_texts(encoder, queries.texts, "query", batch_size=options.batch_size, progress=options.progress)
-
-
 def _score(
     encoder: Encoder,
     task: CollectionTask,
@@ -99,11 +112,14 @@ def _score(
     device = next(encoder.parameters()).device.type
     all_QH = np.concatenate(list(queries.values()))
     sets = {language: task.searches[language][1] for language in queries}
-    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device, options.search_device)
+    own_Q = np.concatenate([own.left_out(one, options.own_documents) for one in sets.values()])
+    depth = task.depth + bool((own_Q >= 0).any())
+    found = search(options.method, all_QH, encoded, passages, depth, device, options.search_device)
+    scores_QK, found_QK = own.without(own_Q, *found, task.depth)
     relevant = [row for one in sets.values() for row in one.relevant]
     ranks_P = np.zeros(0, dtype=np.int64)
     if any(relevant):
-        ranks_P = exact_ranks(all_QH, relevant, encoded, passages, device=device, backend=options.backend)
+        ranks_P = exact_ranks(all_QH, relevant, own_Q, encoded, passages, device=device, backend=options.backend)
     figures, row, place = {}, 0, 0
     for language, one in sets.items():
         numbers_P, offsets = flat_relevant(one.relevant)
@@ -146,6 +162,7 @@ def _results(
     task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: ScoringOptions
 ) -> dict[str, Any]:
     searches = {language: task.searches[language] for language in task.languages}
+    own_documents = own.own_documents({language: one for language, (_, one) in searches.items()}, options.own_documents)
     return {
         "task": task.name,
         "model": model,
@@ -160,6 +177,7 @@ def _results(
             language: {"left_out": one.unknown[0], "of": one.unknown[1], "first": list(one.unknown[2])}
             for language, (_, one) in searches.items()
         },
+        **({"own_documents": own_documents} if own_documents else {}),
         "metrics": metrics_of(figures),
         "figures": figures,
         "summary": summarise(figures, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -16,6 +17,7 @@ from hybatch.evaluation.embeddings import check_save_directory
 from hybatch.evaluation.results import check_output
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.task import ScoringOptions, Task
+from hybatch.models import Role
 from hybatch.ops.backend import BackendError, choose_backend
 from hybatch.paths import check_writable
 from hybatch.processes import rank
@@ -40,8 +42,14 @@ def checked_task(arguments: argparse.Namespace, source: Source, options: Scoring
             model=source.name,
             languages=list(task.languages),
             overwrite=arguments.overwrite,
+            prefixes=used_prefixes(source, task),
         )
     return task
+
+
+def used_prefixes(source: Source, task: Task) -> dict[Role, str]:
+    """Those of the prefixes given that the task puts before any text."""
+    return {role: text for role, text in source.prefixes.items() if role in task.roles.values()}
 
 
 def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> None:
@@ -53,6 +61,9 @@ def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> No
         raise UserError("--save-embeddings: has nothing to save with --embeddings; use it with --model")
     if arguments.model and arguments.similarity:
         raise UserError("--similarity: goes with --embeddings; a model's embeddings have length 1, where all agree")
+    for role in get_args(Role):
+        if arguments.embeddings and getattr(arguments, f"{role}_prefix") is not None:
+            raise UserError(f"--{role}-prefix: goes with --model; ready embeddings have their prefix in them")
     try:
         choose_backend(torch.device(options.device), arguments.backend)
     except (BackendError, ValueError) as error:

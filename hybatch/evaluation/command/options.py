@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import get_args
 
 import torch
 
 from hybatch.evaluation.catalogue.listing import tasks_table
 from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
+from hybatch.evaluation.collection.own import OWN_DOCUMENTS
 from hybatch.evaluation.collection.search import METHODS
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
+from hybatch.models import Role
 from hybatch.paths import path_of
 
 
@@ -43,6 +46,12 @@ def evaluate_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="queries.<lang>.npy and candidates.<lang>.npy, [rows, width], rows in file order",
     )
+    for role in get_args(Role):
+        parser.add_argument(
+            f"--{role}-prefix",
+            metavar="TEXT",
+            help=f"put before every {role} in the place of what the model says; '' for nothing",
+        )
     tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
     parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
     parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
@@ -104,6 +113,20 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="write the passages retrieved (TREC form) and exact ranks there",
     )
+    group.add_argument(
+        "--own-documents",
+        choices=OWN_DOCUMENTS,
+        default="leave-out",
+        help="the passage that has the id of the query asked: leave-out, as BEIR does, unless it is judged relevant, "
+        "or keep (default leave-out)",
+    )
+    group.add_argument(
+        "--unknown-judgements",
+        choices=["refuse", "leave-out"],
+        default="refuse",
+        help="judgements of queries or passages that are not there: refuse above 1%% of them, or leave-out however "
+        "many; they are counted in the results (default refuse)",
+    )
 
 
 def source_of(arguments: argparse.Namespace) -> Source:
@@ -113,7 +136,14 @@ def source_of(arguments: argparse.Namespace) -> Source:
         ready=arguments.embeddings,
         similarity=arguments.similarity,
         save=arguments.save_embeddings,
+        prefixes=prefixes_of(arguments),
     )
+
+
+def prefixes_of(arguments: argparse.Namespace) -> dict[Role, str]:
+    """The prefixes that are given, by role."""
+    given: dict[Role, str | None] = {role: getattr(arguments, f"{role}_prefix") for role in get_args(Role)}
+    return {role: text for role, text in given.items() if text is not None}
 
 
 def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
@@ -127,6 +157,8 @@ def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
         method=arguments.search,
         search_device=arguments.search_device,
         save_run=arguments.save_run,
+        own_documents=arguments.own_documents,
+        unknown_judgements=arguments.unknown_judgements,
     )
 
 
