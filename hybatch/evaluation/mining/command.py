@@ -17,7 +17,7 @@ import yaml
 from rich.table import Table
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
-from hybatch.corpus.opening import resolve_format
+from hybatch.corpus.formats.registry import find_format
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
 from hybatch.evaluation.cut_texts import CutTexts, cut_warnings
@@ -188,7 +188,7 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
         )
     report = _report(arguments, corpus, mined.figures, total)
     config = _corpus_config(arguments)
-    if resolve_format(config, config.path) == "jsonl":
+    if find_format(config, config.path).name == "jsonl":
         write_filled(Path(config.path), corpus, arguments.output, mined.negatives, report)
     else:
         write_mined(corpus, arguments.output, mined.negatives, report)

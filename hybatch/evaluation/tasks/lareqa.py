@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hybatch.corpus.squad import SquadFile, read_squad_file
+from hybatch.corpus.formats.squad import SquadFile, read_squad_file
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.settings.task import METRIC, SETTINGS, LabelledTexts, RetrievalTask, join_by_label

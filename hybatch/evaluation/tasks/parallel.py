@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
-from hybatch.corpus.jsonl import JsonlSource
+from hybatch.corpus.formats.jsonl import JsonlSource
 from hybatch.corpus.rows import language_names
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.entry import TaskEntry
