@@ -9,11 +9,11 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.evaluation import encoding
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.embeddings import StoredEmbeddings
 from hybatch.evaluation.results import dump, read_any_results
 from hybatch.evaluation.settings.scoring import score
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.oracle import largest_difference, oracle_results
 from tests.evaluation.synthetic import random_embeddings, write_embeddings
 
