@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 FOLDER = REPOSITORY / "build" / "device_model"
 
-FLAGS = "-std=c++20 -g1 -fPIC -mavx2 -mfma -mf16c -ffp-contract=off -fno-strict-aliasing"
+FLAGS = "-std=c++20 -g1 -fPIC -fno-gnu-unique -mavx2 -mfma -mf16c -ffp-contract=off -fno-strict-aliasing"
 WARNINGS = "-Wall -Wextra"
 # Flags for the kernels, for the model itself, and for the link. The model of a race detector is none of its subjects.
 KINDS = {
@@ -69,10 +69,15 @@ def library(kind: str, folder: Path) -> Path:
     return folder / f"device_model-{kind}.so"
 
 
-def build(kind: str = "plain", csrc: Path = REPOSITORY / "csrc", folder: Path = FOLDER) -> Path:
-    """The library, built anew where a source has changed."""
+def build(
+    kind: str = "plain",
+    csrc: Path = REPOSITORY / "csrc",
+    folder: Path = FOLDER,
+    rooms: tuple[str, ...] = ("common", "contrastive", "ranking"),
+) -> Path:
+    """The library, with the kernels of these rooms of csrc/; built anew where a source has changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    kernels = translate_tree(csrc.resolve(), folder / "csrc")
+    kernels = [name for name in translate_tree(csrc.resolve(), folder / "csrc") if name.parts[0] in rooms]
     file = folder / f"{kind}.ninja"
     file.write_text(ninja_file(kind, folder, kernels))
     jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
