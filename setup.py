@@ -4,23 +4,34 @@ Three libraries come to lie in the package: `_cpu.so` (schemas and CPU kernels),
 is) and `_build_info` (a Python module that says how the others were built). The first two use torch's stable ABI and no
 Python, so that one build serves every Python and every torch from 2.11 on.
 
-Environment: CXX, CXXFLAGS and LDFLAGS as usual; CUDA_HOME, CUDACXX name the CUDA compiler; FORCE_CUDA=1 fails without
-one; FORCE_CPU=1 leaves CUDA out; HYBATCH_NO_EXTENSION=1 leaves out all three; MAX_JOBS limits parallel compilation.
+They are built against the torch of the environment that hybatch is installed into, found there also from inside pip's
+isolated build environment. Without a torch or a C++ compiler the package is pure Python; `hybatch env` then says what
+was missing. CUDA is built where nvcc is there and that torch is a CUDA build.
+
+Environment: CXX, CXXFLAGS and LDFLAGS as usual; CUDA_HOME, CUDACXX name the CUDA compiler; FORCE_CUDA=1 builds CUDA
+beside any torch and fails without nvcc; FORCE_CPU=1 leaves CUDA out; HYBATCH_NO_EXTENSION=1 leaves out all three;
+MAX_JOBS limits parallel compilation.
 """
 
+import importlib.util
 import os
 import platform
+import runpy
 import shutil
+import site
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-TORCH_TARGET_VERSION = "0x020b000000000000"  # 2.11, the oldest torch whose stable ABI has all that is used
+OLDEST_TORCH = (2, 11)  # the oldest whose stable ABI has all that is used
+TORCH_TARGET_VERSION = "0x{:02x}{:02x}000000000000".format(*OLDEST_TORCH)
 CUDA_ARCHITECTURES = {"sm_80": "compute_80", "sm_90a": "compute_90a", "compute_80": "compute_80"}  # code: arch
 
 # A user's flags come first, so that none of them can change the arithmetic.
@@ -64,22 +75,78 @@ def cuda_sources() -> list[str]:
     return sorted(str(s.relative_to(ROOT)) for s in ROOT.glob("csrc/*/cuda/**/*.cu"))
 
 
-def extensions() -> list[Extension]:
-    """What this machine can build. Only compilers decide, never the presence of a GPU."""
+@dataclass(frozen=True)
+class Torch:
+    """An installed torch, known by its files: importing it takes seconds, and pip's build isolation hides it."""
+
+    root: Path
+    version: str
+    has_cuda: bool
+
+    @property
+    def is_old(self) -> bool:
+        return tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST_TORCH
+
+    @property
+    def includes(self) -> list[str]:
+        return [str(self.root / "include"), str(self.root / "include" / "torch" / "csrc" / "api" / "include")]
+
+
+def find_torch() -> Torch | None:
+    """The torch that this process imports, else the one of the environment whose Python this is."""
+    for root in torch_folders():
+        if (root / "version.py").is_file():
+            facts = runpy.run_path(str(root / "version.py"))
+            return Torch(root, facts["__version__"], facts["cuda"] is not None)
+    return None
+
+
+def torch_folders() -> Iterator[Path]:
+    found = importlib.util.find_spec("torch")
+    if found is not None and found.origin is not None:
+        yield Path(found.origin).parent
+    paths = sysconfig.get_paths()
+    for folder in (paths["platlib"], paths["purelib"], *site.getsitepackages(), site.getusersitepackages()):
+        yield Path(folder) / "torch"
+
+
+def why_not_compiled() -> str | None:
+    """What keeps this machine from building the compiled ops. Only its tools decide, never the presence of a GPU."""
     if on("HYBATCH_NO_EXTENSION"):
-        return []
+        return "HYBATCH_NO_EXTENSION is set"
     if find_cxx() is None:
-        print(
-            "hybatch: no C++ compiler found (CXX, g++, c++, clang++): installing without compiled ops", file=sys.stderr
-        )
+        return "no C++ compiler found (CXX, g++, c++, clang++)"
+    torch = find_torch()
+    if torch is None:
+        return "there is no torch in this environment to build against"
+    if torch.is_old:
+        return f"torch {torch.version} is older than {'.'.join(map(str, OLDEST_TORCH))}"
+    return None
+
+
+def builds_cuda() -> bool:
+    if on("FORCE_CPU") or not cuda_sources():
+        return False
+    if on("FORCE_CUDA"):
+        if find_nvcc() is None:
+            raise SystemExit("FORCE_CUDA=1, but there is no nvcc: set CUDA_HOME or CUDACXX")
+        return True
+    torch = find_torch()
+    return find_nvcc() is not None and torch is not None and torch.has_cuda
+
+
+def extensions() -> list[Extension]:
+    reason = why_not_compiled()
+    if reason is not None:
+        if on("FORCE_CUDA"):
+            raise SystemExit(f"FORCE_CUDA=1, but nothing can be compiled: {reason}")
+        print(f"hybatch: {reason}: installing without compiled ops", file=sys.stderr)
         return []
     libraries = [
         Extension("hybatch._cpu", cpu_sources()),
         Extension("hybatch._build_info", ["csrc/build_info.cpp", "csrc/common/cpu/instruction_set.cpp"]),
     ]
-    if on("FORCE_CUDA") and find_nvcc() is None:
-        raise SystemExit("FORCE_CUDA=1, but there is no nvcc: set CUDA_HOME or CUDACXX")
-    if cuda_sources() and find_nvcc() is not None and not on("FORCE_CPU"):
+    if builds_cuda():
         libraries.append(Extension("hybatch._cuda", cuda_sources()))
     return libraries
 
@@ -96,18 +163,12 @@ def ninja_command() -> list[str]:
         return [found]
 
 
-def build_requirements() -> tuple[list[str], list[str]]:
-    """torch's include and library folders. torch is imported only here: metadata must come without it."""
+def pybind11_includes() -> list[str]:
     try:
         import pybind11
-        from torch.utils import cpp_extension
-    except ImportError as error:
-        raise SystemExit(
-            f"hybatch builds against the torch it will run with, and needs pybind11 ({error}): "
-            "pip install torch pybind11 ninja, then install with --no-build-isolation"
-        ) from None
-    python = [pybind11.get_include(), sysconfig.get_paths()["include"]]
-    return [*cpp_extension.include_paths(), *python], cpp_extension.library_paths()
+    except ImportError:
+        raise SystemExit("hybatch needs pybind11 to build its compiled ops: pip install pybind11") from None
+    return [pybind11.get_include(), sysconfig.get_paths()["include"]]
 
 
 def quoted(words: list[str]) -> str:
@@ -150,12 +211,13 @@ class BuildWithNinja(build_ext):
             path.write_text("#pragma once\n" + text)
 
     def ninja_file(self, folder: Path) -> str:
-        includes, libraries = build_requirements()
+        torch_found = find_torch()
+        assert torch_found is not None  # or there would be no extension to build
+        includes = [*torch_found.includes, *pybind11_includes()]
         include_flags = [f"-I{ROOT / 'csrc'}", f"-I{folder}", *(flag for i in includes for flag in ("-isystem", i))]
         cxx = [*(find_cxx() or []), *os.environ.get("CXXFLAGS", "").split(), *CXX_FLAGS, *include_flags]
         nvcc = [find_nvcc() or "nvcc", *NVCC_FLAGS, *include_flags]
-        folders = [f"-L{library}" for library in libraries]
-        torch = [*folders, "-ltorch_cpu", "-lc10"]
+        torch = [f"-L{torch_found.root / 'lib'}", "-ltorch_cpu", "-lc10"]
         link = [*(find_cxx() or []), "-shared", *os.environ.get("LDFLAGS", "").split()]
         compile_one = "-MD -MF $out.d -c $in -o $out\n  description = compile $in\n  depfile = $out.d\n  deps = gcc"
         lines = [

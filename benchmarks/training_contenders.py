@@ -23,12 +23,12 @@ import torch.distributed as dist
 from measure import reset_host_peak, status_bytes
 
 from hybatch.corpus import CorpusConfig, open_corpus
-from hybatch.losses import ContrastiveLoss, LossConfig
+from hybatch.losses import ContrastiveConfig, ContrastiveLoss
 from hybatch.models import Encoder, EncoderConfig
 from hybatch.sampling import BatchSampler, SamplingConfig
-from hybatch.training.batches import BatchLoader
-from hybatch.training.caching import loss_of_embeddings
 from hybatch.training.config import RunConfig, TrainingConfig
+from hybatch.training.step.batches import BatchLoader
+from hybatch.training.step.caching import loss_of_embeddings
 
 HYBATCH, HYBATCH_CACHED = "hybatch", "hybatch, cached"
 OTHER, OTHER_CACHED = "sentence-transformers", "sentence-transformers, cached"
@@ -89,7 +89,7 @@ class Settings:
             corpora=[CorpusConfig(path=self.corpus)],
             model=encoder,
             sampling=SamplingConfig(batch_size=self.batch_size),
-            loss=LossConfig(temperature=self.temperature),
+            loss=ContrastiveConfig(temperature=self.temperature),
             training=training,
         )
 
@@ -104,9 +104,9 @@ Train = Callable[[Settings, Path], tuple[float, dict[str, torch.Tensor]]]
 
 
 def hybatch_trainer(settings: Settings, *, cached: bool) -> Train:
-    from hybatch.training.launch import build_accelerator
-    from hybatch.training.loop import train
-    from hybatch.training.stopping import StopRequest
+    from hybatch.training.run.launch import build_accelerator
+    from hybatch.training.run.loop import train
+    from hybatch.training.survival.stopping import StopRequest
 
     accelerator = build_accelerator(settings.run_config(Path(), cached=cached).training, settings.folder)
 

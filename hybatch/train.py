@@ -1,11 +1,14 @@
-"""Train: `accelerate launch hybatch/train.py --config FILE [--section.key VALUE ...]`, or without the launcher.
+"""Train: `hybatch train --config FILE [--section.key VALUE ...]`, or on several devices through accelerate.
 
-The same for an installed package: `accelerate launch -m hybatch.train`.
+`accelerate launch hybatch/train.py`, `accelerate launch -m hybatch.train` and `accelerate launch -m hybatch train` are
+the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +23,7 @@ from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
 
 if TYPE_CHECKING:
-    from hybatch.training.stopping import StopRequest
+    from hybatch.training.survival.stopping import StopRequest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,19 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done; 2 bad input, a full disk or a folder that cannot be written; 128 + n stopped by signal n, with a
-        checkpoint of the step that it came in; 75 another process died or hangs, and the same command goes on.
+        checkpoint of the step that it came in (SIGPIPE: of an earlier one); 75 another process died or hangs, and the
+        same command goes on.
     """
-    from hybatch.training.stopping import Stopped, StopRequest
+    from hybatch.training.survival.stopping import Stopped, StopRequest
 
     with StopRequest() as stop:
         try:
             return _train(argv, stop)
         except UserError as error:
             return _fail(str(error))
+        except BrokenPipeError:
+            return _without_reader()
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 file = error.filename or "a file of the run"
-                return _fail(f"{error.strerror}: {file}; finished checkpoints are intact")
+                return _fail(f"{error.strerror or error}: {file}; finished checkpoints are intact")
             raise
         except Stopped as stopped:
             print(f"{stopped}: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)
@@ -51,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
-    from hybatch.evaluation.processes import leave_group
     from hybatch.paths import expand_path
+    from hybatch.processes import leave_group
     from hybatch.training.config import load_run_config
-    from hybatch.training.launch import build_accelerator
-    from hybatch.training.loop import train
-    from hybatch.training.orphans import end_with_launcher
-    from hybatch.training.watchdog import JobFailed, report_failure
+    from hybatch.training.run.launch import build_accelerator
+    from hybatch.training.run.loop import train
+    from hybatch.training.survival.orphans import end_with_launcher
+    from hybatch.training.survival.watchdog import JobFailed, report_failure
 
     end_with_launcher()
     config = load_run_config(argv)
@@ -70,6 +76,14 @@ def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
         os._exit(failure.exit_code)
     leave_group()
     return exit_code
+
+
+def _without_reader() -> int:
+    """Say, where somebody can still read it, that a pipe was closed; exit as SIGPIPE would."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(BrokenPipeError):
+        print("stopped: what read the output went away; finished checkpoints are intact", file=sys.stderr, flush=True)
+    return 128 + signal.SIGPIPE
 
 
 def _fail(message: str) -> int:

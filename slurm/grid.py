@@ -6,7 +6,7 @@
 
 A line is `SAMPLER BACKBONE SEED [OVERLAY ...]`:
 
-SAMPLER   a file of configs/rivals without its ending, or the path of a YAML file laid over the recipe
+SAMPLER   a file of configs/samplers without its ending, or the path of a YAML file laid over the recipe
 BACKBONE  a hub id or a folder (model.backbone), the path of a YAML file laid over the recipe, or - for the recipe's own
 SEED      a whole number from 0
 OVERLAY   the path of a YAML file laid over all these, in the order of the line
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from hybatch.errors import UserError
 
-RIVALS = Path(__file__).resolve().parent.parent / "configs" / "rivals"
+SAMPLERS = Path(__file__).resolve().parent.parent / "configs" / "samplers"
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def _parse(words: Sequence[str]) -> GridRun:
     if len(words) < 3:
         raise UserError(f"expected SAMPLER BACKBONE SEED [OVERLAY ...], found {len(words)} words: {' '.join(words)}")
     name, backbone, seed, *overlays = words
-    sampler = Path(name) if name.endswith(".yaml") else RIVALS / f"{name}.yaml"
+    sampler = Path(name) if name.endswith(".yaml") else SAMPLERS / f"{name}.yaml"
     if not sampler.is_file():
-        known = ", ".join(sorted(file.stem for file in RIVALS.glob("*.yaml")))
+        known = ", ".join(sorted(file.stem for file in SAMPLERS.glob("*.yaml")))
         raise UserError(f"there is no sampler {name!r} ({sampler} is no file); name a YAML file or one of {known}")
     if backbone.endswith(".yaml") and not Path(backbone).is_file():
         raise UserError(f"the backbone's file {backbone} does not exist")

@@ -44,7 +44,7 @@ from hybatch.models.backbone import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
 from hybatch.models.tokenization import train_tokenizer
 from hybatch.paths import check_writable, expand_path
-from hybatch.training.run_folder import differing_fields
+from hybatch.training.run.run_folder import differing_fields
 from hybatch.training.texts import all_texts
 
 Chunk = dict[str, list[int]]

@@ -20,8 +20,8 @@ from hybatch.errors import UserError
 from hybatch.evaluation.results import RESULTS
 from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
 from hybatch.training.config import RunConfig, load_run_config
-from hybatch.training.lock import folder_lock
-from hybatch.training.run_folder import RunFolder
+from hybatch.training.run.run_folder import RunFolder
+from hybatch.training.survival.lock import folder_lock
 from slurm.grid import GridRun
 from study.children import Children
 from study.record import BACKBONE_CHANGED, BEST, backbone_sha256, changed_fields, evaluated_tasks, lacking, write_record

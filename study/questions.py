@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybatch.evaluation.per_query import QueryTables
+from hybatch.evaluation.settings.per_query import QueryTables
 
 
 def question_tables(per_query: QueryTables) -> QueryTables:

@@ -32,18 +32,18 @@ import torch
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import open_corpus
 from hybatch.errors import UserError
-from hybatch.evaluation.per_query import PER_QUERY, read_query_tables, write_query_tables
 from hybatch.evaluation.results import RESULTS, dump, read_any_results
+from hybatch.evaluation.settings.per_query import PER_QUERY, read_query_tables, write_query_tables
 from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
 from hybatch.reporting.run_metrics import METRICS
 from hybatch.reporting.study.records import QUESTIONS, STUDY
-from hybatch.sampling import AlphaSchedule, SamplingConfig
+from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import training_languages
-from hybatch.training.checkpoint import surroundings
+from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.config import RunConfig, load_run_config
-from hybatch.training.run_folder import RunFolder, differing_fields, flatten
-from hybatch.training.stopping import BestSoFar
+from hybatch.training.run.run_folder import RunFolder, differing_fields, flatten
+from hybatch.training.survival.stopping import BestSoFar
 from slurm.grid import GridRun, read_grid
 from study.questions import question_tables
 
@@ -180,7 +180,7 @@ def _study(run: GridRun, config: RunConfig, rows: Sequence[dict[str, Any]], lang
 
 def sampling_name(sampling: SamplingConfig) -> str:
     """The kind of sampling; a hybrid whose alpha changes over the run is one of its own, "hybrid-scheduled"."""
-    is_scheduled = sampling.kind == "hybrid" and isinstance(sampling.alpha, AlphaSchedule)
+    is_scheduled = sampling.kind == "hybrid" and isinstance(sampling.alpha, ShareSchedule)
     return "hybrid-scheduled" if is_scheduled else sampling.kind
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.models.config import check_config
-from hybatch.sampling import AlphaSchedule
-from hybatch.sampling.plan import mono_steps
+from hybatch.sampling import COMPOSITIONS, KINDS, ShareSchedule
+from hybatch.sampling.plan import phase_ends
 from hybatch.training.config import load_run_config
-from hybatch.training.run_folder import differing_fields
+from hybatch.training.run.run_folder import differing_fields
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-RIVALS = sorted((CONFIGS / "rivals").glob("*.yaml"))
+SAMPLERS = sorted((CONFIGS / "samplers").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def any_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBATCH_DATA_DIR", "data")
 
 
-@pytest.mark.parametrize("rival", RIVALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("rival", SAMPLERS, ids=lambda path: path.stem)
 def test_a_rival_differs_from_its_base_recipe_by_its_sampling_and_what_follows_from_it(rival: Path) -> None:
     base = ["--config", str(CONFIGS / "parallel-small.yaml")]
     before, after = load_run_config(base), load_run_config([*base, "--config", str(rival)])
@@ -34,20 +34,20 @@ def test_a_rival_differs_from_its_base_recipe_by_its_sampling_and_what_follows_f
 
 
 def test_every_kind_of_batch_has_a_rival_recipe() -> None:
-    kinds = {yaml.safe_load(path.read_text())["sampling"]["kind"] for path in RIVALS}
-    assert kinds == {"hybrid", "x-x-mono", "x-y", "x-x", "en-en", "sequential"}
+    kinds = {yaml.safe_load(path.read_text())["sampling"]["kind"] for path in SAMPLERS}
+    assert kinds == {*KINDS, *COMPOSITIONS}
 
 
 def test_the_best_encoder_of_the_sequential_rival_is_one_of_its_second_phase() -> None:
-    options = ["--config", str(CONFIGS / "parallel-small.yaml"), "--config", str(CONFIGS / "rivals/sequential.yaml")]
+    options = ["--config", str(CONFIGS / "parallel-small.yaml"), "--config", str(CONFIGS / "samplers/sequential.yaml")]
     config = load_run_config([*options, "--training.steps", "301"])
-    assert config.select_from_step() == mono_steps(config.sampling.share, 301) + 1 == 152
+    assert config.select_from_step() == phase_ends(config.sampling, 301)[0][1] + 1 == 152
 
 
 def test_the_scheduled_rival_goes_from_monolingual_to_cross_lingual_batches_along_a_line() -> None:
     options = ["--config", str(CONFIGS / "parallel-small.yaml")]
-    config = load_run_config([*options, "--config", str(CONFIGS / "rivals/hybrid-scheduled.yaml")])
-    assert config.sampling.alpha == AlphaSchedule(start=1.0, end=0.0, shape="linear")
+    config = load_run_config([*options, "--config", str(CONFIGS / "samplers/hybrid-scheduled.yaml")])
+    assert config.sampling.alpha == ShareSchedule(start=1.0, end=0.0, shape="linear")
 
 
 @pytest.mark.parametrize(

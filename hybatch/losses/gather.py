@@ -8,19 +8,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hybatch.processes import world_size
+
 # torch 2.13 renamed both collectives and deprecates the names that 2.11 knows.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-
-
-def world_size() -> int:
-    """Number of processes in the default group; 1 without a group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """This process's position in the default group; 0 without a group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def gather(local: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import (
     CONFIG_MAPPING,
@@ -22,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import logging as transformers_logging
 
 from hybatch.errors import UserError
@@ -83,17 +86,38 @@ def read_backbone(folder: Path, attn_implementation: str | None) -> tuple[PreTra
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(folder)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             if hasattr(config, "use_cache"):
                 config.use_cache = False
             backbone, info = _auto_class(config).from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True, **attention
+                folder,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, where they have names
+                trust_remote_code=False,
+                **attention,
             )
-        except (*_BUILD_ERRORS, OSError) as error:
-            raise UserError(f"{folder}: the backbone cannot be read: {_first_line(error)}") from error
-    if info.get("mismatched_keys"):
-        raise UserError(f"{folder}: weights of another shape than config.json says: {sorted(info['mismatched_keys'])}")
+        except (*_BUILD_ERRORS, OSError, SafetensorError) as error:
+            raise _cannot_be_read(folder, "backbone", error) from error
+    for name, found, wanted in sorted(info.get("mismatched_keys", ()))[:1]:
+        raise UserError(
+            f"{folder}: the weights are of another shape than config.json says: {name} is {list(found)}, not "
+            f"{list(wanted)}; restore the files"
+        )
+    check_finite(backbone, folder)
     return backbone, set(info["missing_keys"])
+
+
+def check_finite(module: nn.Module, folder: Path) -> None:
+    """Check weights that were read, which one bit can spoil.
+
+    Raises:
+        UserError: names the folder and the first parameter with a value that is not finite.
+    """
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{folder}: the weights hold values that are not finite, first in {name}; restore the file")
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -106,15 +130,64 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     with quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (*_BUILD_ERRORS, OSError) as error:
-            raise UserError(f"{folder}: the tokenizer cannot be read: {_first_line(error)}") from error
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # the tokenizers' Rust library raises Exception itself
+            raise _cannot_be_read(folder, "tokenizer", error) from error
+    if _wants_own_class(folder):
+        raise _needs_code(folder, "tokenizer")
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise UserError(f"{folder}: the tokenizer has neither a padding nor an end token to pad with")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def _cannot_be_read(folder: Path, part: str, error: BaseException) -> UserError:
+    """Say what is wrong with a folder, and which of its files it is where the libraries do not tell."""
+    if "trust_remote_code" in str(error):
+        return _needs_code(folder, part)
+    if isinstance(error, SafetensorError):
+        files = [path.name for path in sorted(folder.glob("*.safetensors")) if not _is_whole(path)]
+        return UserError(
+            f"{folder}: {', '.join(files) or 'the weights'} cannot be read, truncated or damaged ({error})"
+        )
+    for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"):
+        if (folder / name).is_file() and not _is_json_object(folder / name):
+            return UserError(f"{folder / name}: is not a JSON object; restore the file")
+    return UserError(f"{folder}: the {part} cannot be read: {_first_line(error)}")
+
+
+def _needs_code(folder: Path, part: str) -> UserError:
+    return UserError(
+        f"{folder}: its {part} needs code that comes with the model (auto_map in its configuration), and hybatch "
+        "runs no code of a model: use a model of an architecture that transformers has"
+    )
+
+
+def _wants_own_class(folder: Path) -> bool:
+    """Whether the tokenizer's class is the folder's own: transformers takes another in its place without a word."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    name = settings.get("tokenizer_class")
+    return "AutoTokenizer" in (settings.get("auto_map") or {}) and (
+        not isinstance(name, str) or tokenizer_class_from_name(name) is None
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except ValueError:
+        return False
 
 
 def fresh_config(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int) -> PretrainedConfig:

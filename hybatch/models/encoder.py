@@ -5,6 +5,8 @@ B batch rows, T tokens, H width.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +56,15 @@ class Encoder(nn.Module):
     def tokenize(self, texts: Sequence[str], role: Role) -> dict[str, Tensor]:
         """Prefix, cut to the role's maximum length, pad to the longest: int64 [B, T] tensors on the CPU."""
         return tokenization.tokenize(self.tokenizer, self.config, texts, role)
+
+    def refuse_tokenless(self, texts: Iterable[str], role: Role) -> None:
+        """Look, before long work, for texts that leave nothing to encode; `tokenize` finds every other such text.
+
+        Raises:
+            UserError: names the first text without a letter or digit that has no token.
+        """
+        suspects = tokenization.suspected_tokenless(self.tokenizer, texts)
+        tokenization.refuse_tokenless(self.tokenizer, suspects, role)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Encode what `tokenize` returned.
@@ -172,5 +183,10 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, config: En
     tokenizer.model_max_length = config.passage_max_length
     try:
         tokenizer.save_pretrained(folder)
+    except Exception as error:
+        # The tokenizers' Rust library raises Exception itself, with the system's number in its text alone.
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
+        raise
     finally:
         tokenizer.model_max_length = length

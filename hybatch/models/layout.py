@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
+from hybatch.models.backbone import check_finite
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
 from hybatch.models.head import Dense
 from hybatch.version import __version__
@@ -56,7 +59,10 @@ def read_layout(folder: Path) -> Layout:
     modules_file = folder / "modules.json"
     if not modules_file.is_file():
         return Layout(backbone_folder=folder)
-    modules = [(_kind(module), folder / module.get("path", "")) for module in _read_json(modules_file)]
+    listed = _read_json(modules_file)
+    if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
+        raise UserError(f"{modules_file}: is not a JSON list of modules; restore the file")
+    modules = [(_kind(module), folder / str(module.get("path", ""))) for module in listed]
     kinds = [kind for kind, _ in modules if kind != "Dropout"]
     dense = kinds.count("Dense")
     if kinds not in (["Transformer", "Pooling"] + ["Dense"] * dense + tail for tail in ([], ["Normalize"])):
@@ -73,7 +79,7 @@ def read_layout(folder: Path) -> Layout:
     _read_transformer_settings(layout)
     prompts = folder / "config_sentence_transformers.json"
     if prompts.is_file():
-        layout.prompts = {name: text or "" for name, text in (_read_json(prompts).get("prompts") or {}).items()}
+        layout.prompts = {name: text or "" for name, text in _read_prompts(prompts).items()}
     if (folder / OWN_FILE).is_file():
         layout.config = _read_own(folder / OWN_FILE)
     return layout
@@ -81,6 +87,13 @@ def read_layout(folder: Path) -> Layout:
 
 def _kind(module: dict[str, Any]) -> str:
     return str(module.get("type", "")).rpartition(".")[2]
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not a JSON object; restore the file")
+    return content
 
 
 def _read_json(path: Path) -> Any:
@@ -92,12 +105,21 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path}: is not valid JSON: {error}") from error
 
 
+def _read_prompts(path: Path) -> dict[str, str | None]:
+    prompts = _read_object(path).get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise UserError(f"{path}: prompts is not an object of texts; restore the file")
+    return prompts
+
+
 def _read_pooling(path: Path) -> PoolingMode:
-    settings = _read_json(path)
+    settings = _read_object(path)
     modes = settings.get("pooling_mode")
+    if modes is not None and not isinstance(modes, str | list):
+        raise UserError(f"{path}: pooling_mode is {modes!r}; restore the file")
     if modes is None:
         modes = [mode for key, mode in _OLD_POOLING.items() if settings.get(key)] or ["mean"]
-    modes = [modes] if isinstance(modes, str) else list(modes)
+    modes = [modes] if isinstance(modes, str) else list(map(str, modes))
     if len(modes) != 1 or modes[0] not in _POOLING:
         raise UserError(f"{path}: pools by {' + '.join(modes)}; only one of {', '.join(_POOLING)} is supported")
     if not settings.get("include_prompt", True):
@@ -107,11 +129,20 @@ def _read_pooling(path: Path) -> PoolingMode:
 
 def _read_transformer_settings(layout: Layout) -> None:
     for path in sorted(layout.backbone_folder.glob(_OLD_TRANSFORMER_FILES)):
-        settings = _read_json(path)
-        longest = settings.get("max_seq_length")
-        layout.query_max_length = settings.get("query_length") or longest
-        layout.passage_max_length = settings.get("document_length") or longest
+        settings = _read_object(path)
+        longest, query, document = (
+            _read_length(settings, key, path) for key in ("max_seq_length", "query_length", "document_length")
+        )
+        layout.query_max_length = query or longest
+        layout.passage_max_length = document or longest
         layout.lowercase = bool(settings.get("do_lower_case"))
+
+
+def _read_length(settings: dict[str, Any], key: str, path: Path) -> int | None:
+    length = settings.get(key)
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 0):
+        raise UserError(f"{path}: {key} is {length!r}; restore the file, or give a number of tokens")
+    return length
 
 
 def read_dense(folder: Path) -> Dense:
@@ -121,12 +152,12 @@ def read_dense(folder: Path) -> Dense:
         UserError: the layer's configuration or weights are missing, malformed or of a kind that is not supported.
     """
     path = folder / "config.json"
-    settings = _read_json(path)
+    settings = _read_object(path)
     if settings.get("use_residual"):
         raise UserError(f"{path}: use_residual is not supported")
     if settings.get("module_input_name", "sentence_embedding") != "sentence_embedding":
         raise UserError(f"{path}: a layer over {settings['module_input_name']!r} is not supported")
-    name = settings.get("activation_function", "torch.nn.modules.activation.Tanh")
+    name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh"))
     activation = getattr(nn, name.rpartition(".")[2], None) if name.startswith("torch.nn.") else None
     if activation is None:
         raise UserError(f"{path}: activation_function {name!r} is not one of torch.nn")
@@ -135,26 +166,35 @@ def read_dense(folder: Path) -> Dense:
         dense = Dense(settings["in_features"], settings["out_features"], bias=bias, activation=activation)
         dense.load_state_dict(_read_weights(folder))
     except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: the layer cannot be made: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: the layer cannot be made: {reason}") from error
+    check_finite(dense, folder)
     return dense
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if (folder / "model.safetensors").is_file():
-        return load_file(folder / "model.safetensors")
-    if (folder / "pytorch_model.bin").is_file():
-        return torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    for path in (folder / "model.safetensors", folder / "pytorch_model.bin"):
+        if not path.is_file():
+            continue
+        try:
+            if path.suffix == ".safetensors":
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise UserError(f"{path}: cannot be read, truncated or damaged ({error})") from error
     raise UserError(f"{folder}: holds no weights, model.safetensors is missing")
 
 
 def _read_own(path: Path) -> EncoderConfig:
-    saved = _read_json(path)
+    saved = _read_object(path)
     try:
-        config = EncoderConfig(**saved["encoder"])
-        if isinstance(config.fresh, dict):
-            config.fresh = FreshBackboneConfig(**config.fresh)
-        return config
-    except (KeyError, TypeError) as error:
+        options = dict(saved["encoder"])
+        if isinstance(options.get("fresh"), dict):
+            options["fresh"] = FreshBackboneConfig(**options["fresh"])
+        return EncoderConfig(**options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: was not written by a release like this one ({__version__}): {error}") from error
 
 

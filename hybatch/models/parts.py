@@ -27,7 +27,7 @@ from hybatch.models.head import Dense
 from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import LABSE, named_model
-from hybatch.models.tokenization import train_tokenizer
+from hybatch.models.tokenization import check_room, train_tokenizer
 
 _LABSE_VOCABULARY = 501153
 # Length of a text where neither the folder nor a table of positions says more.
@@ -56,11 +56,14 @@ def check_backbone(config: EncoderConfig) -> None:
     A model of the hub is fetched.
 
     Raises:
-        UserError: the folder or hub model is missing or holds no model, or the architecture refuses the settings.
+        UserError: the folder or hub model is missing or holds no model, its prefixes leave no room for a text, or the
+            architecture refuses the settings.
     """
     if config.fresh is None:
         assert config.backbone is not None
-        check_holds_model(read_layout(locate(config.backbone)).backbone_folder)
+        folder = read_layout(locate(config.backbone)).backbone_folder
+        check_holds_model(folder)
+        check_room(read_tokenizer(folder), config)
     else:
         fresh_config(config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config))
 
@@ -98,6 +101,7 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or _DEFAULT_LENGTH)
     config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
+    check_room(tokenizer, config, where=path_or_hub_id)
     return Parts(config, backbone, tokenizer, head)
 
 
@@ -126,6 +130,7 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
         raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
     if check_lengths:
         check_positions(config, backbone)
+        check_room(tokenizer, config)
     habits = _habits(config, backbone)
     use_pooler = config.head == "pooler" or (
         config.head is None and layout.pooling is None and config.pooling in (None, "cls") and habits.head == "pooler"
@@ -190,6 +195,11 @@ def _new_dense(config: EncoderConfig, backbone: PreTrainedModel) -> Dense:
 
 
 def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{tokenizer.name_or_path}: lowers the case of every text (do_lower_case), which is not supported with a "
+            f"tokenizer that is Python alone ({type(tokenizer).__name__})"
+        )
     backend = tokenizer.backend_tokenizer
     steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer is not None else [])]
     backend.normalizer = normalizers.Sequence(steps)
@@ -222,6 +232,7 @@ def fresh_parts(config: EncoderConfig, texts: Iterable[str]) -> Parts:
         attn_implementation=config.attn_implementation,
     )
     check_positions(config, backbone)
+    check_room(tokenizer, config)
     head = [_new_dense(config, backbone)] if config.head == "dense" else []
     settled = replace(config, pooling=config.pooling or "mean", head=config.head or "none")
     return Parts(settled, backbone, tokenizer, head)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import get_args
 
 import numpy as np
 import torch
@@ -27,6 +29,10 @@ _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 # A quarter of the vocabulary may be single characters; the rarer ones are spelt in bytes.
 _ALPHABET_SHARE = 4
 _LONGEST_TOKEN = 16
+FEWEST_TEXT_TOKENS = 4
+"""Tokens of a text that prefix and special tokens must leave room for."""
+# No text is longer: the tokenizers take 32 bits.
+_UNCUT = 2**31 - 1
 
 
 def tokenize(
@@ -36,20 +42,97 @@ def tokenize(
 
     Returns:
         `input_ids`, `attention_mask` and whatever else the backbone takes, int64 [B, T] on the CPU.
+
+    Raises:
+        UserError: a text has no token of its own (see `refuse_tokenless`).
     """
     prefixed = [config.prefix(role) + text for text in texts]
     if isinstance(tokenizer, LaserTokenizer):
         rows = tokenizer.encode(prefixed, config.max_length(role))
         return _padded({"input_ids": rows}, {"input_ids": tokenizer.pad_token_id})
+    columns = _encoded(tokenizer, prefixed, config.max_length(role))
+    counts_B = _own_tokens(tokenizer, columns["input_ids"])
+    (prefix_count,) = _own_tokens(tokenizer, _encoded(tokenizer, [config.prefix(role)], _UNCUT)["input_ids"])
+    # Only those that are hardly longer than the prefix are looked at alone.
+    refuse_tokenless(tokenizer, [texts[i] for i in np.flatnonzero(counts_B <= prefix_count).tolist()], role)
+    return _padded(columns, {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id})
+
+
+def refuse_tokenless(tokenizer: PreTrainedTokenizerBase | LaserTokenizer, texts: Sequence[str], role: Role) -> None:
+    """Refuse texts of which the tokenizer leaves nothing: a zero-width space, or a special token and nothing else.
+
+    An encoder would give them the vector of its prefix, or zeros, or fail on a batch of length 0.
+
+    Raises:
+        UserError: names the first such text.
+    """
+    if isinstance(tokenizer, LaserTokenizer) or not texts:
+        return
+    counts = _own_tokens(tokenizer, _encoded(tokenizer, texts, _UNCUT)["input_ids"])
+    for place in np.flatnonzero(counts == 0)[:1].tolist():
+        raise UserError(
+            f"the {role} {texts[place]!a} has no token but special ones, so that there is nothing to encode: "
+            "take it out of the data, or give it a text"
+        )
+
+
+def suspected_tokenless(tokenizer: PreTrainedTokenizerBase | LaserTokenizer, texts: Iterable[str]) -> list[str]:
+    """Those texts that hold no letter or digit outside special tokens: few enough to look at before long work."""
+    names = [] if isinstance(tokenizer, LaserTokenizer) else tokenizer.all_special_tokens
+    special = re.compile("|".join(map(re.escape, names)) or "(?!)")
+    return [text for text in texts if not any(map(str.isalnum, special.sub("", text)))]
+
+
+def check_room(
+    tokenizer: PreTrainedTokenizerBase | LaserTokenizer, config: EncoderConfig, *, where: str = "model"
+) -> None:
+    """Check that prefix and special tokens leave room for a text within the maximum length.
+
+    Args:
+        where: before the options' names in the message.
+
+    Raises:
+        UserError: they leave fewer than `FEWEST_TEXT_TOKENS`.
+    """
+    if isinstance(tokenizer, LaserTokenizer):
+        return
+    for role in get_args(Role):
+        (length,) = untruncated_lengths(tokenizer, config, [""], role)
+        room = config.max_length(role) - length
+        if room < FEWEST_TEXT_TOKENS:
+            raise UserError(
+                f"{where}.{role}_prefix {config.prefix(role)!r} and the special tokens take {length} of the "
+                f"{config.max_length(role)} tokens of {where}.{role}_max_length and leave {max(0, room)} for the text "
+                f"(at least {FEWEST_TEXT_TOKENS} are needed): raise the length or shorten the prefix"
+            )
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int) -> dict[str, list[list[int]]]:
+    """Token ids, and token types where the backbone takes them, without padding."""
+    typed = "token_type_ids" in tokenizer.model_input_names
+    if not tokenizer.is_fast:
+        tokens = tokenizer(list(texts), padding=False, truncation=True, max_length=longest, verbose=False)
+        return {name: tokens[name] for name in ("input_ids", *(["token_type_ids"] if typed else []))}
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
-    backend.enable_truncation(config.max_length(role), direction=tokenizer.truncation_side)
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    backend.enable_truncation(longest, direction=tokenizer.truncation_side)
     # Not through the tokenizer's own call: its Python wrapping takes twice as long as the tokenising.
-    encodings = backend.encode_batch_fast(prefixed)
+    encodings = backend.encode_batch_fast(list(texts))
     columns = {"input_ids": [encoding.ids for encoding in encodings]}
-    if "token_type_ids" in tokenizer.model_input_names:
+    if typed:
         columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-    return _padded(columns, {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id})
+    return columns
+
+
+def _own_tokens(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """[B] int64: tokens of each row that are no special ones; an unknown token stands for a text and counts."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    ids = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
+    special = np.isin(ids, [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id])
+    sums = np.concatenate([[0], np.cumsum(~special)])
+    ends = np.cumsum(lengths)
+    return sums[ends] - sums[ends - lengths]
 
 
 def _padded(columns: Mapping[str, Sequence[Sequence[int]]], padding: Mapping[str, int]) -> dict[str, Tensor]:
@@ -69,8 +152,7 @@ def untruncated_lengths(
 ) -> list[int]:
     """Tokens of each text, prefix and special tokens included, were nothing cut."""
     prefix = config.prefix(role)
-    tokens = tokenizer([prefix + text for text in texts], padding=False, truncation=False, verbose=False)
-    return [len(ids) for ids in tokens["input_ids"]]
+    return list(map(len, _encoded(tokenizer, [prefix + text for text in texts], _UNCUT)["input_ids"]))
 
 
 def train_tokenizer(config: FreshBackboneConfig, texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -168,5 +250,6 @@ def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
         sep_token=end,
         unk_token=unknown,
         mask_token=mask,
+        split_special_tokens=True,  # a text that spells one is a text
         model_input_names=["input_ids", "attention_mask"],
     )

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from hybatch.ops import torch_backend
+from hybatch.ops.fakes import register_contrastive_fakes, register_ranking_fakes
 
 BACKENDS = ("torch", "cpu", "cuda")
 ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
@@ -26,6 +23,8 @@ FAMILIES = {
     "contrastive": ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward"),
 }
 """Ops that a backend must have all of, to serve what is built on them."""
+_BUILT_WITH = {"cpu": "a C++ compiler or an installed torch", "cuda": "nvcc or a torch with CUDA"}
+"""What setup.py needs for each library."""
 _NEVER_RUN = {("cuda", "contrastive")}
 """Kernels that no GPU has run yet, only a compiler: chosen when they are asked for by name, never by `auto`."""
 _OLDEST_CAPABILITY = (8, 0)
@@ -34,14 +33,6 @@ _OLDEST_CAPABILITY = (8, 0)
 
 class BackendError(RuntimeError):
     """The backend that was asked for is not there; the message says why."""
-
-
-@dataclass(frozen=True)
-class RankingOps:
-    """The two ranking ops of one backend; signatures and meaning as in `torch_backend`."""
-
-    pair_scores: Callable[..., Tensor]
-    count_above_: Callable[..., None]
 
 
 def choose_backend(device: torch.device, requested: str = "auto", family: str = "ranking") -> str:
@@ -70,13 +61,6 @@ def choose_backend(device: torch.device, requested: str = "auto", family: str = 
     if requested not in ("torch", device.type):
         raise ValueError(f"{source}: this backend needs tensors on {requested}; queries are on {device}")
     return requested
-
-
-def ranking_ops(backend: str) -> RankingOps:
-    """The ranking ops of a backend that `choose_backend` returned."""
-    if backend == "torch":
-        return RankingOps(torch_backend.pair_scores, torch_backend.count_above_)
-    return RankingOps(torch.ops.hybatch.pair_scores, torch.ops.hybatch.count_above_)
 
 
 def why_missing(backend: str, family: str = "ranking", device: torch.device | None = None) -> str | None:
@@ -109,7 +93,10 @@ def _load(backend: str) -> str | None:
             return schemas_missing
     library = _PACKAGE / f"_{backend}.so"
     if not library.exists():
-        return f"{library} is not there: the extension was not compiled for {backend} when hybatch was installed"
+        return (
+            f"{library} is not there: the extension was not compiled for {backend} when hybatch was installed, for "
+            f"want of {_BUILT_WITH[backend]}; with that at hand, install again: pip install --no-build-isolation ."
+        )
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
@@ -136,47 +123,9 @@ def _has_kernel(op: str, backend: str) -> bool:
 def _register_fakes() -> None:
     """Tell torch.compile the shapes that the compiled ops return."""
     if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["ranking"]):
-        _register_ranking_fakes()
+        register_ranking_fakes()
     if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["contrastive"]):
-        _register_contrastive_fakes()
-
-
-def _register_ranking_fakes() -> None:
-    @torch.library.register_fake("hybatch::pair_scores")
-    def _(
-        queries: Tensor,
-        positive_embeddings: Tensor,
-        offsets: Tensor,
-        precision: str,
-        positive_rows: Tensor | None = None,
-    ) -> Tensor:
-        positives = positive_embeddings if positive_rows is None else positive_rows
-        return queries.new_empty(positives.shape[0], dtype=torch.float32)
-
-    @torch.library.register_fake("hybatch::count_above_")
-    def _(*args: Any) -> None:
-        return None
-
-
-def _register_contrastive_fakes() -> None:
-    def like(rows: Tensor, *shape: int) -> Tensor:
-        return rows.new_empty(shape, dtype=torch.float32)
-
-    def gradients(queries: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return like(queries, *queries.shape), like(queries, *candidates.shape), like(queries)
-
-    @torch.library.register_fake("hybatch::contrastive_forward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        num_columns = candidates.shape[0] if args[-1] else 0
-        return like(queries, queries.shape[0]), like(queries, queries.shape[0]), like(queries, num_columns)
-
-    @torch.library.register_fake("hybatch::contrastive_backward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        return gradients(queries, candidates)
-
-    @torch.library.register_fake("hybatch::contrastive_forward_backward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, ...]:
-        return like(queries, queries.shape[0]), like(queries, queries.shape[0]), *gradients(queries, candidates)
+        register_contrastive_fakes()
 
 
 class BackendChoice(NamedTuple):

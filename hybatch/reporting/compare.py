@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from hybatch.errors import UserError
-from hybatch.evaluation.language_bias import language_bias
+from hybatch.evaluation.settings.language_bias import language_bias
 from hybatch.evaluation.significance import INTERVALS
 from hybatch.evaluation.table import table_console
 from hybatch.paths import check_writable, path_of

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from hybatch.errors import UserError
-from hybatch.evaluation.language_bias import own_language_first
-from hybatch.evaluation.metrics import METRICS
-from hybatch.evaluation.per_query import PER_QUERY, read_query_tables
 from hybatch.evaluation.results import RESULTS, read_any_results
+from hybatch.evaluation.settings.language_bias import own_language_first
+from hybatch.evaluation.settings.metrics import METRICS
+from hybatch.evaluation.settings.per_query import PER_QUERY, read_query_tables
 from hybatch.reporting.inputs import short_names, split_label
 
 POOL = "all"

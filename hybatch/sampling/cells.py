@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
-from hybatch.sampling.config import BatchKind, SamplingConfig
+from hybatch.sampling.config import SamplingConfig
 from hybatch.sampling.keyed import derive_key
-from hybatch.sampling.usable import Selection, UsableExamples, language_mask, open_usable
+from hybatch.sampling.kinds import KINDS, BatchKind, language_name
+from hybatch.sampling.usable import Selection, UsableExamples, open_usable
 from hybatch.sampling.windows import Windows, cut_epoch
 
 
@@ -19,17 +20,18 @@ class Cell:
 
     Attributes:
         dataset: index into the corpora.
-        language: index into the data set's languages for x-x-mono and en-en, else None.
-        language_mask: bits of the languages that texts may be drawn from.
+        language: of kinds in one language, an index into the data set's languages; else None.
+        question_mask, passage_mask: bits of the languages that questions, and that passages, may be drawn from.
         usable: the examples.
         windows: how an epoch is cut into batches.
         key: of the cell's permutations.
     """
 
-    kind: BatchKind
+    kind: str
     dataset: int
     language: int | None
-    language_mask: int
+    question_mask: int
+    passage_mask: int
     usable: UsableExamples
     windows: Windows
     key: int
@@ -44,7 +46,7 @@ class ExcludedCell:
     """
 
     dataset: str
-    kind: BatchKind
+    kind: str
     language: str | None
     num_groups: int
     reason: str
@@ -75,14 +77,14 @@ class CellTable:
 
     cells: list[Cell] = field(default_factory=list)
     excluded: list[ExcludedCell] = field(default_factory=list)
-    num_ids: dict[tuple[BatchKind, int], int] = field(default_factory=dict)
+    num_ids: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 def find_cells(
     corpora: Sequence[ParallelCorpus],
     config: SamplingConfig,
     *,
-    kinds: Sequence[BatchKind],
+    kinds: Sequence[str],
     languages: Sequence[str],
     seed: int,
     progress: bool,
@@ -108,34 +110,37 @@ def find_cells(
 
 @dataclass(frozen=True)
 class _Candidate:
-    kind: BatchKind
+    kind: str
     language: str | None
     selection: Selection
 
 
 def _candidates(
-    corpus: ParallelCorpus, kinds: Sequence[BatchKind], languages: Sequence[str], excluded: list[ExcludedCell]
+    corpus: ParallelCorpus, kinds: Sequence[str], languages: Sequence[str], excluded: list[ExcludedCell]
 ) -> list[_Candidate]:
     """The cells that a data set could have by its languages alone; the others go to `excluded`."""
     trained = tuple(language for language in corpus.languages if language in languages)
     candidates: list[_Candidate] = []
-    for kind in kinds:
+    for kind in map(KINDS.__getitem__, kinds):
+        lacking = [code for code in kind.fixed_languages if code not in trained]
         if not trained:
-            excluded.append(ExcludedCell(corpus.name, kind, None, 0, "it has none of the languages trained on"))
-        elif kind == "x-x-mono":
-            candidates += [_Candidate(kind, code, Selection("same", (code,))) for code in trained]
-        elif kind == "en-en" and "en" not in trained:
-            excluded.append(ExcludedCell(corpus.name, kind, "en", 0, "English is not among its languages trained on"))
-        elif kind == "en-en":
-            candidates.append(_Candidate(kind, "en", Selection("same", ("en",))))
-        elif kind == "x-x":
-            candidates.append(_Candidate(kind, None, Selection("same", trained)))
-        elif len(trained) < 2:
+            excluded.append(ExcludedCell(corpus.name, kind.name, None, 0, "it has none of the languages trained on"))
+        elif lacking:
+            reason = f"{language_name(lacking[0])} is not among its languages trained on"
+            excluded.append(ExcludedCell(corpus.name, kind.name, lacking[0], 0, reason))
+        elif kind.match == "different" and len(trained) < 2:
             reason = f"{trained[0]} is the only one of its languages trained on, two are needed"
-            excluded.append(ExcludedCell(corpus.name, kind, None, 0, reason))
+            excluded.append(ExcludedCell(corpus.name, kind.name, None, 0, reason))
         else:
-            candidates.append(_Candidate(kind, None, Selection("different", trained)))
+            candidates += _cells_of(kind, trained)
     return candidates
+
+
+def _cells_of(kind: BatchKind, trained: tuple[str, ...]) -> list[_Candidate]:
+    if kind.one_language:
+        codes = kind.fixed_languages or trained
+        return [_Candidate(kind.name, code, Selection(kind.match, (code,))) for code in codes]
+    return [_Candidate(kind.name, None, Selection(kind.match, trained, kind.question, kind.passage))]
 
 
 def _admit(
@@ -152,12 +157,14 @@ def _admit(
         table.excluded.append(ExcludedCell(corpus.name, candidate.kind, candidate.language, usable.num_groups, reason))
         return
     language = None if candidate.language is None else corpus.languages.index(candidate.language)
+    question_mask, passage_mask = candidate.selection.masks(corpus)
     table.cells.append(
         Cell(
             kind=candidate.kind,
             dataset=dataset,
             language=language,
-            language_mask=language_mask(corpus, candidate.selection.languages),
+            question_mask=question_mask,
+            passage_mask=passage_mask,
             usable=usable,
             windows=cut_epoch(len(usable), batch_size, usable.group_sizes, usable.group_counts),
             key=derive_key("cell", seed, corpus.fingerprint, dataset, candidate.kind, candidate.language or ""),
@@ -166,10 +173,8 @@ def _admit(
 
 
 def _too_small(candidate: _Candidate, usable: UsableExamples, batch_size: int) -> str:
-    if len(usable) == 0 and candidate.selection.rule == "different":
-        return "no example has a question and a passage in two different languages trained on"
     if len(usable) == 0:
-        return f"no example has both question and passage in {candidate.language or 'one of the languages trained on'}"
+        return f"no example has {KINDS[candidate.kind].needs(candidate.language)}"
     if usable.num_groups == len(usable):
         return f"{len(usable)} usable examples are fewer than a batch of {batch_size}"
     return (
@@ -183,16 +188,21 @@ def _count_ids(table: CellTable, cells: list[Cell], corpus: ParallelCorpus, *, p
     for cell in cells:
         largest = max(table.num_ids.get((cell.kind, cell.dataset), 0), len(cell.usable))
         table.num_ids[cell.kind, cell.dataset] = largest
-    mono = [cell for cell in cells if cell.kind == "x-x-mono"]
-    if len(mono) < 2 or table.num_ids["x-x-mono", mono[0].dataset] == corpus.num_examples:
+    for kind in sorted({cell.kind for cell in cells if KINDS[cell.kind].one_language}):
+        _count_ids_of_all_languages(table, [cell for cell in cells if cell.kind == kind], corpus, progress=progress)
+
+
+def _count_ids_of_all_languages(table: CellTable, cells: list[Cell], corpus: ParallelCorpus, *, progress: bool) -> None:
+    """The same for the cells of one kind and data set that have a language each."""
+    place = (cells[0].kind, cells[0].dataset)
+    if len(cells) < 2 or table.num_ids[place] == corpus.num_examples:
         return
-    codes = tuple(corpus.languages[cell.language] for cell in mono if cell.language is not None)
+    codes = tuple(corpus.languages[cell.language] for cell in cells if cell.language is not None)
     selection = Selection("same", codes)
-    usable = open_usable(corpus, [selection], progress=progress)[selection]
-    table.num_ids["x-x-mono", mono[0].dataset] = len(usable)
+    table.num_ids[place] = len(open_usable(corpus, [selection], progress=progress)[selection])
 
 
-def _nothing_left(kind: BatchKind, excluded: list[ExcludedCell], config: SamplingConfig) -> str:
+def _nothing_left(kind: str, excluded: list[ExcludedCell], config: SamplingConfig) -> str:
     lines = "\n".join(f"  {cell}" for cell in excluded)
     return (
         f"sampling.kind is {config.kind}, but no data set can fill an {kind} batch of "

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hybatch.errors import UserError
+from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL
 
-BatchKind = Literal["x-x-mono", "x-x", "x-y", "en-en"]
-SamplingKind = Literal["x-x-mono", "x-x", "x-y", "en-en", "hybrid", "sequential"]
 Shape = Literal["linear", "cosine"]
+KindName = str
+SamplingKind = str
+if not TYPE_CHECKING:  # what the parser of configurations offers and checks
+    KindName = Literal[tuple(KINDS)]
+    SamplingKind = Literal[tuple(KINDS | COMPOSITIONS)]
+_SUM_TOLERANCE = 1e-6
 
 
 @dataclass(kw_only=True)
-class AlphaSchedule:
-    """A share of x-x-mono batches that changes over the run, from `start` at the first step to `end` at the last."""
+class ShareSchedule:
+    """A share of the batches that changes over the run, from `start` at the first step to `end` at the last."""
 
     start: float
-    """Probability of an x-x-mono batch at the first step, in [0, 1]."""
+    """Probability of such a batch at the first step, in [0, 1]."""
 
     end: float
-    """Probability of an x-x-mono batch at the last step, in [0, 1]."""
+    """Probability of such a batch at the last step, in [0, 1]."""
 
     shape: Shape = "linear"
     """`linear`, or `cosine`: half a cosine wave, flat at both ends."""
 
+
+@dataclass(kw_only=True)
+class Phase:
+    """A part of a sequential run."""
+
+    kind: KindName
+    """The kind of its batches."""
+
+    share: float
+    """Its share of the steps, in [0, 1]."""
+
     def __post_init__(self) -> None:
-        _require_share("sampling.alpha.start", self.start)
-        _require_share("sampling.alpha.end", self.end)
-        _require_choice("sampling.alpha.shape", self.shape, get_args(Shape))
+        _require_choice("sampling.phases: kind", self.kind, tuple(KINDS))
+        _require_share("sampling.phases: share", self.share)
 
 
 @dataclass(kw_only=True)
@@ -38,19 +53,28 @@ class SamplingConfig:
     """Which global batches a run trains on."""
 
     kind: SamplingKind = "hybrid"
-    """What the batches are made of: `x-x-mono` (one language for the whole batch), `x-x` (each example in a language
-    of its own, question and passage alike), `x-y` (question and passage of each example in two different languages),
-    `en-en` (English), `hybrid` (x-x-mono with probability alpha, else x-y) or `sequential` (first x-x-mono, then
-    x-y)."""
+    """What the batches are made of: all of one kind, named by the languages of question and passage (x: any; mono: one
+    for the whole batch; docs/sampling.md has the table), or of several: `hybrid`, drawn batch by batch (x-x-mono with
+    probability alpha, else x-y, or as `mixture` says); `sequential` (first x-x-mono, then x-y, or as `phases` says)."""
 
     batch_size: int = 100
     """Examples per optimiser step over all processes together; their number must divide it."""
 
-    alpha: float | AlphaSchedule = 0.5
-    """Hybrid: the probability that a batch is x-x-mono, in [0, 1]; or {start, end, shape} to change it over the run."""
+    alpha: float | ShareSchedule = 0.5
+    """Hybrid: the probability that a batch is x-x-mono, in [0, 1]; or {start, end, shape} to change it over the run.
+    Short for mixture: {x-x-mono: alpha, x-y: 1 - alpha}."""
+
+    mixture: dict[KindName, float | ShareSchedule] | None = None
+    """Hybrid: the probability of each kind, {x-x-mono: 0.4, x-y: 0.4, x-en: 0.2}; each a number or {start, end, shape}.
+    At every step they must sum to 1."""
 
     share: float = 0.5
-    """Sequential: the share of the steps, from the first on, that are x-x-mono, in [0, 1]; the others are x-y."""
+    """Sequential: the share of the steps, from the first on, that are x-x-mono, in [0, 1]; the others are x-y. Short
+    for phases: [{kind: x-x-mono, share: share}, {kind: x-y, share: 1 - share}]."""
+
+    phases: list[Phase] | None = None
+    """Sequential: the kinds in their order, [{kind: x-y, share: 0.3}, {kind: x-x-mono, share: 0.7}]; the shares of the
+    steps must sum to 1."""
 
     dataset_exponent: float = 1.0
     """A data set is drawn with probability proportional to its number of usable ids to this power: 1 by size, 0 all
@@ -67,20 +91,43 @@ class SamplingConfig:
     """Languages to leave out of training."""
 
     def __post_init__(self) -> None:
-        _require_choice("sampling.kind", self.kind, get_args(SamplingKind))
+        _require_choice("sampling.kind", self.kind, tuple(KINDS | COMPOSITIONS))
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise UserError(f"sampling.batch_size is {self.batch_size!r}; give a whole number of at least 1")
-        if not isinstance(self.alpha, AlphaSchedule):
-            _require_share("sampling.alpha", self.alpha)
+        _require_scheduled_share("sampling.alpha", self.alpha)
         _require_share("sampling.share", self.share)
+        _check_mixture(self)
+        _check_phases(self)
         _require_exponent("sampling.dataset_exponent", self.dataset_exponent)
         _require_exponent("sampling.language_exponent", self.language_exponent)
         for option in ("languages", "exclude_languages"):
             codes = getattr(self, option)
             if isinstance(codes, str):
                 raise UserError(f"sampling.{option} is the text {codes!r}; give a list of language codes")
+            if any(isinstance(code, bool) for code in codes or ()):
+                raise UserError(f"sampling.{option} holds yes or no, which YAML takes for true and false: quote 'no'")
         if self.languages is not None and not self.languages:
             raise UserError("sampling.languages is an empty list; name languages, or leave it out to train on all")
+
+
+def shares_of(config: SamplingConfig) -> dict[str, float | ShareSchedule]:
+    """The probability of each kind in a hybrid run, in the order of `KINDS`."""
+    if config.mixture is not None:
+        return {kind: config.mixture[kind] for kind in KINDS if kind in config.mixture}
+    alpha = config.alpha
+    if isinstance(alpha, ShareSchedule):
+        return {
+            MONOLINGUAL: alpha,
+            CROSS_LINGUAL: ShareSchedule(start=1 - alpha.start, end=1 - alpha.end, shape=alpha.shape),
+        }
+    return {MONOLINGUAL: alpha, CROSS_LINGUAL: 1 - alpha}
+
+
+def phases_of(config: SamplingConfig) -> list[Phase]:
+    """The parts of a sequential run, in their order."""
+    if config.phases is not None:
+        return config.phases
+    return [Phase(kind=MONOLINGUAL, share=config.share), Phase(kind=CROSS_LINGUAL, share=1 - config.share)]
 
 
 def training_languages(config: SamplingConfig, available: Iterable[str]) -> tuple[str, ...]:
@@ -102,6 +149,62 @@ def training_languages(config: SamplingConfig, available: Iterable[str]) -> tupl
     return tuple(sorted(chosen))
 
 
+def _check_mixture(config: SamplingConfig) -> None:
+    if config.mixture is None:
+        return
+    if config.kind != "hybrid":
+        raise UserError(f"sampling.mixture goes with sampling.kind hybrid, which is {config.kind}; set it to null")
+    if config.alpha != SamplingConfig.alpha:
+        raise UserError("sampling.alpha and sampling.mixture are both given; alpha is short for a mixture: give one")
+    _check_kinds("sampling.mixture", config.mixture)
+    for kind, share in config.mixture.items():
+        _require_scheduled_share(f"sampling.mixture.{kind}", share)
+    ends: list[list[float]] = [[], []]
+    for share in config.mixture.values():
+        for end, value in zip(ends, _both_ends(share), strict=True):
+            end.append(value)
+    for when, values in zip(("first", "last"), ends, strict=True):
+        _require_sum(f"sampling.mixture: the shares at the {when} step", values)
+    shapes = {share.shape for share in config.mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
+    if len(shapes) > 1:
+        raise UserError(
+            "sampling.mixture: shares that change along a line and along a cosine do not sum to 1 in between; "
+            "give all of them one shape"
+        )
+
+
+def _both_ends(share: float | ShareSchedule) -> tuple[float, float]:
+    return (share.start, share.end) if isinstance(share, ShareSchedule) else (share, share)
+
+
+def _moves(share: ShareSchedule) -> bool:
+    return share.start != share.end
+
+
+def _check_phases(config: SamplingConfig) -> None:
+    if config.phases is None:
+        return
+    if config.kind != "sequential":
+        raise UserError(f"sampling.phases goes with sampling.kind sequential, which is {config.kind}; set it to null")
+    if config.share != SamplingConfig.share:
+        raise UserError("sampling.share and sampling.phases are both given; share is short for two phases: give one")
+    _check_kinds("sampling.phases", [phase.kind for phase in config.phases])
+    _require_sum("sampling.phases: the shares", [phase.share for phase in config.phases])
+
+
+def _check_kinds(option: str, names: Mapping[str, object] | Sequence[str]) -> None:
+    if not names:
+        raise UserError(f"{option} is empty; name at least one kind of batch")
+    for name in names:
+        _require_choice(option, name, tuple(KINDS))
+
+
+def _require_sum(what: str, shares: Sequence[float]) -> None:
+    total = math.fsum(shares)
+    if abs(total - 1) > _SUM_TOLERANCE:
+        raise UserError(f"{what} sum to {total:g}; they must sum to 1")
+
+
 def _require_number(option: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{option} is {value!r}; give a number")
@@ -111,6 +214,14 @@ def _require_number(option: str, value: object) -> float:
 def _require_share(option: str, value: object) -> None:
     if not 0 <= _require_number(option, value) <= 1:
         raise UserError(f"{option} is {value!r}; give a number between 0 and 1")
+
+
+def _require_scheduled_share(option: str, value: object) -> None:
+    if not isinstance(value, ShareSchedule):
+        return _require_share(option, value)
+    _require_share(f"{option}.start", value.start)
+    _require_share(f"{option}.end", value.end)
+    return _require_choice(f"{option}.shape", value.shape, get_args(Shape))
 
 
 def _require_exponent(option: str, value: object) -> None:

@@ -11,11 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hybatch.sampling.cells import CellTable
-from hybatch.sampling.config import AlphaSchedule, BatchKind, SamplingConfig
+from hybatch.sampling.config import SamplingConfig, ShareSchedule, phases_of, shares_of
 from hybatch.sampling.keyed import Int64Array, UInt64Array, derive_key, draws
-
-_MONO: BatchKind = "x-x-mono"
-_CROSS: BatchKind = "x-y"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +26,18 @@ class Plan:
     positions: Int64Array
 
 
-def alpha_at(alpha: float | AlphaSchedule, total_steps: int) -> npt.NDArray[np.float64]:
-    """The probability of an x-x-mono batch at each of `total_steps` steps: [T] float64.
+def share_at(share: float | ShareSchedule, total_steps: int) -> npt.NDArray[np.float64]:
+    """The probability of a kind at each of `total_steps` steps: [T] float64.
 
     A schedule is at `start` on the first step and at `end` on the last, a single step has `start`.
     """
-    if not isinstance(alpha, AlphaSchedule):
-        return np.full(total_steps, float(alpha))
+    if not isinstance(share, ShareSchedule):
+        return np.full(total_steps, float(share))
     progress = np.arange(total_steps) / max(1, total_steps - 1)
-    if alpha.shape == "cosine":
+    if share.shape == "cosine":
         progress = _half_cosine(progress)
     # Weighing both ends, rather than adding a difference, meets both exactly.
-    return np.clip((1.0 - progress) * alpha.start + progress * alpha.end, 0.0, 1.0)
+    return np.clip((1.0 - progress) * share.start + progress * share.end, 0.0, 1.0)
 
 
 def _half_cosine(progress: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -58,22 +55,25 @@ def _half_cosine(progress: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(mirrored, 1.0 - sine * sine, sine * sine)
 
 
-def mono_steps(share: float, total_steps: int) -> int:
-    """How many steps, from the first on, are x-x-mono in a sequential run: share * total_steps, halves rounded up."""
-    return math.floor(share * total_steps + 0.5)
+def phase_ends(config: SamplingConfig, total_steps: int) -> list[tuple[str, int]]:
+    """The kind of each phase of a sequential run, and the first step behind it; halves are rounded up."""
+    phases, reached, ends = phases_of(config), 0.0, []
+    for phase in phases[:-1]:
+        reached += phase.share
+        ends.append((phase.kind, min(total_steps, math.floor(reached * total_steps + 0.5))))
+    return [*ends, (phases[-1].kind, total_steps)]
 
 
-def planned_kinds(config: SamplingConfig, total_steps: int) -> list[BatchKind]:
-    """The kinds of batch that a run may draw."""
+def planned_kinds(config: SamplingConfig, total_steps: int) -> list[str]:
+    """The kinds of batch that a run may draw, each once."""
     if config.kind == "sequential":
-        mono = mono_steps(config.share, total_steps)
-        has_mono, has_cross = mono > 0, mono < total_steps
-    elif config.kind == "hybrid":
-        alpha = alpha_at(config.alpha, total_steps)
-        has_mono, has_cross = bool(alpha.max() > 0), bool(alpha.min() < 1)
-    else:
-        return [config.kind]
-    return [kind for kind, there in ((_MONO, has_mono), (_CROSS, has_cross)) if there]
+        ends = phase_ends(config, total_steps)
+        starts = [0, *(end for _, end in ends)]
+        return list(dict.fromkeys(kind for (kind, end), start in zip(ends, starts, strict=False) if start < end))
+    if config.kind == "hybrid":
+        shares = shares_of(config)
+        return [kind for kind, share in shares.items() if share_at(share, total_steps).max() > 0]
+    return [config.kind]
 
 
 def draw_plan(config: SamplingConfig, table: CellTable, *, seed: int, total_steps: int) -> Plan:
@@ -91,16 +91,26 @@ def draw_plan(config: SamplingConfig, table: CellTable, *, seed: int, total_step
 def _draw_kinds(config: SamplingConfig, seed: int, total_steps: int) -> npt.NDArray[np.str_]:
     steps = np.arange(total_steps)
     if config.kind == "sequential":
-        return np.where(steps < mono_steps(config.share, total_steps), _MONO, _CROSS)
+        kinds, ends = zip(*phase_ends(config, total_steps), strict=True)
+        return np.array(kinds)[np.searchsorted(np.array(ends), steps, side="right")]
     if config.kind == "hybrid":
-        # 53 bits are exact in float64: alpha 0 never and alpha 1 always draws x-x-mono.
-        uniform = (draws(derive_key("kind", seed), steps) >> np.uint64(11)) * 2.0**-53
-        return np.where(uniform < alpha_at(config.alpha, total_steps), _MONO, _CROSS)
+        # 53 bits are exact in float64: a share of 0 never and a share of 1 always draws its kind.
+        return _mixed(config, (draws(derive_key("kind", seed), steps) >> np.uint64(11)) * np.float64(2.0**-53))
     return np.full(total_steps, config.kind)
 
 
+def _mixed(config: SamplingConfig, uniform_T: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
+    """The kind of each step, from a uniform number in [0, 1) each."""
+    shares = {kind: share_at(share, len(uniform_T)) for kind, share in shares_of(config).items()}
+    shares_KT = np.array(list(shares.values()))
+    bounds_KT = np.cumsum(shares_KT, axis=0)
+    # The last kind with a share takes all that is left, whatever the sum has been rounded to.
+    bounds_KT[np.cumsum(shares_KT[::-1], axis=0)[::-1] - shares_KT <= 0] = np.inf
+    return np.array(list(shares))[(uniform_T >= bounds_KT).sum(axis=0)]
+
+
 def _draw_cells(
-    config: SamplingConfig, table: CellTable, kind: BatchKind, dataset_draws: UInt64Array, language_draws: UInt64Array
+    config: SamplingConfig, table: CellTable, kind: str, dataset_draws: UInt64Array, language_draws: UInt64Array
 ) -> Int64Array:
     """One cell a draw: the data set by its usable ids, then, among its cells of this kind, the language."""
     by_dataset: dict[int, list[int]] = {}

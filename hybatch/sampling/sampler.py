@@ -11,8 +11,9 @@ import numpy as np
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.sampling.cells import Cell, ExcludedCell, find_cells
-from hybatch.sampling.config import BatchKind, SamplingConfig, training_languages
+from hybatch.sampling.config import SamplingConfig, training_languages
 from hybatch.sampling.keyed import Int64Array, KeyedPermutation, derive_key, draws, subkey
+from hybatch.sampling.kinds import KINDS
 from hybatch.sampling.languages import draw_language, draw_language_pair
 from hybatch.sampling.plan import Plan, draw_plan, planned_kinds
 
@@ -28,9 +29,9 @@ class GlobalBatch:
 
     Attributes:
         step: the step it belongs to.
-        kind: what it is made of; a hybrid or sequential run draws x-x-mono and x-y batches.
+        kind: what it is made of, a name of `KINDS`; a hybrid or sequential run draws batches of several.
         dataset: index into the sampler's corpora.
-        language: of x-x-mono and en-en, an index into corpora[dataset].languages; else None.
+        language: of kinds in one language, an index into corpora[dataset].languages; else None.
         examples: [B] int64 example indices of the corpus.
         question_languages, passage_languages: [B] int64 indices into corpora[dataset].languages.
         passage_groups: [B] int64, all different.
@@ -39,7 +40,7 @@ class GlobalBatch:
     """
 
     step: int
-    kind: BatchKind
+    kind: str
     dataset: int
     language: int | None
     examples: Int64Array
@@ -68,11 +69,12 @@ class BatchSampler:
     """Say which batch comes at each step of a run.
 
     `batch(step)` does not depend on earlier calls, on the number of processes or on the machine: each process asks
-    for the batch and takes its own rows. A batch comes from one cell (kind, data set and, for x-x-mono, language),
-    which the plan drew. The batch at position k of a cell whose epoch has S windows (`windows`) belongs to epoch k // S
-    and window k % S: it reads the examples of that window in the order of the epoch's keyed permutation and takes the
-    first batch_size of which none has the passage group of an earlier one. Examples that give way are counted as
-    displaced; they, the rest of the window and the tail of the epoch are left over until a later epoch's shuffle.
+    for the batch and takes its own rows. A batch comes from one cell (kind, data set and, for a kind in one language,
+    that language), which the plan drew. The batch at position k of a cell whose epoch has S windows (`windows`) belongs
+    to epoch k // S and window k % S: it reads the examples of that window in the order of the epoch's keyed permutation
+    and takes the first batch_size of which none has the passage group of an earlier one. Examples that give way are
+    counted as displaced; they, the rest of the window and the tail of the epoch are left over until a later epoch's
+    shuffle.
 
     Args:
         corpora: the data sets, in the order of the configuration.
@@ -186,11 +188,10 @@ class BatchSampler:
             alike = np.full(len(examples), cell.language, dtype=np.int64)
             return alike, alike.copy()
         corpus = self.corpora[cell.dataset]
-        allowed = np.uint64(cell.language_mask)
-        question_masks = corpus.question_mask(examples) & allowed
-        passage_masks = corpus.passage_mask(examples) & allowed
+        question_masks = corpus.question_mask(examples) & np.uint64(cell.question_mask)
+        passage_masks = corpus.passage_mask(examples) & np.uint64(cell.passage_mask)
         numbers = draws(subkey(self._language_key, step), np.arange(len(examples)))
-        if cell.kind == "x-y":
+        if KINDS[cell.kind].match == "different":
             return draw_language_pair(numbers, question_masks, passage_masks, len(corpus.languages))
         alike = draw_language(numbers, question_masks & passage_masks, len(corpus.languages))
         return alike, alike.copy()

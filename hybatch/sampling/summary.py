@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from hybatch.sampling.cells import Cell, ExcludedCell
-from hybatch.sampling.config import BatchKind
+from hybatch.sampling.kinds import KINDS
 from hybatch.sampling.sampler import BatchSampler, GlobalBatch
 
 
@@ -30,7 +30,7 @@ class CellSummary:
     """
 
     dataset: str
-    kind: BatchKind
+    kind: str
     language: str | None
     num_usable: int
     num_unusable: int
@@ -63,15 +63,15 @@ class SamplingSummary:
     excluded: list[ExcludedCell]
     drawn_steps: int
     drawn_examples: int
-    drawn_kinds: dict[BatchKind, int]
+    drawn_kinds: dict[str, int]
     pair_counts: dict[tuple[str, str], int]
     displaced: int
     spilled: int
 
     @property
-    def planned_kinds(self) -> dict[BatchKind, int]:
+    def planned_kinds(self) -> dict[str, int]:
         """Kind -> steps of the whole run."""
-        steps: Counter[BatchKind] = Counter()
+        steps: Counter[str] = Counter()
         for cell in self.cells:
             steps[cell.kind] += cell.planned_steps
         return dict(steps)
@@ -101,7 +101,7 @@ class SamplingSummary:
 def summarise(sampler: BatchSampler, batches: Iterable[GlobalBatch]) -> SamplingSummary:
     """Count the sampler's plan, and the `batches` given, e.g. `map(sampler.batch, range(100))`."""
     pairs: Counter[tuple[str, str]] = Counter()
-    kinds: Counter[BatchKind] = Counter()
+    kinds: Counter[str] = Counter()
     displaced = spilled = num_examples = 0
     for batch in batches:
         kinds[batch.kind] += 1
@@ -147,19 +147,18 @@ def _summarise_cell(sampler: BatchSampler, cell: Cell, planned_steps: int) -> Ce
 
 
 def left_out(sampler: BatchSampler) -> list[str]:
-    """What the run cannot use, a line each: cells too small for a batch; examples without the languages for x-y or x-x.
+    """What the run cannot use, a line each: cells too small for a batch; examples without the languages of their kind.
 
     Of batches in one language only the excluded cells are named: that an example lacks a language is no loss there.
     """
     lines = [f"excluded: {cell}" for cell in sampler.excluded]
-    needs = {"x-y": "a question and a passage in two different languages", "x-x": "both in one language"}
     for cell in sampler.cells:
         corpus = sampler.corpora[cell.dataset]
         unusable = corpus.num_examples - len(cell.usable)
-        if unusable and cell.kind in needs:
+        if unusable and not KINDS[cell.kind].one_language:
             lines.append(
                 f"excluded: {corpus.name}, {cell.kind}: {unusable:,} of {corpus.num_examples:,} examples, which do not "
-                f"have {needs[cell.kind]} trained on"
+                f"have {KINDS[cell.kind].needs()}"
             )
     return lines
 

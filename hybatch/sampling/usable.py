@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -19,6 +19,8 @@ from tqdm import tqdm
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
+from hybatch.leftovers import recover
+from hybatch.locks import file_lock
 from hybatch.sampling.keyed import Int64Array, UInt64Array
 
 _FORMAT = 1
@@ -31,15 +33,26 @@ class Selection:
     """A rule that says which examples are usable, given the languages trained on.
 
     `same`: the example has question and passage in one of `languages`. `different`: it has a question in one of
-    `languages` and a passage in another of them.
+    `languages` and a passage in another of them. `question` and `passage`, where given, are the only ones for questions
+    and for passages.
     """
 
     rule: Literal["same", "different"]
     languages: tuple[str, ...]
+    question: str | None = None
+    passage: str | None = None
 
-    def usable(self, question_mask: UInt64Array, passage_mask: UInt64Array, mask: int) -> npt.NDArray[np.bool_]:
-        """Whether each example is usable: [n] bool from its [n] masks; `mask` has the bits of `languages`."""
-        questions, passages = question_mask & np.uint64(mask), passage_mask & np.uint64(mask)
+    def masks(self, corpus: ParallelCorpus) -> tuple[int, int]:
+        """The bits of the languages that questions, and that passages, may be in."""
+        sides = (self.languages if code is None else (code,) for code in (self.question, self.passage))
+        questions, passages = (language_mask(corpus, codes) for codes in sides)
+        return questions, passages
+
+    def usable(
+        self, question_mask: UInt64Array, passage_mask: UInt64Array, masks: tuple[int, int]
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each example is usable: [n] bool from its [n] masks; `masks` of the selection."""
+        questions, passages = question_mask & np.uint64(masks[0]), passage_mask & np.uint64(masks[1])
         if self.rule == "same":
             return (questions & passages) != 0
         # With both masks set, the one case without a pair is that both are the same single language.
@@ -116,7 +129,9 @@ def open_usable(
     folders = {selection: corpus.directory / _folder_name(corpus, selection) for selection in selections}
     if not all(folder.exists() for folder in folders.values()):
         try:
-            with _only_builder(corpus.directory):
+            # Where the file system knows no locks, several processes write the same, and the last one's stays.
+            with file_lock(corpus.directory / "cells.lock", patience_seconds=math.inf) as lock:
+                recover(corpus.directory, alone=lock.held)
                 missing = {selection: folder for selection, folder in folders.items() if not folder.exists()}
                 _build(corpus, missing, progress=progress)
         except OSError as error:
@@ -128,7 +143,9 @@ def open_usable(
 
 
 def _folder_name(corpus: ParallelCorpus, selection: Selection) -> str:
-    content = json.dumps([_FORMAT, corpus.fingerprint, selection.rule, selection.languages])
+    # Without a language of their own for questions or passages, the name is that of earlier versions.
+    sides = [] if selection.question is selection.passage is None else [selection.question, selection.passage]
+    content = json.dumps([_FORMAT, corpus.fingerprint, selection.rule, selection.languages, *sides])
     return f"cells-{selection.rule}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -136,18 +153,10 @@ def _row_dtype(num_examples: int) -> np.dtype[Any]:
     return np.dtype("<u4" if num_examples <= 1 << 32 else "<u8")
 
 
-@contextmanager
-def _only_builder(directory: Path) -> Iterator[None]:
-    """Let one process at a time build below `directory`; the others wait and then find it done."""
-    with open(directory / "cells.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _build(corpus: ParallelCorpus, folders: dict[Selection, Path], *, progress: bool) -> None:
     with ExitStack() as stack:
         found = [
-            _Found(selection, language_mask(corpus, selection.languages), stack.enter_context(atomic_directory(folder)))
+            _Found(selection, selection.masks(corpus), stack.enter_context(atomic_directory(folder)))
             for selection, folder in folders.items()
         ]
         _scan(corpus, found, progress=progress)
@@ -163,9 +172,9 @@ def _build(corpus: ParallelCorpus, folders: dict[Selection, Path], *, progress: 
 class _Found:
     """The usable rows of a selection on their way into a file, which is only begun once a row is not usable."""
 
-    def __init__(self, selection: Selection, mask: int, directory: Path) -> None:
+    def __init__(self, selection: Selection, masks: tuple[int, int], directory: Path) -> None:
         self.selection = selection
-        self.mask = mask
+        self.masks = masks
         self.directory = directory
         self.num_usable = 0
         self._file: IO[bytes] | None = None
@@ -209,7 +218,7 @@ def _scan(corpus: ParallelCorpus, found: list[_Found], *, progress: bool) -> Non
             rows = slice(start, min(start + _ROWS_AT_ONCE, corpus.num_examples))
             question_mask, passage_mask = corpus.question_mask(rows), corpus.passage_mask(rows)
             for one in found:
-                one.add(start, one.selection.usable(question_mask, passage_mask, one.mask), dtype)
+                one.add(start, one.selection.usable(question_mask, passage_mask, one.masks), dtype)
             bar.update(rows.stop - rows.start)
 
 

@@ -20,10 +20,10 @@ from hybatch.models.layout import read_layout
 from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
-from hybatch.training.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
-from hybatch.training.batches import describe
 from hybatch.training.config import RunConfig, instantiate, run_parser
-from hybatch.training.run_folder import RunFolder
+from hybatch.training.run.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
+from hybatch.training.run.run_folder import RunFolder
+from hybatch.training.step.batches import describe
 
 SUMMARY = "show what would be trained, without loading a model"
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: the configuration or the data do not allow the run.
     """
-    parser = run_parser("hybatch batches", SUMMARY)
+    parser = run_parser("hybatch batches", SUMMARY, argv)
     parser.add_argument("--steps", type=int, default=20, help="draw and count the batches of so many steps")
     parser.add_argument("--samples", type=int, default=3, help="examples to print of each of the first batches")
     config, options = instantiate(parser, argv)

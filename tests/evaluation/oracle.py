@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.settings.task import RetrievalTask
 
 
 def oracle_results(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hybatch.evaluation.embeddings import EVERY_ROW, Part, Rows, Similarity
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.settings.task import RetrievalTask
 
 
 def synthetic_task(seed: int = 0, languages: tuple[str, ...] = ("aa", "bb", "cc"), most: int = 12) -> RetrievalTask:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hybatch.evaluation.bitext import BitextTask, first_on_diagonal, ratio_margins, score_bitext
-from hybatch.evaluation.per_query import QueryTables
+from hybatch.evaluation.settings.per_query import QueryTables
 from tests.evaluation.synthetic import MemoryEmbeddings
 
 

@@ -12,8 +12,8 @@ from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import StoredEmbeddings, check_save_directory, save_embeddings, unit_rows
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.results import dump
-from hybatch.evaluation.scoring import score
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.settings.scoring import score
+from hybatch.evaluation.settings.task import RetrievalTask
 from tests.evaluation.synthetic import ToyEncoder, random_embeddings, synthetic_task, write_embeddings
 
 

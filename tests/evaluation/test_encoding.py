@@ -10,7 +10,7 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.evaluation.encoding import EncodedTask, encode_sorted
-from hybatch.evaluation.tasks.task import RetrievalTask
+from hybatch.evaluation.settings.task import RetrievalTask
 from tests.evaluation.synthetic import ToyEncoder, synthetic_task
 
 

@@ -14,7 +14,7 @@ import pytest
 from hybatch.errors import UserError
 from hybatch.evaluation.encoding import encode_sorted
 from hybatch.evaluation.results import dump
-from hybatch.evaluation.scoring import evaluate_encoder, score
+from hybatch.evaluation.settings.scoring import evaluate_encoder, score
 from tests.evaluation.synthetic import MemoryEmbeddings, ToyEncoder, random_embeddings, synthetic_task
 from tests.processes import run_processes
 

@@ -10,7 +10,7 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.evaluation.results import check_output, dump, read_any_results, write_results
-from hybatch.evaluation.scoring import score
+from hybatch.evaluation.settings.scoring import score
 from tests.evaluation.synthetic import MemoryEmbeddings, random_embeddings, synthetic_task
 
 

@@ -99,7 +99,11 @@ def test_a_fresh_encoder_saves_the_same_bytes_twice_whatever_was_tokenized_betwe
     again = Encoder.load(tmp_path / "second")
     assert again.config.fresh == fresh
     assert torch.equal(_encode(again, TEXTS, "query"), _encode(encoder.eval(), TEXTS, "query"))
-    _assert_agrees(SentenceTransformer(str(tmp_path / "second"), device="cpu"), encoder)
+    reference = SentenceTransformer(str(tmp_path / "second"), device="cpu")
+    _assert_agrees(reference, encoder)
+    spelt = ["<pad>", "<s>old</s> price", "a <mask> b"]
+    theirs = torch.from_numpy(reference.encode_document(spelt))
+    torch.testing.assert_close(theirs, _encode(encoder, spelt, "passage"), atol=1e-5, rtol=0)
 
 
 def test_weights_may_come_from_elsewhere(tmp_path) -> None:

@@ -1,14 +1,29 @@
 from __future__ import annotations
 
+import copy
+import re
 import unicodedata
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import normalizers
+from transformers import BertJapaneseTokenizer
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig, FreshBackboneConfig
-from hybatch.models.tokenization import SPECIAL_TOKENS, tokenize, train_tokenizer, untruncated_lengths
+from hybatch.models.tokenization import (
+    FEWEST_TEXT_TOKENS,
+    SPECIAL_TOKENS,
+    check_room,
+    refuse_tokenless,
+    suspected_tokenless,
+    tokenize,
+    train_tokenizer,
+    untruncated_lengths,
+)
 from tests.models.backbones import TEXTS, tokenizer
 
 
@@ -20,9 +35,11 @@ def test_the_same_texts_give_the_same_tokenizer_and_ties_between_rare_characters
 
 
 @given(st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=30))
+@example("<pad>")
+@example("<s>old</s> price")
 def test_every_text_comes_back_through_byte_fallback(text: str) -> None:
     ids = tokenizer()(text)["input_ids"]
-    assert SPECIAL_TOKENS.index("<unk>") not in ids
+    assert set(ids[1:-1]).isdisjoint(range(len(SPECIAL_TOKENS)))
     decoded = tokenizer().decode(ids, skip_special_tokens=True)
     normal = " ".join(unicodedata.normalize("NFKC", text).split())
     # The word mark itself cannot be told from the space that it stands for.
@@ -84,3 +101,53 @@ def test_untruncated_lengths_count_prefix_and_special_tokens() -> None:
 def test_no_text_to_train_on_is_an_error() -> None:
     with pytest.raises(UserError, match="no text to train the tokenizer on"):
         train_tokenizer(FreshBackboneConfig(), [" "])
+
+
+@pytest.mark.parametrize("text", [*SPECIAL_TOKENS, "<s>old</s> price", "a <mask> b", "</s><pad>"])
+def test_a_fresh_tokenizer_takes_what_spells_a_special_token_for_text(text: str) -> None:
+    config = EncoderConfig(query_prefix="", query_max_length=64)
+    ids = tokenize(tokenizer(), config, [text], "query")["input_ids"][0].tolist()
+    assert (ids[0], ids[-1]) == (0, 2)
+    assert set(ids[1:-1]).isdisjoint(range(len(SPECIAL_TOKENS)))
+    assert tokenizer().decode(ids[1:-1]).replace("▁", " ").split() == text.split()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"), [("", "\u200b"), ("ask: ", "\u200b\u200b"), ("", "<pad>"), ("ask: ", "</s>")]
+)
+def test_a_text_that_a_tokenizer_leaves_nothing_of_is_named(prefix: str, text: str) -> None:
+    drops = copy.deepcopy(tokenizer())
+    drops.split_special_tokens = False  # as published tokenizers are
+    steps = [normalizers.Replace("\u200b", ""), drops.backend_tokenizer.normalizer]
+    drops.backend_tokenizer.normalizer = normalizers.Sequence(steps)
+    config = EncoderConfig(passage_prefix=prefix, passage_max_length=64)
+    with pytest.raises(UserError, match=f"the passage '{re.escape(ascii(text)[1:-1])}' has no token but special ones"):
+        tokenize(drops, config, ["a text", text], "passage")
+    assert suspected_tokenless(drops, ["a text", text, "…", "3"]) == [text, "…"]
+    refuse_tokenless(drops, ["…", f"a {text}"], "passage")
+
+
+def test_a_prefix_that_leaves_no_room_for_a_text_is_refused_with_the_options_that_mend_it() -> None:
+    taken = len(tokenizer()("ask: ")["input_ids"])
+    config = EncoderConfig(query_prefix="ask: ", query_max_length=taken + FEWEST_TEXT_TOKENS - 1)
+    with pytest.raises(
+        UserError, match=r"model\.query_prefix 'ask: ' and the special tokens take .* leave 3 for the text"
+    ):
+        check_room(tokenizer(), config)
+    check_room(tokenizer(), replace(config, query_max_length=taken + FEWEST_TEXT_TOKENS))
+
+
+def test_a_tokenizer_without_a_compiled_part_gives_the_same_features_as_its_own_call(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh:"]))
+    slow = BertJapaneseTokenizer(
+        str(tmp_path / "vocab.txt"), word_tokenizer_type="basic", subword_tokenizer_type="character"
+    )
+    config = EncoderConfig(query_prefix="a: ", query_max_length=8)
+    features = tokenize(slow, config, ["bad cab face", "e"], "query")
+    expected = slow(["a: bad cab face", "a: e"], padding=True, truncation=True, max_length=8, return_tensors="pt")
+    assert {name: tensor.tolist() for name, tensor in features.items()} == {
+        name: expected[name].tolist() for name in features
+    }
+    assert untruncated_lengths(slow, config, ["bad cab face"], "query") == [2 + 2 + 10]
+    with pytest.raises(UserError, match="the query '' has no token"):
+        tokenize(slow, config, [""], "query")

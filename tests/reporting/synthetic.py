@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hybatch.evaluation.scoring import METRICS
+from hybatch.evaluation.settings.scoring import METRICS
 
 MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")
 

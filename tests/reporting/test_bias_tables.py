@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybatch.evaluation.language_bias import top_language_shares
+from hybatch.evaluation.settings.language_bias import top_language_shares
 from hybatch.reporting.bias_tables import bias_tables
 from hybatch.reporting.inputs import ReportInputs
 from hybatch.reporting.report import write_report

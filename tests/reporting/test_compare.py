@@ -12,10 +12,10 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask, score_bitext
-from hybatch.evaluation.per_query import QueryTables
 from hybatch.evaluation.results import write_results
-from hybatch.evaluation.scoring import score
-from hybatch.evaluation.tasks.task import LabelledTexts, join_by_label
+from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.settings.scoring import score
+from hybatch.evaluation.settings.task import LabelledTexts, join_by_label
 from hybatch.reporting.compare import main
 from tests.evaluation.synthetic import MemoryEmbeddings
 

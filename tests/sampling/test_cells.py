@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.sampling import SamplingConfig
+from hybatch.sampling import KINDS, SamplingConfig
 from hybatch.sampling.cells import find_cells
 from tests.sampling.corpora import FakeCorpus, few_thai, fresh_folder, full_corpus, ragged_corpus, sampler_of
 
@@ -74,11 +74,22 @@ def test_without_monolingual_steps_there_are_no_monolingual_cells(options: dict[
     assert [cell.kind for cell in sampler.cells] == ["x-y"]
 
 
-def test_english_batches_need_english() -> None:
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS.values() if "en" in kind.fixed_languages])
+def test_kinds_with_english_need_english(kind: str) -> None:
     with pytest.raises(UserError, match="English is not among"):
-        sampler_of(full_corpus(400, ("de", "el")), kind="en-en", batch_size=10)
+        sampler_of(full_corpus(400, ("de", "el")), kind=kind, batch_size=10)
     with pytest.raises(UserError, match="English is not among"):
-        sampler_of(full_corpus(400, ("de", "en")), kind="en-en", batch_size=10, exclude_languages=["en"])
+        sampler_of(full_corpus(400, ("de", "en")), kind=kind, batch_size=10, exclude_languages=["en"])
+
+
+def test_english_passages_alone_serve_questions_in_other_languages_and_nothing_else() -> None:
+    # Questions in German, and English; passages in English alone.
+    masks = {"question_mask": [0b11] * 100, "passage_mask": [0b10] * 100}
+    corpus = FakeCorpus(fresh_folder(), languages=("de", "en"), **masks)
+    sampler = sampler_of(corpus, kind="x-en", batch_size=10)
+    assert set(sampler.batch(0).question_languages.tolist()) == {0}
+    with pytest.raises(UserError, match=r"no example has a passage .* other than its question.s, English"):
+        sampler_of(corpus, kind="en-x", batch_size=10)
 
 
 def test_a_data_set_without_the_languages_trained_on_is_reported() -> None:

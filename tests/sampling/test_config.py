@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.sampling.config import AlphaSchedule, SamplingConfig, training_languages
+from hybatch.sampling.config import Phase, SamplingConfig, ShareSchedule, training_languages
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,52 @@ def test_a_bad_value_is_refused_with_the_name_of_its_option(option: str, value: 
 )
 def test_a_bad_schedule_is_refused_with_the_name_of_its_option(option: str, schedule: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=rf"sampling\.alpha\.{option}\b"):
-        AlphaSchedule(**schedule)
+        SamplingConfig(alpha=ShareSchedule(**schedule))
+    with pytest.raises(UserError, match=rf"sampling\.mixture\.x-y\.{option}\b"):
+        SamplingConfig(mixture={"x-y": ShareSchedule(**schedule)})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mixture": {}}, r"sampling\.mixture is empty"),
+        ({"mixture": {"x-z": 1}}, r"sampling\.mixture is 'x-z'; choose one of x-x-mono, .*x-en"),
+        ({"mixture": {"hybrid": 1}}, r"sampling\.mixture is 'hybrid'"),
+        ({"mixture": {"x-y": 0.4, "x-en": 0.5}}, r"sampling\.mixture: the shares at the first step sum to 0\.9"),
+        (
+            {"mixture": {"x-y": 0.5, "x-en": ShareSchedule(start=0.5, end=0.25)}},
+            r"sampling\.mixture: the shares at the last step sum to 0\.75",
+        ),
+        (
+            {
+                "mixture": {
+                    "x-y": ShareSchedule(start=0, end=1),
+                    "x-en": ShareSchedule(start=1, end=0, shape="cosine"),
+                }
+            },
+            r"sampling\.mixture: .*one shape",
+        ),
+        ({"mixture": {"x-y": 1}, "alpha": 0.25}, r"sampling\.alpha and sampling\.mixture are both given"),
+        ({"mixture": {"x-y": 1}, "kind": "x-y"}, r"sampling\.mixture goes with sampling\.kind hybrid"),
+        ({"kind": "sequential", "phases": []}, r"sampling\.phases is empty"),
+        (
+            {"kind": "sequential", "phases": [Phase(kind="x-y", share=0.5)]},
+            r"sampling\.phases: the shares sum to 0\.5",
+        ),
+        ({"kind": "sequential", "phases": [Phase(kind="x-y", share=1)], "share": 0.1}, "both given"),
+        ({"phases": [Phase(kind="x-y", share=1)]}, r"sampling\.phases goes with sampling\.kind sequential"),
+        ({"languages": [False, "en"]}, r"sampling\.languages holds yes or no.*quote 'no'"),
+    ],
+)
+def test_a_mixture_or_phases_that_do_not_add_up_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SamplingConfig(**options)
+
+
+@pytest.mark.parametrize(("kind", "share"), [("x-z", 1), ("x-y", 2)])
+def test_a_bad_phase_is_refused(kind: str, share: float) -> None:
+    with pytest.raises(UserError, match=r"sampling\.phases: (kind|share) is"):
+        Phase(kind=kind, share=share)
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.25])

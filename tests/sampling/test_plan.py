@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybatch.sampling import AlphaSchedule, BatchSampler
-from hybatch.sampling.plan import alpha_at, mono_steps
+from hybatch.sampling import KINDS, BatchSampler, Phase, SamplingConfig, ShareSchedule
+from hybatch.sampling.plan import phase_ends, share_at
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, sampler_of
 from tests.sampling.patience import PATIENT
@@ -46,7 +46,7 @@ def test_kinds_of_successive_steps_are_independent() -> None:
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.9, 0.2)])
 def test_a_schedule_goes_from_start_to_end_in_its_shape(shape: str, start: float, end: float) -> None:
     steps = 1001
-    alpha = alpha_at(AlphaSchedule(start=start, end=end, shape=shape), steps)
+    alpha = share_at(ShareSchedule(start=start, end=end, shape=shape), steps)
     x = np.arange(steps) / (steps - 1)
     weight = x if shape == "linear" else (1 - np.cos(np.pi * x)) / 2
     assert np.allclose(alpha, start + (end - start) * weight, rtol=0, atol=1e-14)
@@ -55,15 +55,15 @@ def test_a_schedule_goes_from_start_to_end_in_its_shape(shape: str, start: float
 
 
 def test_a_schedule_of_one_step_is_at_its_start() -> None:
-    assert alpha_at(AlphaSchedule(start=0.3, end=0.9), 1).tolist() == [0.3]
+    assert share_at(ShareSchedule(start=0.3, end=0.9), 1).tolist() == [0.3]
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])
 def test_scheduled_alpha_gives_the_scheduled_proportions_in_every_tenth_of_the_run(shape: str) -> None:
-    schedule = AlphaSchedule(start=0.9, end=0.1, shape=shape)
+    schedule = ShareSchedule(start=0.9, end=0.1, shape=shape)
     sampler = sampler_of(full_corpus(100, ("de", "en")), alpha=schedule, batch_size=5, total_steps=20_000)
     mono = (kinds_of(sampler) == "x-x-mono").reshape(10, -1)
-    expected = alpha_at(schedule, 20_000).reshape(10, -1)
+    expected = share_at(schedule, 20_000).reshape(10, -1)
     for tenth in range(10):
         deviation = math.sqrt((expected[tenth] * (1 - expected[tenth])).sum())
         assert abs(mono[tenth].sum() - expected[tenth].sum()) < 4 * deviation
@@ -79,13 +79,17 @@ def test_sequential_switches_once_at_the_right_step(share: float, total_steps: i
     assert kinds_of(sampler).tolist() == ["x-x-mono"] * switch + ["x-y"] * (total_steps - switch)
 
 
+def _mono_steps(share: float, total_steps: int) -> int:
+    return phase_ends(SamplingConfig(kind="sequential", share=share), total_steps)[0][1]
+
+
 def test_shares_that_binary_fractions_miss_still_switch_at_the_whole_step() -> None:
-    assert mono_steps(0.1, 30) == 3
-    assert mono_steps(0.7, 10) == 7
-    assert mono_steps(0.5, 5) == 3
+    assert _mono_steps(0.1, 30) == 3
+    assert _mono_steps(0.7, 10) == 7
+    assert _mono_steps(0.5, 5) == 3
 
 
-@pytest.mark.parametrize("kind", ["x-x-mono", "x-x", "x-y", "en-en"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_one_kind_draws_nothing_else(kind: str) -> None:
     sampler = sampler_of(full_corpus(100, ("de", "en")), kind=kind, batch_size=5, total_steps=300)
     assert set(kinds_of(sampler)) == {kind}
@@ -136,3 +140,45 @@ def test_the_plan_of_a_fixed_alpha_does_not_change_when_the_run_is_made_longer()
     short, long = (sampler_of(corpus, batch_size=5, total_steps=steps) for steps in (100, 1000))
     assert np.array_equal(short.plan.cells, long.plan.cells[:100])
     assert np.array_equal(short.plan.positions, long.plan.positions[:100])
+
+
+def test_a_mixture_of_the_two_default_kinds_is_what_alpha_is_short_for() -> None:
+    corpus = full_corpus(100, ("de", "en"))
+    for alpha in (0.0, 0.3, 0.5, 1.0):
+        short = sampler_of(corpus, alpha=alpha, batch_size=5, total_steps=500)
+        long = sampler_of(corpus, mixture={"x-y": 1 - alpha, "x-x-mono": alpha}, batch_size=5, total_steps=500)
+        assert np.array_equal(short.plan.cells, long.plan.cells)
+
+
+@pytest.mark.parametrize("kinds", [("x-x-mono", "x-y", "x-en"), ("en-x", "x-x")])
+def test_the_kinds_of_a_mixture_come_in_their_shares(kinds: tuple[str, ...]) -> None:
+    shares = dict(zip(kinds, (0.5, 0.3, 0.2) if len(kinds) == 3 else (0.9, 0.1), strict=True))
+    sampler = sampler_of(full_corpus(100, ("de", "en")), mixture=shares, batch_size=5, total_steps=20_000)
+    drawn = kinds_of(sampler)
+    for kind, share in shares.items():
+        assert abs((drawn == kind).sum() - share * 20_000) < 4 * math.sqrt(20_000 * share * (1 - share))
+    assert set(drawn) == set(kinds)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_a_scheduled_mixture_follows_its_shares_and_never_draws_a_kind_of_share_0(shape: str) -> None:
+    mixture = {
+        "x-x-mono": ShareSchedule(start=1, end=0, shape=shape),
+        "x-y": 0,
+        "x-en": ShareSchedule(start=0, end=1, shape=shape),
+    }
+    sampler = sampler_of(full_corpus(100, ("de", "en")), mixture=mixture, batch_size=5, total_steps=20_000)
+    drawn = kinds_of(sampler)
+    assert set(drawn) == {"x-x-mono", "x-en"}
+    assert (drawn[0], drawn[-1]) == ("x-x-mono", "x-en")
+    tenths = (drawn == "x-en").reshape(10, -1).mean(axis=1)
+    expected = share_at(mixture["x-en"], 20_000).reshape(10, -1).mean(axis=1)
+    assert np.abs(tenths - expected).max() < 0.06
+
+
+def test_phases_follow_one_another_at_the_steps_that_their_shares_say() -> None:
+    phases = [Phase(kind="x-y", share=0.25), Phase(kind="x-x-mono", share=0.5), Phase(kind="x-y", share=0.25)]
+    corpus = full_corpus(100, ("de", "en"))
+    sampler = sampler_of(corpus, kind="sequential", phases=phases, batch_size=5, total_steps=40)
+    assert kinds_of(sampler).tolist() == ["x-y"] * 10 + ["x-x-mono"] * 20 + ["x-y"] * 10
+    assert [cell.kind for cell in sampler.cells].count("x-y") == 1

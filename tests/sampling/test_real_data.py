@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
-from hybatch.sampling import BatchSampler, SamplingConfig, summarise
+from hybatch.sampling import COMPOSITIONS, KINDS, BatchSampler, SamplingConfig, summarise
 from tests.sampling.test_sampler import assert_is_sound
 
 pytestmark = pytest.mark.data
@@ -23,7 +23,7 @@ def corpora(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["x-x-mono", "x-x", "x-y", "en-en", "hybrid", "sequential"])
+@pytest.mark.parametrize("kind", [*KINDS, *COMPOSITIONS])
 def test_batches_of_the_real_training_sets_are_sound(corpora: list[ParallelCorpus], kind: str) -> None:
     config = SamplingConfig(kind=kind, batch_size=256, exclude_languages=["el", "vi"])
     sampler = BatchSampler(corpora, config, seed=0, total_steps=60, progress=False)

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
-from hybatch.sampling import AlphaSchedule, BatchSampler, GlobalBatch, SamplingConfig
+from hybatch.sampling import COMPOSITIONS, KINDS, BatchSampler, GlobalBatch, SamplingConfig, ShareSchedule
 from hybatch.sampling.keyed import KeyedPermutation, subkey
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus, sampler_of
 from tests.sampling.patience import PATIENT
 
 LANGUAGES = ("ar", "de", "el", "en", "vi")
-KINDS = ["x-x-mono", "x-x", "x-y", "en-en", "hybrid", "sequential"]
+VALUES = [*KINDS, *COMPOSITIONS]
 
 
 def plain(batch: GlobalBatch) -> dict[str, object]:
@@ -47,10 +47,12 @@ def assert_is_sound(sampler: BatchSampler, batch: GlobalBatch) -> None:
     questions, passages = batch.question_languages, batch.passage_languages
     trained = {corpus.languages.index(code) for code in sampler.languages if code in corpus.languages}
     assert set(questions.tolist()) | set(passages.tolist()) <= trained
-    if batch.kind == "x-y":
+    if batch.kind in ("x-y", "x-en", "en-x"):
         assert np.all(questions != passages)
     else:
         assert np.array_equal(questions, passages)
+    for side, kinds in ((questions, ("en-en", "en-x")), (passages, ("en-en", "x-en"))):
+        assert batch.kind not in kinds or {corpus.languages[index] for index in side.tolist()} == {"en"}
     if batch.kind in ("x-x-mono", "en-en"):
         assert set(questions.tolist()) == {batch.language}
     else:
@@ -60,7 +62,7 @@ def assert_is_sound(sampler: BatchSampler, batch: GlobalBatch) -> None:
     assert len(texts.questions) == len(texts.passages) == size
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VALUES)
 @settings(PATIENT, max_examples=15)
 @given(corpus_seed=st.integers(0, 10_000), seed=st.integers(0, 2**40), batch_size=st.integers(1, 25))
 def test_batches_of_ragged_corpora_are_sound(kind: str, corpus_seed: int, seed: int, batch_size: int) -> None:
@@ -125,10 +127,10 @@ def test_each_batch_is_the_first_examples_of_its_reading_order_whose_group_is_ne
         assert batch.spilled == max(0, batch_size + displaced - windows.width)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VALUES)
 def test_a_batch_depends_on_its_step_alone(kind: str) -> None:
     corpora = [ragged_corpus(500, LANGUAGES, seed=1), full_corpus(200, ("de", "en"))]
-    alpha = AlphaSchedule(start=0.9, end=0.1)
+    alpha = ShareSchedule(start=0.9, end=0.1)
     sampler = sampler_of(*corpora, kind=kind, alpha=alpha, batch_size=20, seed=7, total_steps=40)
     in_order = [plain(sampler.batch(step)) for step in range(40)]
     again = sampler_of(*corpora, kind=kind, alpha=alpha, batch_size=20, seed=7, total_steps=40)
@@ -272,6 +274,14 @@ def test_languages_left_out_are_never_drawn(kind: str) -> None:
     batches = [sampler.batch(step) for step in range(50)]
     drawn = {LANGUAGES[k] for b in batches for k in (*b.question_languages.tolist(), *b.passage_languages.tolist())}
     assert drawn == {"ar", "de", "en"}
+
+
+@pytest.mark.parametrize(("kind", "side"), [("x-en", "question_languages"), ("en-x", "passage_languages")])
+def test_the_side_that_is_not_english_is_in_every_other_language_alike(kind: str, side: str) -> None:
+    sampler = sampler_of(full_corpus(400, LANGUAGES), kind=kind, batch_size=40, total_steps=300)
+    drawn = Counter(LANGUAGES[k] for batch in map(sampler.batch, range(300)) for k in getattr(batch, side).tolist())
+    assert set(drawn) == set(LANGUAGES) - {"en"}
+    assert chance_of_counts(list(drawn.values())) > 1e-4
 
 
 def test_training_on_two_languages_draws_both_directions_and_no_other() -> None:

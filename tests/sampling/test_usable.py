@@ -25,6 +25,9 @@ SELECTIONS = [
     for rule in ("same", "different")
     for size in (1, 2, 3, 4)
     for codes in itertools.combinations(LANGUAGES, size)
+] + [
+    Selection("different", LANGUAGES, question, passage)
+    for question, passage in ((None, "en"), ("en", None), ("de", "zh"))
 ]
 
 
@@ -32,8 +35,8 @@ def can_be_used(selection: Selection, has_question: set[str], has_passage: set[s
     """The rule, spelled out over pairs of languages."""
     return any(
         (x == y) == (selection.rule == "same") and x in has_question and y in has_passage
-        for x in selection.languages
-        for y in selection.languages
+        for x in ([selection.question] if selection.question else selection.languages)
+        for y in ([selection.passage] if selection.passage else selection.languages)
     )
 
 

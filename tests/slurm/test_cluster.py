@@ -96,7 +96,9 @@ def test_a_preempted_job_requeues_and_ends_where_the_undisturbed_one_does(
     cluster: Cluster, study: tuple[str, str, str], folder: Path, recipe: Path
 ) -> None:
     run = folder / "preempted"
-    job = _train(cluster, folder, recipe, run, "--nodelist=n1", "--config", "configs/rivals/hybrid.yaml", "--seed", "1")
+    job = _train(
+        cluster, folder, recipe, run, "--nodelist=n1", "--config", "configs/samplers/hybrid.yaml", "--seed", "1"
+    )
     _wait_for_step(cluster, run, 12)
     urgent = cluster.submit(
         *("--partition=urgent", "--nodelist=n1", "--exclusive", f"--output={folder}/urgent.out", "--wrap", "sleep 1")

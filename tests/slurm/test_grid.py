@@ -10,7 +10,7 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.training.config import load_run_config
-from slurm.grid import RIVALS, main, read_grid
+from slurm.grid import SAMPLERS, main, read_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "slurm" / "grids" / "example.txt"
@@ -42,7 +42,7 @@ def test_yaml_files_may_stand_for_the_sampler_and_the_backbone_and_a_dash_for_th
     backbone.write_text("model: {fresh: {width: 32}}\n")
     runs = read_grid(write_grid(tmp_path, f"{overlay} {backbone} 0\nhybrid - 0\n"))
     assert runs[0].options == ["--config", str(overlay), "--config", str(backbone), "--seed", "0"]
-    assert runs[1].options == ["--config", str(RIVALS / "hybrid.yaml"), "--seed", "0"]
+    assert runs[1].options == ["--config", str(SAMPLERS / "hybrid.yaml"), "--seed", "0"]
     assert [run.name for run in runs] == ["mine--small--seed0", "hybrid--recipe--seed0"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.evaluation.tasks.tatoeba import XTREME_LANGUAGES
-from hybatch.training.run_folder import RunFolder
+from hybatch.training.run.run_folder import RunFolder
 from slurm.grid import read_grid
 from study.children import Children
 from study.one_run import LANGUAGES, duration, finish_run, plan_run, remaining

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.evaluation.per_query import QueryTables
+from hybatch.evaluation.settings.per_query import QueryTables
 from study.questions import question_tables
 
 LANGUAGES = ["de", "en", "zh"]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.per_query import read_query_tables
+from hybatch.evaluation.settings.per_query import read_query_tables
 from hybatch.models.config import EncoderConfig
-from hybatch.sampling import AlphaSchedule, SamplingConfig
+from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.training.config import RunConfig, load_run_config
 from study.questions import question_tables
 from study.record import backbone_sha256, changed_fields, chosen, main, sampling_name
@@ -35,8 +35,8 @@ def config_with(tmp_path: Path, *options: str) -> RunConfig:
     ("kind", "alpha", "name"),
     [
         ("hybrid", 0.25, "hybrid"),
-        ("hybrid", AlphaSchedule(start=1.0, end=0.0), "hybrid-scheduled"),
-        ("x-y", AlphaSchedule(start=1.0, end=0.0), "x-y"),
+        ("hybrid", ShareSchedule(start=1.0, end=0.0), "hybrid-scheduled"),
+        ("x-y", ShareSchedule(start=1.0, end=0.0), "x-y"),
     ],
 )
 def test_a_hybrid_whose_share_changes_is_a_sampling_of_its_own(kind: Any, alpha: Any, name: str) -> None:

@@ -14,7 +14,7 @@ from tests.training.small_run import write_config
 def test_it_shows_plan_texts_languages_and_truncation_without_a_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybatch.training.assembly.build_encoder", None)
+    monkeypatch.setattr("hybatch.training.run.assembly.build_encoder", None)
     config = write_config(tmp_path, model={"fresh": {"vocabulary_size": 400}, "passage_max_length": 12})
     assert main(["--config", str(config), "--steps", "4", "--samples", "2"]) == 0
     out = capsys.readouterr().out

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybatch.sampling import BatchTexts, GlobalBatch
-from hybatch.training.batches import Features
+from hybatch.training.step.batches import Features
 
 VOCABULARY = 97
 

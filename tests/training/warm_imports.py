@@ -6,5 +6,5 @@ from transformers import AutoModel, AutoTokenizer, XLMRobertaModel  # noqa: F401
 
 import hybatch.train
 import hybatch.training.config
-import hybatch.training.launch
-import hybatch.training.loop  # noqa: F401
+import hybatch.training.run.launch
+import hybatch.training.run.loop  # noqa: F401

@@ -16,7 +16,7 @@ from hybatch.evaluation.collection.gpus import GPU_CODE_SIZES, gpus_for, over_gp
 from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.shards import EncodedPassages
 from hybatch.evaluation.collection.topk import TopK
-from hybatch.evaluation.processes import fail_together, gather_objects, rank
+from hybatch.processes import fail_together, gather_objects, rank
 
 BLOCK_ROWS = 8192
 # Rows that an inverted file is trained on: faiss asks for 39 to 256 a list, and takes no good from more.

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from hybatch.errors import UserError
-from hybatch.evaluation.per_query import DAMAGED
 from hybatch.evaluation.results import RESULTS, read_any_results
+from hybatch.evaluation.settings.per_query import DAMAGED
 from hybatch.reporting.run_metrics import METRICS, read_metrics
 
 STUDY = "study.json"

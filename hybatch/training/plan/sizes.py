@@ -16,8 +16,8 @@ from hybatch.models.config import PoolingMode
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import hub_id
 from hybatch.paths import expand_path
-from hybatch.training.flops import EncoderFlops, encoder_flops
 from hybatch.training.plan.published import published_config, published_names
+from hybatch.training.run.flops import EncoderFlops, encoder_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,9 @@ def _read_config(backbone: str, layout: Layout | None) -> PretrainedConfig:
     if layout is None and (known := published_config(backbone)) is not None:
         return known
     try:
-        return AutoConfig.from_pretrained(backbone if layout is None else layout.backbone_folder)
+        return AutoConfig.from_pretrained(
+            backbone if layout is None else layout.backbone_folder, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise UserError(
             f"{backbone}: its config.json cannot be read ({str(error).splitlines()[0]}); give a folder that holds one, "

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hybatch.losses.gather import rank, world_size
-from hybatch.training.batches import TextChunk
-from hybatch.training.checkpoint import save_tensors
+from hybatch.processes import rank, world_size
+from hybatch.training.checkpoints.tensors import save_tensors
+from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import names_of_groups, read_consolidated

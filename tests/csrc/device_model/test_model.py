@@ -15,10 +15,10 @@ import torch
 
 from tests.csrc.device_model import model
 from tests.csrc.device_model.build import REPOSITORY, build
+from tests.ops.contrastive.test_extension import backward, forward, random_weights
+from tests.ops.contrastive.test_extension import random_problem as random_loss
 from tests.ops.devices import marks
-from tests.ops.problems import Counts, Problem, count, pair_scores, random_problem
-from tests.ops.test_contrastive_extension import backward, forward, random_weights
-from tests.ops.test_contrastive_extension import random_problem as random_loss
+from tests.ops.ranking.problems import Counts, Problem, count, pair_scores, random_problem
 
 pytestmark = marks("model")
 SEEDS = range(1, 6)
@@ -177,13 +177,13 @@ def test_another_device_takes_the_kernels_for_every_architecture() -> None:
 
 
 FEW_CASES = [
-    "tests/ops/test_cuda_ranking.py::test_rows_may_begin_at_any_address",
-    "tests/ops/test_cuda_ranking.py::test_nothing_is_counted_where_something_is_empty",
-    "tests/ops/test_cuda_ranking.py::test_blocks_and_repetition_change_no_count[bf16-model]",
-    "tests/ops/test_cuda_ranking.py::test_rescoring_takes_sixteen_bit_embeddings_as_they_are[dtype0-bf16+rescore-model]",
-    "tests/ops/test_cuda_ranking.py::test_what_overflows_the_rescoring_queue_is_counted_in_fp32[tf32+rescore-model]",
-    "tests/ops/test_rescoring.py::test_more_undecided_pairs_than_a_tile_notes_down_are_all_queued",
-    "tests/ops/test_contrastive_cuda.py::test_loss_and_gradients_are_those_of_the_cpu",
+    "tests/ops/ranking/test_cuda.py::test_rows_may_begin_at_any_address",
+    "tests/ops/ranking/test_cuda.py::test_nothing_is_counted_where_something_is_empty",
+    "tests/ops/ranking/test_cuda.py::test_blocks_and_repetition_change_no_count[bf16-model]",
+    "tests/ops/ranking/test_cuda.py::test_rescoring_takes_sixteen_bit_embeddings_as_they_are[dtype0-bf16+rescore-model]",
+    "tests/ops/ranking/test_cuda.py::test_what_overflows_the_rescoring_queue_is_counted_in_fp32[tf32+rescore-model]",
+    "tests/ops/ranking/test_rescoring.py::test_more_undecided_pairs_than_a_tile_notes_down_are_all_queued",
+    "tests/ops/contrastive/test_cuda.py::test_loss_and_gradients_are_those_of_the_cpu",
     "tests/ops/contrastive/test_hopper.py::test_a_row_with_nothing_but_its_positive_has_no_loss",
     "tests/ops/contrastive/test_hopper.py::test_what_they_cannot_serve_is_refused_by_name_and_left_to_the_others",
 ]

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.csrc.device_model import model
-from tests.ops.devices import marks
-from tests.ops.test_contrastive_extension import (
+from tests.ops.contrastive.test_extension import (
     EPSILON,
     Problem,
     assert_lse,
@@ -28,6 +27,7 @@ from tests.ops.test_contrastive_extension import (
     random_problem,
     random_weights,
 )
+from tests.ops.devices import marks
 
 pytestmark = marks("model")
 UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # largest relative error of rounding

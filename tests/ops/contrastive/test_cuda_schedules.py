@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ops.test_contrastive_extension import EPSILON
+from tests.ops.contrastive.test_extension import EPSILON
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

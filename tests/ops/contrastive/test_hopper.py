@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.ops.devices import on_devices, on_devices_with, on_gpu, ops_on, put
-from tests.ops.test_contrastive_cuda import Shape, moved
-from tests.ops.test_contrastive_extension import (
+from tests.ops.contrastive.test_cuda import Shape, moved
+from tests.ops.contrastive.test_extension import (
     EPSILON,
     Problem,
     backward,
@@ -29,6 +28,7 @@ from tests.ops.test_contrastive_extension import (
     random_problem,
     random_weights,
 )
+from tests.ops.devices import on_devices, on_devices_with, on_gpu, ops_on, put
 
 HOPPER: dict[str, Any] = {"family": "contrastive", "capability": 90}
 DTYPES = [torch.bfloat16, torch.float16]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hybatch.evaluation.scoring import METRICS
+from hybatch.evaluation.settings.scoring import METRICS
 from hybatch.reporting.study.aggregate import Study, gather_study
 from hybatch.reporting.study.records import read_run
 

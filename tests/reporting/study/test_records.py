@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.per_query import read_query_tables, write_query_tables
+from hybatch.evaluation.settings.per_query import read_query_tables, write_query_tables
 from hybatch.reporting.curves import learning_curves
 from hybatch.reporting.study.records import read_run
 from tests.reporting.study.synthetic import LANGUAGES, Spec, change_questions, write_record

@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybatch.losses import ContrastiveLoss
-from hybatch.losses.gather import rank, world_size
-from hybatch.training.batches import BatchLoader, Features
-from hybatch.training.caching import cached_backward, plain_backward
-from hybatch.training.optimizer import build_adamw
-from hybatch.training.processes import sum_over_processes
+from hybatch.processes import rank, sum_over_processes, world_size
+from hybatch.training.step.batches import BatchLoader, Features
+from hybatch.training.step.caching import cached_backward, plain_backward
+from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy
 from hybatch.training.strategy.deepspeed import import_deepspeed
 from hybatch.training.strategy.deepspeed_options import engine_options

@@ -1,0 +1,137 @@
+"""Writes docs/performance.md: the prose of performance.md.j2 around tables of the committed figures.
+
+    python benchmarks/write_performance.py [--check]
+
+`--check` writes nothing and fails where the page is not what the figures say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "performance.md"
+RESULTS = HERE / "results"
+
+RANKING_COLUMNS = (("xquad-r", 384), ("xquad-r", 768), ("xquad-r", 1024), ("mlqa-r", 768))
+TITLES = {"xquad-r": "XQuAD-R", "mlqa-r": "MLQA-R"}
+RANKING_ROWS = {
+    "matrix product, fp32": "one matrix product",
+    "hybatch cpu, fp32": "**hybatch, C++**",
+    "hybatch torch, fp32": "hybatch, pure PyTorch (float64)",
+    "torch + counting, fp32": "torch, product + counting, each positive in each language",
+    "torch + argsort per pair": "torch, product + argsort of each pair",
+    "faiss flat search (one pair, scaled up)": "faiss, flat search in full *",
+    "pytrec_eval (one pair, scaled up)": "pytrec_eval *",
+    "ranx (one pair, scaled up)": "ranx *",
+    "sentence-transformers evaluator (one pair, scaled up)": "sentence-transformers' evaluator *",
+}
+CONTRASTIVE_ROWS = {
+    "matrix products": "the matrix products alone (3; symmetric 4)",
+    "hybatch cpu": "**hybatch, C++**",
+    "hybatch torch (streaming)": "hybatch, PyTorch, streaming",
+    "dense PyTorch": "dense PyTorch",
+    "as sentence-transformers' cached loss, 256 rows at a time": "as sentence-transformers' cached loss, 256 at a time",
+}
+CONTRASTIVE_COLUMNS = (
+    (1024, "forward + backward"),
+    (1024, "forward + backward, symmetric"),
+    (4096, "forward + backward"),
+    (4096, "forward + backward, symmetric"),
+)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, as far as whole seconds."""
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def grid(rows: dict[str, str], columns: Sequence[str], find: Callable[[str, int], dict[str, Any] | None]) -> str:
+    """One line for each contender that was timed, one column a problem: seconds, in brackets times the floor."""
+    lines = []
+    for name, title in rows.items():
+        found = [find(name, column) for column in range(len(columns))]
+        if any(found):
+            lines.append([title, *("" if row is None else _cell(row) for row in found)])
+    return table(["", *columns], lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    ratio = "" if row["ratio"] is None else f" ({row['ratio']:{'.2f' if row['ratio'] < 10 else '.0f'}}x)"
+    return f"{seconds(row['p50'])}{ratio}"
+
+
+def ranking(figures: dict[str, Any]) -> str:
+    def find(name: str, column: int) -> dict[str, Any] | None:
+        shape, width = RANKING_COLUMNS[column]
+        return next((r for r in figures["rows"] if (r["shape"], r["width"], r["name"]) == (shape, width, name)), None)
+
+    return grid(RANKING_ROWS, [f"{TITLES[shape]} x {width}" for shape, width in RANKING_COLUMNS], find)
+
+
+def contrastive(figures: dict[str, Any]) -> str:
+    def find(name: str, column: int) -> dict[str, Any] | None:
+        size, what = CONTRASTIVE_COLUMNS[column]
+        rows = (row for row in figures["rows"] if (row["size"], row["what"]) == (size, what))
+        is_wanted = (lambda row: row["floor"] is None) if name == "matrix products" else lambda row: row["name"] == name
+        return next(filter(is_wanted, rows), None)
+
+    columns = [f"B = {size:,}{', symmetric' if 'symmetric' in what else ''}" for size, what in CONTRASTIVE_COLUMNS]
+    return grid(CONTRASTIVE_ROWS, columns, find)
+
+
+def training(*all_figures: dict[str, Any]) -> str:
+    lines = []
+    for figures in all_figures:
+        settings = figures["settings"]
+        corpus = f"{settings['corpus']}, {settings['batch_size']}, {settings['chunk_size']}"
+        rows = {(row["contender"], row["processes"]): row for row in figures["rows"]}
+        for (contender, processes), row in rows.items():
+            name, _, cached = contender.partition(", ")
+            if name != "hybatch":
+                continue
+            theirs = rows["sentence-transformers" + (", cached" if cached else ""), processes]
+            speeds = [f"{one['examples_per_second']['p50']:.3g}" for one in (row, theirs)]
+            lines.append([corpus, str(processes), cached or "plain", *speeds, f"{row['speed_up']['p50']:.2f}x"])
+    header = ["corpus, batch, chunk", "processes", "", "hybatch", "sentence-transformers", "ratio"]
+    return table(header, lines)
+
+
+def made_with(figures: dict[str, Any]) -> str:
+    about = figures["environment"]
+    load = about["load"][0]
+    return f"commit {about['commit']}, torch {about['torch']}, load {load:.1f} at the start"
+
+
+def page() -> str:
+    """docs/performance.md as the figures have it."""
+    figures = {path.stem.replace("-", "_"): json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
+    environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
+    tools = {"ranking": ranking, "contrastive": contrastive, "training": training, "made_with": made_with}
+    return environment.get_template("performance.md.j2").render(figures=figures, **tools)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="fail where the page is not what the figures say")
+    check = parser.parse_args().check
+    if not check:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != page():
+        sys.exit(f"{PAGE} is not what benchmarks/results says: run python benchmarks/write_performance.py")
+
+
+if __name__ == "__main__":
+    main()

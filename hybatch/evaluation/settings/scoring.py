@@ -1,0 +1,357 @@
+"""Embeddings and a task to the figures of every language setting at once.
+
+One pass over the candidates counts, for each positive and each candidate language, the candidates scoring above it;
+every monolingual, cross-lingual and multilingual rank is a sum of such counts. Several processes share the candidates,
+whatever their languages, and add what they have counted.
+
+Settings: *monolingual*, the pool is the candidates of the query's language; *cross-lingual* (x, y), those of y for
+queries of x; *multilingual*, those of all languages, with the positives in all of them.
+
+Q queries (q of them at once), D candidates, P positives, G languages, R distinct positives, C cutoffs, H embedding
+width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hybatch.errors import UserError
+from hybatch.evaluation.embeddings import TaskEmbeddings
+from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.results import versions
+from hybatch.evaluation.settings.language_bias import top_language_shares
+from hybatch.evaluation.settings.metrics import CUTOFFS, METRICS, QueryFigures, figures_per_query, mean, tie_bounds
+from hybatch.evaluation.settings.per_query import QueryTables, best_ranks, query_ids, query_tables
+from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS, top_languages
+from hybatch.models import Encoder
+from hybatch.ops import RankCounter, RankCounts
+from hybatch.ops.backend import choose_backend
+from hybatch.processes import fail_together, gather_objects, rank, world_size
+
+if TYPE_CHECKING:
+    from hybatch.evaluation.settings.task import RetrievalTask
+
+# Candidates read and counted between two steps of the progress bar.
+_BLOCK = 4096
+# Memory for counts; with more of them the query languages take turns, and the candidates are read once a turn.
+_COUNT_BYTES = 2**32
+_BYTES_PER_COUNT = 12
+
+
+def evaluate_encoder(
+    encoder: Encoder,
+    task: RetrievalTask,
+    *,
+    model: str = "",
+    batch_size: int = 128,
+    backend: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Encode and score a task; collective under torch.distributed, with the same result on every process.
+
+    Args:
+        encoder: runs on the device of its parameters; its training mode is restored.
+        model: what to write under "model".
+        batch_size: texts encoded at once by a process.
+        backend: of the ranking op: "auto", "torch", "cpu" or "cuda"; the one that ran is in the result.
+
+    Returns:
+        the object that results.json holds, see `score`.
+
+    Raises:
+        UserError: the encoder gives an embedding that is not finite.
+    """
+    embeddings = EncodedTask(encoder, task, batch_size=batch_size, progress=progress)
+    device = next(encoder.parameters()).device
+    return score(embeddings, task, model=model, backend=backend, device=device, progress=progress)
+
+
+def score(
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    *,
+    model: str,
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    per_query: QueryTables | None = None,
+) -> dict[str, Any]:
+    """Rank every query's positives in every setting; collective under torch.distributed.
+
+    Each process counts over its share of the candidates, for the queries of all languages; counts are integers, so
+    their sum, and every figure, is the same for any number of processes. Candidates are read in blocks; what is held
+    is the queries, the positives and 3 P G counts, of some query languages at a time where they would pass 4 GiB. The
+    languages of the best candidates are counted afterwards, with all candidates held and the queries dealt out.
+
+    Args:
+        per_query: filled, where given, with every query's figures (see `settings.per_query`).
+
+    Returns:
+        {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
+        "pairs": {query language: {candidate language: figures}}, "multilingual": {query language: figures},
+        "summary": {"monolingual" | "cross_lingual" | "multilingual": means}, "top_languages", "ties", "versions"}.
+        Figures are means over the queries that have a positive in the pool (`num_queries`); the others are left out
+        (`num_skipped`), and where no query has one the figures are None. The summary holds unweighted means over the
+        languages or pairs that have figures (`num_settings`). `ties` speaks of the multilingual setting: the
+        positives that share their score with another candidate, and mAP with every tie broken for and against them.
+        `top_languages` says which languages the best candidates of that setting are in, right or wrong, see
+        `hybatch.evaluation.settings.language_bias.top_language_shares`.
+
+    Raises:
+        UserError: the processes would use different backends, or scores overflow float32; on every process.
+    """
+    device = torch.device(device)
+    chosen = _agreed_backend(device, backend)
+    if per_query is not None:
+        per_query.update(query_ids(task))
+    scored = _scored(embeddings, task, chosen, device, progress, per_query)
+    top_counts = _top_languages(embeddings, task, chosen, device, progress)
+    num_queries = {language: len(task.queries[language]) for language in task.languages}
+    num_candidates = {language: len(task.candidates[language]) for language in task.languages}
+    pairs = {language: one["pairs"] for language, one in scored.items()}
+    multilingual = {language: one["multilingual"] for language, one in scored.items()}
+    return {
+        "task": task.name,
+        "model": model,
+        "languages": list(task.languages),
+        "backend": chosen,
+        "similarity": embeddings.similarity,
+        "num_queries": num_queries,
+        "num_candidates": num_candidates,
+        "pairs": pairs,
+        "multilingual": multilingual,
+        "summary": _summary(pairs, multilingual),
+        "top_languages": top_language_shares(top_counts, num_queries, num_candidates),
+        "ties": _joined_ties([one["ties"] for one in scored.values()]),
+        "versions": versions(),
+    }
+
+
+def _scored(
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    backend: str,
+    device: torch.device,
+    progress: bool,
+    per_query: QueryTables | None,
+) -> dict[str, dict[str, Any]]:
+    """Query language -> its figures; those of single queries go to `per_query` or nowhere."""
+    scored: dict[str, dict[str, Any]] = {}
+    for languages in _turns(task):
+        counts = _count(embeddings, task, languages, backend, device, progress)
+        figures = _figures(counts, task, languages)
+        for one in figures.values():
+            tables = one.pop("per_query")
+            if per_query is not None:
+                per_query.update(tables)
+        scored |= figures
+    return scored
+
+
+def _turns(task: RetrievalTask) -> list[list[str]]:
+    """The query languages in consecutive groups whose counts fit into memory, at least one in each."""
+    turns: list[list[str]] = []
+    left = 0
+    for language in task.languages:
+        needed = sum(map(len, task.positives[language])) * len(task.languages) * _BYTES_PER_COUNT
+        if not turns or needed > left:
+            turns.append([])
+            left = _COUNT_BYTES
+        turns[-1].append(language)
+        left -= needed
+    return turns
+
+
+def _count(
+    embeddings: TaskEmbeddings,
+    task: RetrievalTask,
+    languages: Sequence[str],
+    backend: str,
+    device: torch.device,
+    progress: bool,
+) -> RankCounts:
+    """Counts of all candidates for the positives of these languages' queries; the same on every process."""
+    share = range(
+        task.num_candidates * rank() // world_size(),
+        task.num_candidates * (rank() + 1) // world_size(),
+    )
+    groups_D = task.candidate_groups()
+    problem = None
+    try:
+        counter = _counter(embeddings, task, languages, backend, device)
+        with tqdm(
+            total=len(share), desc="scoring", unit="candidate", disable=not progress or rank() > 0, leave=False
+        ) as bar:
+            for first in share[::_BLOCK]:
+                index_D = np.arange(first, min(first + _BLOCK, share.stop))
+                rows_DH = torch.from_numpy(_candidates(embeddings, task, index_D))
+                counter.add(rows_DH, groups_D[index_D], first)
+                bar.update(len(index_D))
+    except ValueError as error:
+        problem = f"the embeddings cannot be ranked: {error}"
+    fail_together(problem)
+    if world_size() > 1:
+        counter.all_reduce()
+    return counter.finish(task.num_candidates)
+
+
+def _counter(
+    embeddings: TaskEmbeddings, task: RetrievalTask, languages: Sequence[str], backend: str, device: torch.device
+) -> RankCounter:
+    queries_QH = np.concatenate([embeddings.embeddings("queries", language) for language in languages])
+    parts = [task.positives_of(language) for language in languages]
+    positives_P = np.concatenate([positives for positives, _ in parts])
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(offsets) for _, offsets in parts]))])
+    distinct_R, rows_P = np.unique(positives_P, return_inverse=True)
+    tensors = (queries_QH, _candidates(embeddings, task, distinct_R), positives_P, offsets, rows_P)
+    queries, positive_embeddings, positive_index, positive_offsets, positive_rows = (
+        torch.from_numpy(array).to(device) for array in tensors
+    )
+    return RankCounter(
+        queries,
+        positive_embeddings,
+        positive_index,
+        positive_offsets,
+        len(task.languages),
+        positive_rows=positive_rows,
+        backend=backend,
+    )
+
+
+def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_N: np.ndarray) -> np.ndarray:
+    """Embeddings [N, H] of candidates given by their pool indices, N > 0, ascending."""
+    parts, start = [], 0
+    for language in task.languages:
+        stop = start + len(task.candidates[language])
+        low, high = np.searchsorted(index_N, (start, stop))
+        if low < high:
+            parts.append(embeddings.embeddings("candidates", language, index_N[low:high] - start))
+        start = stop
+    return np.concatenate(parts)
+
+
+def _top_languages(
+    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
+) -> dict[str, np.ndarray]:
+    """Query language -> int64 [C, G]: languages of the best candidates, over all queries; the same on every process.
+
+    Each process takes a share of the queries, since a query's best candidates do not depend on the others.
+    """
+    shares = {
+        x: slice(*(len(task.queries[x]) * r // world_size() for r in (rank(), rank() + 1))) for x in task.languages
+    }
+    total = sum(share.stop - share.start for share in shares.values())
+    pool = [embeddings.embeddings("candidates", x) for x in task.languages if task.candidates[x]]
+    candidates_DH = torch.from_numpy(np.concatenate(pool)).to(device)
+    groups_D = torch.from_numpy(task.candidate_groups()).to(device, torch.int64)
+    counts = {x: np.zeros((len(TOP_CUTOFFS), len(task.languages)), dtype=np.int64) for x in task.languages}
+    with tqdm(
+        total=total, desc="best candidates", unit="query", disable=not progress or rank() > 0, leave=False
+    ) as bar:
+        for language, share in shares.items():
+            if share.start == share.stop:
+                continue
+            queries_QH = torch.from_numpy(embeddings.embeddings("queries", language, share)).to(device)
+            for counts_qCG in top_languages(queries_QH, candidates_DH, groups_D, len(counts), backend=backend):
+                counts[language] += counts_qCG.sum(dim=0).cpu().numpy()
+                bar.update(len(counts_qCG))
+    return {x: np.sum([theirs[x] for theirs in gather_objects(counts)], axis=0) for x in task.languages}
+
+
+def _figures(counts: RankCounts, task: RetrievalTask, languages: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Query language -> its figures, for these languages."""
+    tables = [tensor.cpu().numpy() for tensor in (counts.greater, counts.tied_before, counts.tied_after)]
+    scored, start = {}, 0
+    for language in languages:
+        positives_P, offsets = task.positives_of(language)
+        end = start + len(positives_P)
+        counts_PG = [table[start:end] for table in tables]
+        scored[language] = _score_language(task, language, positives_P, offsets, counts_PG)
+        start = end
+    return scored
+
+
+def _score_language(
+    task: RetrievalTask, language: str, positives_P: np.ndarray, offsets: np.ndarray, counts_PG: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    greater_PG, before_PG, after_PG = (table.astype(np.int64) for table in counts_PG)
+    group_P = task.candidate_groups()[positives_P]
+    query_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    ranks_PG = 1 + greater_PG + before_PG
+    settings = []
+    for group in range(len(task.languages)):
+        inside = group_P == group
+        settings.append(figures_per_query(ranks_PG[inside, group], query_P[inside], len(offsets) - 1))
+    greater_P, before_P, after_P = (table.sum(axis=1) for table in (greater_PG, before_PG, after_PG))
+    pool_ranks_P = 1 + greater_P + before_P
+    pool = figures_per_query(pool_ranks_P, query_P, len(offsets) - 1)
+    return {
+        "pairs": {other: _means(figures) for other, figures in zip(task.languages, settings, strict=True)},
+        "multilingual": {**_means(pool), "rank_distance": mean(pool.rank_distance)},
+        "per_query": query_tables(
+            language, settings, pool, best_ranks(pool_ranks_P, query_P, group_P, len(offsets) - 1, len(task.languages))
+        ),
+        "ties": _ties(greater_P, before_P + after_P, query_P, len(offsets) - 1),
+    }
+
+
+def _ties(greater_P: np.ndarray, tied_P: np.ndarray, query_P: np.ndarray, num_queries: int) -> dict[str, Any]:
+    bounds = (figures_per_query(ranks_P, query_P, num_queries) for ranks_P in tie_bounds(greater_P, tied_P, query_P))
+    optimistic, pessimistic = (mean(figures.average_precision) for figures in bounds)
+    return {
+        "positives_tied": int((tied_P > 0).sum()),
+        "map_optimistic": optimistic,
+        "map_pessimistic": pessimistic,
+    }
+
+
+def _joined_ties(ties: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "positives_tied": sum(one["positives_tied"] for one in ties),
+        "map_optimistic": _mean_of(ties, "map_optimistic"),
+        "map_pessimistic": _mean_of(ties, "map_pessimistic"),
+    }
+
+
+def _means(figures: QueryFigures) -> dict[str, Any]:
+    return {
+        "map": mean(figures.average_precision),
+        **{f"recall@{k}": mean(figures.recall[k]) for k in CUTOFFS},
+        **{f"hit@{k}": mean(figures.hit[k]) for k in CUTOFFS},
+        "num_queries": figures.num_queries,
+        "num_skipped": figures.num_skipped,
+    }
+
+
+def _summary(
+    pairs: Mapping[str, Mapping[str, Mapping[str, Any]]], multilingual: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    cells = [(x, y, figures) for x, row in pairs.items() for y, figures in row.items()]
+    settings = {
+        "monolingual": ([figures for x, y, figures in cells if x == y], METRICS),
+        "cross_lingual": ([figures for x, y, figures in cells if x != y], METRICS),
+        "multilingual": (list(multilingual.values()), (*METRICS, "rank_distance")),
+    }
+    return {
+        name: {
+            **{metric: _mean_of(figures, metric) for metric in metrics},
+            "num_settings": sum(cell["num_queries"] > 0 for cell in figures),
+        }
+        for name, (figures, metrics) in settings.items()
+    }
+
+
+def _mean_of(cells: Iterable[Mapping[str, Any]], metric: str) -> float | None:
+    return mean(cell[metric] for cell in cells if cell[metric] is not None)
+
+
+def _agreed_backend(device: torch.device, requested: str) -> str:
+    names = sorted(set(gather_objects(choose_backend(device, requested))))
+    if len(names) > 1:
+        raise UserError(f"the processes would rank with different backends ({', '.join(names)}): name one of them")
+    return names[0]

@@ -1,0 +1,32 @@
+"""Ranks by counting: for every positive, how many candidates of each group score above it or tie with it.
+
+One pass over the scores answers every language setting at once: with one group per language, the rank of a positive
+among the candidates of language g is 1 + greater[p, g] + tied_before[p, g], and its rank among all candidates is the
+same with both summed over g. Nothing is sorted and no matrix of queries by candidates is held.
+
+A rank is 1 + the candidates with a greater score + those with an equal score and a smaller index, as a stable
+descending sort gives it. Scores are inner products: normalise the embeddings for cosine similarity.
+
+Options that `rank_counts` and `RankCounter` share:
+
+precision: fp32, tf32, bf16 or fp16: what the embeddings are rounded to, to nearest, before they are multiplied. Sums
+    are float32 or better, and fp32 is exact in this sense: every candidate's score, the positive's own included, comes
+    from the same arithmetic, so equal embeddings tie and no count depends on block shapes, threads or order. The torch
+    backend computes scores in float64.
+rescore: with a precision below fp32, give the counts of fp32 on the embeddings as they are given all the same. On
+    Hopper GPUs the lower precision then settles every candidate that rounding cannot bring to the other side of a
+    threshold, and fp32 the others; elsewhere fp32 settles all of them.
+validate: check indices, groups, offsets and values. Without it shapes and dtypes are still checked but nothing is read
+    back from the device by this module or a compiled backend: out-of-range indices are undefined behaviour, candidates
+    in groups out of range are not counted, and positives whose counts mean nothing because of NaN, infinity or
+    overflow come back as -1.
+backend: auto, torch, cpu or cuda.
+
+Shapes: Q queries, D candidates, P positives (all queries together), G groups, H embedding width.
+"""
+
+from hybatch.ops.ranking.counter import RankCounter
+from hybatch.ops.ranking.counts import RankCounts
+from hybatch.ops.ranking.in_one_pass import rank_counts
+
+__all__ = ["RankCounter", "RankCounts", "rank_counts"]

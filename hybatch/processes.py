@@ -1,0 +1,132 @@
+"""What the processes of a run say to each other outside of gradients: results, errors, sums, objects.
+
+Without a process group, or alone in one, each function gives what one process alone has.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from hybatch.errors import UserError
+
+T = TypeVar("T")
+
+# A process waits here for the slowest one; a dead one is noticed by the broken connection, not by this.
+PATIENCE = datetime.timedelta(hours=24)
+
+
+def rank() -> int:
+    """This process's position in the default group; 0 without a group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes in the default group; 1 without a group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def launched_group() -> Iterator[None]:
+    """Form the process group that the launcher's environment (WORLD_SIZE, RANK, MASTER_ADDR ...) describes.
+
+    Without a launcher, or inside a group that exists already, nothing happens.
+    """
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    else:
+        backend = "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    yield
+    leave_group()
+
+
+def leave_group() -> None:
+    """Take the process out of its group at the end of a run that ended well on all processes.
+
+    Destroying a gloo group holds Python's lock while it waits for gloo's threads; one of these may itself be waiting
+    for the lock, to let go of the tensors of the last collective, and then both wait for ever. So the lock is left free
+    for a moment first.
+    """
+    if not dist.is_initialized():
+        return
+    dist.barrier()
+    time.sleep(0.1)
+    dist.destroy_process_group()
+
+
+def run_on_main(function: Callable[[], T]) -> T:
+    """Call `function` on the first process only and give its result, which must pickle, to all.
+
+    Raises:
+        UserError: on every process, when `function` raised it on the first one.
+    """
+    if world_size() == 1:
+        return function()
+    outcome: list[object] = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = function()
+        except UserError as error:
+            outcome[1] = str(error)
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise UserError(str(outcome[1]))
+    return outcome[0]  # type: ignore[return-value]
+
+
+def main_first(function: Callable[[], T]) -> T:
+    """Call `function` on the first process, then on the others: for work that leaves a cache behind.
+
+    Raises:
+        UserError: on every process, when `function` raised it on the first one.
+    """
+    if world_size() == 1:
+        return function()
+    result: list[T] = []
+    problem = None
+    if rank() == 0:
+        try:
+            result.append(function())
+        except UserError as error:
+            problem = str(error)
+    fail_together(problem)
+    return result[0] if rank() == 0 else function()
+
+
+def fail_together(problem: str | None) -> None:
+    """Raise on every process what any of them found wrong, so that none waits for one that has given up.
+
+    Raises:
+        UserError: the problem of the first process that has one.
+    """
+    problems = [found for found in gather_objects(problem) if found is not None]
+    if problems:
+        raise UserError(problems[0])
+
+
+def gather_objects(local: Any) -> list[Any]:
+    """One picklable object of each process, in rank order, on every process."""
+    if world_size() == 1:
+        return [local]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, local)
+    return gathered
+
+
+def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Element-wise sum of `values` over all processes, in place, on every process."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values

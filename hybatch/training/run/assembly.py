@@ -1,0 +1,283 @@
+"""Put a run together: checks, corpora, sampler, encoder, engine. What may fail for the user's doing fails here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+
+from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
+from hybatch.errors import UserError
+from hybatch.losses import Loss
+from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
+from hybatch.models.config import check_config
+from hybatch.models.tokenization import tokenize
+from hybatch.processes import main_first, rank, run_on_main, world_size
+from hybatch.sampling import BatchSampler, left_out
+from hybatch.training.checkpoints.backbone_weights import backbone_weights
+from hybatch.training.checkpoints.encoder import save_encoder
+from hybatch.training.config import RunConfig
+from hybatch.training.run.flops import EncoderFlops, encoder_flops
+from hybatch.training.run.run_folder import RunFolder
+from hybatch.training.step.batches import BatchLoader, Features, Tokenize, cost_of_a_chunk
+from hybatch.training.step.engine import StepEngine
+from hybatch.training.step.optimizer import build_adamw
+from hybatch.training.step.schedule import learning_rate_factor
+from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
+from hybatch.training.strategy.choose import check_engine_options
+from hybatch.training.texts import some_texts
+from hybatch.training.validation.measures import Validation, build_validation, check_languages, validation_samplers
+from hybatch.training.validation.overlap import count_shared_texts
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What the loop works with.
+
+    Attributes:
+        flops: what the arithmetic of the whole encoder depends on.
+        fingerprints: of the corpora, by their place in the configuration.
+        backbone_weights: which weights the backbone has in its folder or on the hub (see `backbone_weights`).
+    """
+
+    encoder: Encoder
+    flops: EncoderFlops
+    sampler: BatchSampler
+    loader: BatchLoader
+    engine: StepEngine
+    validation: Validation | None
+    fingerprints: dict[str, str]
+    backbone_weights: dict[str, str]
+
+
+@dataclass(frozen=True)
+class OpenCorpora:
+    """The data sets of a run."""
+
+    training: list[ParallelCorpus]
+    validation: list[ParallelCorpus]
+
+    def fingerprints(self) -> dict[str, str]:
+        places = (("corpora", self.training), ("validation.corpora", self.validation))
+        return {f"{place}.{i}": corpus.fingerprint for place, corpora in places for i, corpus in enumerate(corpora)}
+
+
+def check_config_for_processes(config: RunConfig, prepared: PreparedEngine) -> None:
+    """Check what needs no data: options against each other and against what the launcher prepared.
+
+    Raises:
+        UserError: names the option.
+    """
+    processes = prepared.processes
+    strategy = check_strategy(config.training.strategy, prepared)
+    if config.training.compile and strategy in ("zero3", "fsdp2"):
+        raise UserError(
+            f"training.compile does not go together with {strategy}, which cuts up the weights: leave it out"
+        )
+    check_config(config.model)
+    sizes = [("sampling.batch_size", config.sampling.batch_size)]
+    if config.validation.corpora and config.validation.metric == "loss" and config.validation.batch_size is not None:
+        sizes.append(("validation.batch_size", config.validation.batch_size))
+    for option, size in sizes:
+        if size % processes:
+            raise UserError(f"{option} is {size}, which {processes} processes do not divide: choose a multiple of them")
+    share = config.sampling.batch_size // processes
+    chunk_size = config.training.chunk_size
+    if chunk_size is not None and chunk_size > share:
+        raise UserError(
+            f"training.chunk_size is {chunk_size}, more than the {share} examples that each of {processes} "
+            f"process{'es' if processes > 1 else ''} has of a batch of {config.sampling.batch_size}: "
+            "lower it, or leave it out to encode all at once"
+        )
+    check_engine_options(prepared, batch_size=config.sampling.batch_size, max_grad_norm=config.training.max_grad_norm)
+
+
+def open_corpora(config: RunConfig, *, progress: bool) -> OpenCorpora:
+    """Open, and index where needed, every data set; the main process first, the others find its index."""
+
+    def open_all(configs: Sequence[CorpusConfig]) -> list[ParallelCorpus]:
+        return main_first(lambda: [open_corpus(c, progress=progress and rank() == 0) for c in configs])
+
+    corpora = OpenCorpora(open_all(config.corpora), open_all(config.validation.corpora))
+    if config.loss.hard_negatives and not any(corpus.has_hard_negatives for corpus in corpora.training):
+        raise UserError(
+            f"loss.hard_negatives is {config.loss.hard_negatives}, but no corpus lists hard negatives: use 0"
+        )
+    return corpora
+
+
+def build_sampler(config: RunConfig, corpora: OpenCorpora, *, progress: bool) -> BatchSampler:
+    """The batches of the run; the main process first, the others find what it computed."""
+    return main_first(
+        lambda: BatchSampler(
+            corpora.training,
+            config.sampling,
+            seed=config.seed,
+            total_steps=config.training.steps,
+            progress=progress and rank() == 0,
+        )
+    )
+
+
+def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say: Say) -> RunParts:
+    """Build everything the loop needs, cheap checks first.
+
+    Args:
+        say: told what the user should know before the run.
+
+    Raises:
+        UserError: the data, the model or the options do not allow the run.
+    """
+    corpora = open_corpora(config, progress=True)
+    sampler = build_sampler(config, corpora, progress=True)
+    for line in left_out(sampler):
+        say(line)
+    _check_validation(config, corpora)
+    report_shared_texts(config, corpora, say)
+    encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
+    # Both are of the whole encoder, before a strategy shards it.
+    chunk_cost, flops = cost_of_a_chunk(encoder), encoder_flops(encoder.backbone, encoder.head)
+    if config.training.compile:
+        _compile(encoder)
+    strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
+    loss = config.loss.build()
+    engine = _build_engine(config, strategy, loss)
+    loader = BatchLoader(
+        sampler=sampler,
+        tokenize=own_tokenize(encoder),
+        rank=rank(),
+        world_size=world_size(),
+        chunk_size=config.training.chunk_size,
+        chunk_cost=chunk_cost,
+        equal_chunks=strategy.equal_chunks,
+        hard_negatives=config.loss.hard_negatives,
+        seed=config.seed,
+    )
+    validation = build_validation(
+        config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device, chunk_cost=chunk_cost
+    )
+    for line in validation.left_out if validation is not None else []:
+        say(line)
+    return RunParts(
+        encoder=encoder,
+        flops=flops,
+        sampler=sampler,
+        loader=loader,
+        engine=engine,
+        validation=validation,
+        fingerprints=corpora.fingerprints(),
+        backbone_weights=run_on_main(lambda: backbone_weights(config.model)),
+    )
+
+
+def report_shared_texts(config: RunConfig, corpora: OpenCorpora, say: Say) -> None:
+    """Say how many validation texts each training corpus holds."""
+    if not config.validation.count_shared_texts:
+        return
+    for validation in corpora.validation:
+        for training in corpora.training:
+            counts = run_on_main(lambda t=training, v=validation: count_shared_texts(t, v))  # type: ignore[misc]
+            say(
+                f"shared texts: {counts.shared:,} of the {counts.texts:,} distinct texts of {validation.name} "
+                f"(validation) also stand in {training.name} (training)"
+            )
+
+
+def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> Encoder:
+    """The encoder as it is before the first step, the same on every process.
+
+    A fresh one is made by the main process, saved in initial/ and read from there by all, so that its tokenizer is
+    trained once.
+    """
+    if config.model.fresh is not None:
+        run_on_main(lambda: _save_fresh(config, folder, corpora, languages))
+        encoder = build_encoder(replace(config.model, backbone=str(folder.initial), fresh=None), seed=config.seed)
+        encoder.config = replace(encoder.config, backbone=config.model.backbone, fresh=config.model.fresh)
+        return encoder
+    encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
+    if config.training.save_initial and not folder.initial.exists():
+        run_on_main(lambda: save_encoder(encoder, folder.initial))
+    return encoder
+
+
+def _save_fresh(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> None:
+    if not folder.initial.exists():
+        texts = tokenizer_texts(config.model, corpora, languages)
+        save_encoder(build_encoder(config.model, seed=config.seed, texts=texts), folder.initial)
+
+
+def tokenizer_texts(model: EncoderConfig, corpora: OpenCorpora, languages: Sequence[str]) -> Sequence[str]:
+    """What a fresh backbone's tokenizer is trained on."""
+    assert model.fresh is not None
+    return list(some_texts(corpora.training, languages, model.fresh.tokenizer_texts))
+
+
+def own_tokenize(encoder: Encoder) -> Tokenize:
+    """The encoder's `tokenize` on a copy of its tokenizer: two threads must not share one."""
+    tokenizer, config = copy.deepcopy(encoder.tokenizer), encoder.config
+
+    def tokenize_copy(texts: list[str], role: Role) -> Features:
+        return tokenize(tokenizer, config, texts, role)
+
+    return tokenize_copy
+
+
+def _compile(encoder: Encoder) -> None:
+    # Compiled code draws dropout in an order of its own, other with gradient than without: the two passes of gradient
+    # caching would not see the same.
+    torch._inductor.config.fallback_random = True
+    encoder.backbone.compile(dynamic=True)  # in place: names of weights, and what is saved, stay as they are
+
+
+def _build_strategy(config: RunConfig, encoder: Encoder, prepared: PreparedEngine) -> Strategy:
+    training = config.training
+    build_optimizer = partial(
+        build_adamw,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        betas=training.betas,
+        epsilon=training.epsilon,
+    )
+    return build_strategy(
+        check_strategy(training.strategy, prepared),
+        encoder,
+        build_optimizer,
+        prepared=prepared,
+        deepspeed_options=check_engine_options(
+            prepared, batch_size=config.sampling.batch_size, max_grad_norm=training.max_grad_norm
+        ),
+        autocast_dtype=torch.bfloat16 if training.mixed_precision == "bf16" else None,
+    )
+
+
+def _build_engine(config: RunConfig, strategy: Strategy, loss: Loss) -> StepEngine:
+    training = config.training
+
+    def learning_rate_at(step: int) -> float:
+        factor = learning_rate_factor(
+            step, total_steps=training.steps, warmup_steps=training.warmup(), shape=training.schedule
+        )
+        return training.learning_rate * factor
+
+    return StepEngine(
+        strategy=strategy,
+        loss=loss,
+        cached=training.chunk_size is not None,
+        learning_rate_at=learning_rate_at,
+        max_grad_norm=training.max_grad_norm,
+    )
+
+
+def _check_validation(config: RunConfig, corpora: OpenCorpora) -> None:
+    """Fail before the encoder is built if the held-out data cannot be measured on as the options say."""
+    if not corpora.validation:
+        return
+    check_languages(config, corpora.validation)
+    if config.validation.metric == "loss":
+        validation_samplers(config, corpora.validation)

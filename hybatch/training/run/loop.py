@@ -1,0 +1,261 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from hybatch.errors import UserError
+from hybatch.models.parts import check_backbone
+from hybatch.processes import main_first, rank, run_on_main, sum_over_processes, world_size
+from hybatch.training.checkpoints.backbone_weights import changed_weights
+from hybatch.training.checkpoints.checkpoint import Checkpoint, Description
+from hybatch.training.checkpoints.encoder import save_encoder
+from hybatch.training.checkpoints.model_description import describe_model
+from hybatch.training.checkpoints.surroundings import surroundings
+from hybatch.training.checkpoints.writer import CheckpointWriter
+from hybatch.training.config import RunConfig
+from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes
+from hybatch.training.run.flops import bf16_peak_tflops, rates
+from hybatch.training.run.metrics import Reporter
+from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
+from hybatch.training.step.batches import LocalBatch, describe
+from hybatch.training.step.engine import StepResult
+from hybatch.training.step.nonfinite import SkippedSteps
+from hybatch.training.step.prefetch import Prefetcher
+from hybatch.training.strategy import prepared_engine
+from hybatch.training.survival.agreement import check_agreement, facts_at_start, facts_of_batch
+from hybatch.training.survival.stopping import STOPPING_SIGNALS, BestSoFar, StopRequest
+from hybatch.training.survival.watchdog import Watchdog
+
+
+def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int:
+    """Train, or go on training, and save the encoder in final/; collective.
+
+    Returns:
+        exit code: 0, or 128 + the number of the signal that stopped the run after its current step was saved.
+
+    Raises:
+        UserError: something in the configuration, the data or the output folder does not allow the run, or the disk
+            is full.
+        JobFailed: another process died, hangs or gave up.
+        Stopped: a signal came before the first step.
+    """
+    check_config_for_processes(config, prepared_engine(accelerator))
+    limits = config.training
+    with (
+        Watchdog(silence_seconds=limits.heartbeat_seconds, step_minutes=limits.timeout_minutes) as watchdog,
+        ExitStack() as held,
+    ):
+        check_agreement(facts_at_start(config, surroundings(accelerator.device, "").versions), "at the start")
+        folder = RunFolder(config)
+        run_on_main(lambda: held.enter_context(claimed(folder, config, accelerator.print)))
+        if run_on_main(lambda: folder.is_finished):
+            accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
+            return 0
+        main_first(lambda: check_backbone(config.model))
+        parts = assemble(config, folder, accelerator, accelerator.print)
+        return TrainingLoop(config, folder, parts, accelerator, watchdog).run(stop)
+
+
+class TrainingLoop:
+    """One run from its first or its last saved step to its end."""
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, parts: RunParts, accelerator: Accelerator, watchdog: Watchdog
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._parts = parts
+        self._accelerator = accelerator
+        self._watchdog = watchdog
+        self._device = accelerator.device
+        strategy = parts.engine.strategy
+        self._surroundings = surroundings(accelerator.device, strategy.name)
+        self._model = describe_model(parts.encoder)
+        self._started_from = parts.backbone_weights
+        self._writer = CheckpointWriter(
+            folder.checkpoints, strategy, background=config.training.checkpoint_in_background
+        )
+        larger_is_better = parts.validation is not None and parts.validation.larger_is_better
+        self._best = BestSoFar(
+            larger_is_better=larger_is_better,
+            patience=config.validation.patience,
+            from_step=config.select_from_step(),
+        )
+        self._skipped = SkippedSteps(config.training.on_nonfinite, limit=config.training.max_skipped_steps)
+        is_bf16 = config.training.mixed_precision == "bf16" and self._device.type == "cuda"
+        self._peak_tflops = bf16_peak_tflops(torch.cuda.get_device_name(self._device)) if is_bf16 else None
+        self._saved_at = time.monotonic()
+
+    def run(self, stop: StopRequest) -> int:
+        checkpoint = self._resume()
+        first_step = checkpoint.step if checkpoint is not None else 0
+        self._accelerator.init_trackers(
+            "hybatch", init_kwargs={"tensorboard": {"purge_step": first_step + 1}} if first_step else {}
+        )
+        config = self._config
+        self._reporter = Reporter(
+            self._accelerator,
+            self._folder.metrics,
+            first_step=first_step,
+            total_steps=config.training.steps,
+            batch_size=config.sampling.batch_size,
+            log_every=config.training.log_every,
+        )
+        try:
+            stop.finish_steps()
+            self._watchdog.progress(first_step)
+            if checkpoint is not None and checkpoint.state["validation_due"]:
+                self._validate(first_step)
+            exit_code = self._steps(first_step, stop)
+            self._writer.wait()
+            if exit_code == 0:
+                self._save_encoder(self._folder.final)
+        finally:
+            self._writer.close()
+            self._reporter.close()
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
+        return exit_code
+
+    def _steps(self, first_step: int, stop: StopRequest) -> int:
+        total_steps = self._config.training.steps
+        remaining = range(first_step, first_step if self._best.exhausted else total_steps)
+        self._parts.encoder.train()
+        with Prefetcher(self._parts.loader.load, remaining) as batches:
+            started = time.perf_counter()
+            for local in batches:
+                if local.batch.step == first_step:
+                    check_agreement(facts_of_batch(local.batch), "on the first batch")
+                result = self._parts.engine.step(local.to(self._device))
+                loss, stopped_by, save_now = self._agree(result, stop)
+                step = local.batch.step + 1
+                self._watchdog.progress(step)
+                self._report(step, local, result, loss, time.perf_counter() - started)
+                validation_due = step == total_steps or step % self._config.validation.every_steps == 0
+                if stopped_by and step < total_steps:
+                    # The time that is left after a signal is for the checkpoint; the resumed run validates first.
+                    self._save_checkpoint(local, wait=True, validation_due=validation_due)
+                    return self._stopped(step, stopped_by)
+                if validation_due:
+                    self._validate(step)
+                done = step == total_steps or self._best.exhausted
+                if done or save_now or self._checkpoint_due(step):
+                    self._save_checkpoint(local, wait=done, validation_due=False)
+                if done:
+                    break
+                started = time.perf_counter()
+        return 0
+
+    def _agree(self, result: StepResult, stop: StopRequest) -> tuple[float, int, bool]:
+        """Loss of the global batch, the signal that told any process to stop, whether a checkpoint is due by the clock.
+
+        The same message tells whether every process has written its share of the checkpoint in the background.
+        """
+        minutes = self._config.training.checkpoint_every_minutes
+        is_late = rank() == 0 and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        flags = [is_late, self._writer.share_is_missing, *(stop.signal == number for number in STOPPING_SIGNALS)]
+        mine = torch.cat([result.loss.view(1), torch.tensor(flags, dtype=torch.float32, device=self._device)])
+        loss, late, missing, *votes = sum_over_processes(mine).tolist()
+        if not missing:
+            self._writer.seal()
+        stopped_by = next((number for number, vote in zip(STOPPING_SIGNALS, votes, strict=True) if vote), 0)
+        return loss / world_size(), stopped_by, late > 0
+
+    def _report(self, step: int, local: LocalBatch, result: StepResult, loss: float, seconds: float) -> None:
+        names = {"step": step, **describe(local.batch, self._parts.sampler)}
+        if self._skipped.take(loss, result.grad_norm):
+            self._reporter.skipped(names, loss=loss, grad_norm=result.grad_norm)
+            if self._skipped.too_many:
+                self._writer.wait()
+                corpus = self._parts.sampler.corpora[local.batch.dataset]
+                raise UserError(self._skipped.reason(names, corpus, local.batch, loss, result.grad_norm))
+            return
+        self._reporter.step(
+            {
+                **names,
+                "loss": loss,
+                "grad_norm": result.grad_norm,
+                "learning_rate": result.learning_rate,
+                "examples_per_second": round(len(local.batch.examples) / seconds, 1),
+                **self._rates(local, seconds),
+                "displaced": local.batch.displaced,
+                "padding": round(1 - local.num_tokens / local.num_padded, 4),
+            }
+        )
+
+    def _rates(self, local: LocalBatch, seconds: float) -> dict[str, float]:
+        cached = self._parts.engine.cached
+        return rates(self._parts.flops, local.shapes, cached=cached, seconds=seconds, peak_tflops=self._peak_tflops)
+
+    def _validate(self, step: int) -> None:
+        if self._parts.validation is None:
+            return
+        figures = self._parts.validation.measure()
+        self._watchdog.progress(step)
+        self._reporter.validation(step, figures)
+        if self._best.update(figures["selection"], step):
+            self._save_encoder(self._folder.best)
+        elif self._best.exhausted:
+            self._reporter.say(f"stopping early at step {step}: {self._best.reason_to_stop}")
+
+    def _save_encoder(self, directory: Path) -> None:
+        weights = self._parts.engine.strategy.state_dict()
+        run_on_main(lambda: save_encoder(self._parts.encoder, directory, weights))
+
+    def _checkpoint_due(self, step: int) -> bool:
+        every = self._config.training.checkpoint_every_steps
+        return every is not None and step % every == 0
+
+    def _save_checkpoint(self, local: LocalBatch, *, wait: bool, validation_due: bool) -> None:
+        step = local.batch.step + 1
+        check_agreement(facts_of_batch(local.batch), f"at the checkpoint of step {step}")
+        self._reporter.flush()
+        state = {"best": self._best.state(), "skipped": self._skipped.in_a_row, "validation_due": validation_due}
+        description = Description(
+            step=step,
+            state=state,
+            model=self._model,
+            fingerprints=self._parts.fingerprints,
+            surroundings=self._surroundings,
+            backbone_weights=self._started_from,
+        )
+        self._writer.write(description, wait=wait)
+        self._watchdog.progress(step)
+        self._saved_at = time.monotonic()
+
+    def _resume(self) -> Checkpoint | None:
+        """Take up the newest intact checkpoint."""
+        checkpoint: Checkpoint | None = run_on_main(
+            lambda: resume_from(self._folder, self._parts.fingerprints, self._model, self._accelerator.print)
+        )
+        if checkpoint is None:
+            return None
+        self._parts.engine.strategy.load(checkpoint.directory)
+        self._best.restore(checkpoint.state["best"])
+        self._skipped.in_a_row = checkpoint.state["skipped"]
+        self._accelerator.print(f"going on after step {checkpoint.step} from {checkpoint.directory}")
+        changes = checkpoint.surroundings.differences(self._surroundings)
+        if changes:
+            self._accelerator.print(
+                f"not the surroundings of the checkpoint ({', '.join(changes)}): results will not repeat bit for bit"
+            )
+        self._started_from = checkpoint.backbone_weights
+        weights = changed_weights(self._started_from, self._parts.backbone_weights)
+        if weights:
+            self._accelerator.print(
+                f"model.backbone {self._config.model.backbone} no longer holds the weights that this run started from "
+                f"({', '.join(weights)}): it goes on with those of the checkpoint"
+            )
+        return checkpoint
+
+    def _stopped(self, step: int, number: int) -> int:
+        name = signal.Signals(number).name
+        self._reporter.say(f"stopped by {name} after step {step}; the same command goes on from its checkpoint")
+        return 128 + number

@@ -1,0 +1,161 @@
+"""The output folder of a run: whose it is, whether it can be written, what may differ when a run goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hybatch.atomic import write_text
+from hybatch.errors import UserError
+from hybatch.leftovers import recover
+from hybatch.paths import expand_path
+from hybatch.training.checkpoints.checkpoint import Checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
+from hybatch.training.config import RunConfig, load_run_config
+from hybatch.training.survival.lock import folder_lock
+
+CONFIG = "config.yaml"
+
+# Where a run goes on, these may be other than before: they say where things are, how often they are written and how
+# the work is shared, not what is computed. Corpora are compared by their content.
+_FREE = re.compile(
+    r"output_dir"
+    r"|training\.(resume|checkpoint_\w+|keep_\w+|log_every|trackers(\.\d+)?|save_initial|threads|strategy)"
+    r"|training\.(on_nonfinite|max_skipped_steps|timeout_minutes|heartbeat_seconds)"
+    r"|loss\.gather"
+    r"|(validation\.)?corpora\.\d+\.path"
+    r"|validation\.count_shared_texts"
+)
+
+
+class RunFolder:
+    """Paths below the output folder.
+
+    Raises:
+        UserError: the configuration's output_dir names a variable that is not set.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        directory = Path(expand_path(config.output_dir, "output_dir"))
+        self.directory = directory
+        self.config = directory / CONFIG
+        self.metrics = directory / "metrics.jsonl"
+        self.initial = directory / "initial"
+        self.best = directory / "best"
+        self.final = directory / "final"
+        self.checkpoints = CheckpointFolder(
+            directory / "checkpoints",
+            keep=config.training.keep_checkpoints,
+            keep_every=config.training.keep_every_steps,
+        )
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is more than the configuration of a run that ended before its first step."""
+        return any(path.name != CONFIG and not path.name.startswith(".") for path in self.directory.iterdir())
+
+    @property
+    def is_finished(self) -> bool:
+        return self.final.exists()
+
+
+@contextmanager
+def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the output folder for this run: a new or empty one, or one that holds a run of the same configuration.
+
+    Args:
+        say: told where the file system cannot keep other runs out.
+
+    Raises:
+        UserError: the folder holds something else or another run (the fields that differ are named), is held by another
+            run, or cannot be written.
+    """
+    directory = folder.directory
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"output_dir {directory} is a file: name a folder")
+    if directory.exists() and folder.has_results and not folder.config.exists():
+        raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
+    with folder_lock(directory, say) as is_alone:
+        recover(directory, alone=is_alone)
+        if folder.config.exists() and folder.has_results:
+            _check_same_run(folder, config)
+        write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
+        if folder.checkpoints.directory.exists():
+            folder.checkpoints.clean()
+        yield
+
+
+def resume_from(
+    folder: RunFolder, fingerprints: dict[str, str], model: dict[str, Any], say: Callable[[str], None]
+) -> Checkpoint | None:
+    """The checkpoint to go on from, or None to start anew.
+
+    Args:
+        fingerprints: of the corpora, by their place in the configuration.
+        model: what the encoder is, by name.
+        say: told about damaged checkpoints that are passed over.
+
+    Raises:
+        UserError: the checkpoint was written on other corpora or for another model, or all checkpoints are damaged.
+    """
+    checkpoint = folder.checkpoints.newest_intact(say)
+    if checkpoint is None and folder.checkpoints.steps():
+        raise UserError(f"every checkpoint in {folder.checkpoints.directory} is damaged: remove them to start anew")
+    if checkpoint is not None and checkpoint.fingerprints != fingerprints:
+        before = checkpoint.fingerprints
+        changed = [name for name in sorted(before.keys() | fingerprints) if before.get(name) != fingerprints.get(name)]
+        raise UserError(
+            f"{checkpoint.directory} was trained on other data: the content of {', '.join(changed)} has changed; "
+            "restore it or name a new output_dir"
+        )
+    if checkpoint is not None and (differences := differing_fields(checkpoint.model, model)):
+        raise UserError(
+            f"{checkpoint.directory} is a checkpoint of another model:\n  "
+            + "\n  ".join(differences)
+            + "\nrestore model.backbone or name a new output_dir"
+        )
+    return checkpoint
+
+
+def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
+    if config.training.resume == "never":
+        raise UserError(f"output_dir {folder.directory} holds a run and training.resume is never: name a new folder")
+    try:
+        # Options that were not there when the run began have their defaults in it.
+        before = load_run_config(["--config", str(folder.config)])
+    except UserError as error:
+        raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
+    differences = differing_fields(before.as_dict(), config.as_dict())
+    if differences:
+        raise UserError(
+            f"output_dir {folder.directory} holds a run with another configuration:\n  "
+            + "\n  ".join(differences)
+            + "\nname a new output_dir, or take the values of its "
+            + CONFIG
+        )
+
+
+def differing_fields(before: Any, now: Any) -> list[str]:
+    """Name the fields that differ between two configurations, other than those that may: "loss.symmetric: x, now y"."""
+    old, new = flatten(before), flatten(now)
+    missing = "nothing"
+    return [
+        f"{name}: was {old.get(name, missing)!r}, now {new.get(name, missing)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, missing) != new.get(name, missing) and not _FREE.fullmatch(name)
+    ]
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict, "a.b.0" -> leaf; an empty dict or list inside is a leaf."""
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            k: v for name, part in items for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
+        }
+    return {prefix: value}

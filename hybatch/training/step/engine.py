@@ -1,0 +1,52 @@
+"""One optimiser step: loss, gradients, clipping, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hybatch.losses import Loss
+from hybatch.training.step.batches import LocalBatch
+from hybatch.training.step.caching import cached_backward, plain_backward
+from hybatch.training.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gives.
+
+    Attributes:
+        loss: this process's loss, a scalar on its device; the mean over processes is the loss of the global batch.
+        grad_norm: norm of the global batch's gradient over all parameters, before clipping; the same on every process.
+        learning_rate: what the update used.
+    """
+
+    loss: Tensor
+    grad_norm: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEngine:
+    """Everything that a step needs besides the batch.
+
+    Attributes:
+        cached: whether the graph of only one chunk is held at a time.
+        learning_rate_at: learning rate of a step, counted from 0.
+        max_grad_norm: gradients of a greater norm are scaled down to it; None for no clipping.
+    """
+
+    strategy: Strategy
+    loss: Loss
+    cached: bool
+    learning_rate_at: Callable[[int], float]
+    max_grad_norm: float | None
+
+    def step(self, local: LocalBatch) -> StepResult:
+        backward = cached_backward if self.cached else plain_backward
+        value = backward(self.strategy, self.loss, local)
+        learning_rate = self.learning_rate_at(local.batch.step)
+        norm = self.strategy.apply_gradients(learning_rate=learning_rate, max_norm=self.max_grad_norm)
+        return StepResult(value, norm, learning_rate)

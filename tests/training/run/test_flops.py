@@ -1,0 +1,49 @@
+"""Arithmetic of a step, against torch's own counter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hybatch.training.run.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
+from tests.models.backbones import backbone
+
+
+@pytest.mark.parametrize("architecture", ["xlm-roberta", "labse", "xlm-roberta-xl"])
+def test_the_forward_pass_is_what_torch_counts(architecture: str) -> None:
+    model = backbone(architecture)
+    model.set_attn_implementation("eager")  # torch does not count the CPU's fused attention
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith("pooler."))
+    texts, tokens = 3, 11
+    ids = torch.full((texts, tokens), 7)
+    with FlopCounterMode(display=False) as counter:
+        model.encoder(model.embeddings(input_ids=ids))
+    assert encoder_flops(model).forward([(texts, tokens)]) == counter.get_total_flops()
+
+
+def test_gradient_caching_encodes_every_chunk_but_the_last_once_more() -> None:
+    flops = EncoderFlops(matrix_parameters=1000, head_parameters=10, attention_width=64)
+    chunks = [(4, 16), (2, 32)]
+    plain, cached = (flops.step(chunks, cached=cached) for cached in (False, True))
+    assert plain == 3 * flops.forward(chunks)
+    assert cached - plain == flops.forward(chunks[:1])
+    assert flops.forward(chunks) == sum(flops.forward([chunk]) for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [("NVIDIA H200", 989.4), ("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756.0), ("Tesla T4", None)],
+)
+def test_the_peak_of_a_device_is_known_or_not_guessed(device: str, peak: float | None) -> None:
+    assert bf16_peak_tflops(device) == peak
+
+
+def test_rates_count_the_second_encoding_as_work_done_but_not_as_the_models_own() -> None:
+    flops = EncoderFlops(matrix_parameters=1000, head_parameters=0, attention_width=0)
+    chunks = [(4, 10), (2, 20)]  # 80 tokens, 160,000 operations forward
+    found = rates(flops, chunks, cached=True, seconds=2.0, peak_tflops=1e-6)
+    assert found["tflops"] == pytest.approx((4 * 80_000 + 3 * 80_000) / 2 / 1e12)
+    assert found["mfu"] == pytest.approx(3 * 160_000 / 2 / 1e12 / 1e-6)
+    assert "mfu" not in rates(flops, chunks, cached=True, seconds=2.0, peak_tflops=None)
