@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-CorpusFormat = Literal["auto", "jsonl", "squad", "datasets", "mmarco", "mrtydi", "embedded"]
+from hybatch.corpus.formats.registry import FORMATS
+from hybatch.options import check_options
+
+if not TYPE_CHECKING:
+    # The command line takes its choices from here.
+    CorpusFormat = Literal[("auto", *FORMATS)]
+else:
+    CorpusFormat = str
 
 
 @dataclass(kw_only=True)
@@ -50,3 +57,6 @@ class CorpusConfig:
     judgements: str | None = None
     """Format mmarco: file of triples (query, positive, negative ids) or of qrels, below `path`; by default
     triples.train.ids.small.tsv, else qrels.<split>.tsv."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "corpora")
