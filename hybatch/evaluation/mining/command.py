@@ -147,7 +147,7 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
     if rank() == 0:
         check_mining_output(arguments.output, Path(config.path.split("{language}")[0]), overwrite=arguments.overwrite)
     corpus = open_corpus(config, progress=rank() == 0)
-    if rank() == 0 and resolve_format(config, config.path) == "jsonl":
+    if rank() == 0 and find_format(config, config.path).name == "jsonl":
         check_rows(Path(config.path), corpus)
     rule = Rule(
         negatives=arguments.negatives,
