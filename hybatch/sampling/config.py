@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from hybatch.errors import UserError
-from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL
+from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL, Composition
 
 Shape = Literal["linear", "cosine"]
 KindName = str
@@ -16,7 +16,8 @@ SamplingKind = str
 if not TYPE_CHECKING:  # what the parser of configurations offers and checks
     KindName = Literal[tuple(KINDS)]
     SamplingKind = Literal[tuple(KINDS | COMPOSITIONS)]
-_SUM_TOLERANCE = 1e-6
+_SUM_TOLERANCE = 1e-5
+"""Shares may be rounded to six digits."""
 
 
 @dataclass(kw_only=True)
@@ -53,9 +54,8 @@ class SamplingConfig:
     """Which global batches a run trains on."""
 
     kind: SamplingKind = "hybrid"
-    """What the batches are made of: all of one kind, named by the languages of question and passage (x: any; mono: one
-    for the whole batch; docs/sampling.md has the table), or of several: `hybrid`, drawn batch by batch (x-x-mono with
-    probability alpha, else x-y, or as `mixture` says); `sequential` (first x-x-mono, then x-y, or as `phases` says)."""
+    """What the batches are made of: all of one kind, named by the languages of question and passage (x, y: any; mono:
+    one for the whole batch), or of several: hybrid, drawn batch by batch, or sequential, one after the other."""
 
     batch_size: int = 100
     """Examples per optimiser step over all processes together; their number must divide it."""
@@ -81,8 +81,8 @@ class SamplingConfig:
     alike."""
 
     language_exponent: float = 0.0
-    """The language of an x-x-mono batch is drawn with probability proportional to the data set's number of usable ids
-    in it to this power: 0 all alike, 1 by size."""
+    """The language of a batch in one language is drawn with probability proportional to the data set's number of usable
+    ids in it to this power: 0 all alike, 1 by size."""
 
     languages: list[str] | None = None
     """Train on these languages only; by default on all that the corpora have."""
@@ -96,8 +96,10 @@ class SamplingConfig:
             raise UserError(f"sampling.batch_size is {self.batch_size!r}; give a whole number of at least 1")
         _require_scheduled_share("sampling.alpha", self.alpha)
         _require_share("sampling.share", self.share)
-        _check_mixture(self)
-        _check_phases(self)
+        for composition in COMPOSITIONS.values():
+            _check_option_of(self, composition)
+        _check_mixture(self.mixture)
+        _check_phases(self.phases)
         _require_exponent("sampling.dataset_exponent", self.dataset_exponent)
         _require_exponent("sampling.language_exponent", self.language_exponent)
         for option in ("languages", "exclude_languages"):
@@ -111,9 +113,9 @@ class SamplingConfig:
 
 
 def shares_of(config: SamplingConfig) -> dict[str, float | ShareSchedule]:
-    """The probability of each kind in a hybrid run, in the order of `KINDS`."""
+    """The probability of each kind in a hybrid run."""
     if config.mixture is not None:
-        return {kind: config.mixture[kind] for kind in KINDS if kind in config.mixture}
+        return config.mixture
     alpha = config.alpha
     if isinstance(alpha, ShareSchedule):
         return {
@@ -149,23 +151,41 @@ def training_languages(config: SamplingConfig, available: Iterable[str]) -> tupl
     return tuple(sorted(chosen))
 
 
-def _check_mixture(config: SamplingConfig) -> None:
-    if config.mixture is None:
+def check_kinds(option: str, names: Collection[str]) -> None:
+    """Refuse a list of no kinds, and names that `KINDS` does not have.
+
+    Raises:
+        UserError: names the option.
+    """
+    if not names:
+        raise UserError(f"{option} is empty; name at least one kind of batch")
+    for name in names:
+        _require_choice(option, name, tuple(KINDS))
+
+
+def _check_option_of(config: SamplingConfig, composition: Composition) -> None:
+    """Refuse the option of a composition where another is asked for, and beside its short form."""
+    option, short_form = f"sampling.{composition.option}", f"sampling.{composition.short_form}"
+    if getattr(config, composition.option) is None:
         return
-    if config.kind != "hybrid":
-        raise UserError(f"sampling.mixture goes with sampling.kind hybrid, which is {config.kind}; set it to null")
-    if config.alpha != SamplingConfig.alpha:
-        raise UserError("sampling.alpha and sampling.mixture are both given; alpha is short for a mixture: give one")
-    _check_kinds("sampling.mixture", config.mixture)
-    for kind, share in config.mixture.items():
+    if config.kind != composition.name:
+        raise UserError(
+            f"{option} goes with sampling.kind {composition.name}, but that is {config.kind}; set {option} to null"
+        )
+    if getattr(config, composition.short_form) != getattr(SamplingConfig, composition.short_form):
+        raise UserError(f"{short_form} and {option} are both given; {short_form} is its short form: give one of them")
+
+
+def _check_mixture(mixture: dict[str, float | ShareSchedule] | None) -> None:
+    if mixture is None:
+        return
+    check_kinds("sampling.mixture", mixture)
+    for kind, share in mixture.items():
         _require_scheduled_share(f"sampling.mixture.{kind}", share)
-    ends: list[list[float]] = [[], []]
-    for share in config.mixture.values():
-        for end, value in zip(ends, _both_ends(share), strict=True):
-            end.append(value)
-    for when, values in zip(("first", "last"), ends, strict=True):
+    firsts, lasts = zip(*map(_both_ends, mixture.values()), strict=True)
+    for when, values in (("first", firsts), ("last", lasts)):
         _require_sum(f"sampling.mixture: the shares at the {when} step", values)
-    shapes = {share.shape for share in config.mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
+    shapes = {share.shape for share in mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
     if len(shapes) > 1:
         raise UserError(
             "sampling.mixture: shares that change along a line and along a cosine do not sum to 1 in between; "
@@ -181,22 +201,11 @@ def _moves(share: ShareSchedule) -> bool:
     return share.start != share.end
 
 
-def _check_phases(config: SamplingConfig) -> None:
-    if config.phases is None:
+def _check_phases(phases: list[Phase] | None) -> None:
+    if phases is None:
         return
-    if config.kind != "sequential":
-        raise UserError(f"sampling.phases goes with sampling.kind sequential, which is {config.kind}; set it to null")
-    if config.share != SamplingConfig.share:
-        raise UserError("sampling.share and sampling.phases are both given; share is short for two phases: give one")
-    _check_kinds("sampling.phases", [phase.kind for phase in config.phases])
-    _require_sum("sampling.phases: the shares", [phase.share for phase in config.phases])
-
-
-def _check_kinds(option: str, names: Mapping[str, object] | Sequence[str]) -> None:
-    if not names:
-        raise UserError(f"{option} is empty; name at least one kind of batch")
-    for name in names:
-        _require_choice(option, name, tuple(KINDS))
+    check_kinds("sampling.phases", [phase.kind for phase in phases])
+    _require_sum("sampling.phases: the shares", [phase.share for phase in phases])
 
 
 def _require_sum(what: str, shares: Sequence[float]) -> None:

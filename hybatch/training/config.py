@@ -16,8 +16,9 @@ from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.losses import LossConfig
 from hybatch.models import EncoderConfig
-from hybatch.sampling import SamplingConfig
-from hybatch.training.config_file import check_config_file
+from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
+from hybatch.sampling.config import KindName, check_kinds
+from hybatch.training.config_file import check_config_file, check_languages_of
 from hybatch.training.step.schedule import ScheduleShape
 
 
@@ -120,8 +121,10 @@ class ValidationConfig:
     every_steps: int = 500
     """Validate after every so many steps, and after the last."""
     metric: Literal["loss", "map"] = "loss"
-    """What decides which encoder is best. loss: mean of the losses over a fixed set of x-x-mono and one of x-y batches;
-    map: mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    """What decides which encoder is best. loss: mean of the losses over a fixed set of batches of each of `kinds`; map:
+    mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    kinds: list[KindName] | None = None
+    """loss: kinds of batches (default: x-x-mono and x-y); runs are compared by the same."""
     patience: int | None = None
     """Stop after so many validations in a row without a new best; None: never."""
     select_after_share: float = 0.0
@@ -143,6 +146,10 @@ class ValidationConfig:
         for name in ("every_steps", "patience", "batch_size", "batches", "examples"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
+        if self.kinds is not None:
+            check_kinds("validation.kinds", self.kinds)
+            if len(set(self.kinds)) < len(self.kinds):
+                raise UserError(f"validation.kinds names a kind twice: {', '.join(self.kinds)}")
         if not 0 <= self.select_after_share < 1:
             raise UserError(
                 f"validation.select_after_share is {self.select_after_share}: it must be at least 0 and less than 1"
@@ -198,7 +205,9 @@ def run_parser(prog: str, description: str) -> ArgumentParser:
     """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file."""
     # The docstrings below the fields become the help of the options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    kinds = "; ".join(f"{entry.name}: {entry.summary}" for entry in (KINDS | COMPOSITIONS).values())
+    epilog = f"What sampling.kind may be. {kinds}."
+    parser = ArgumentParser(prog=prog, description=description, epilog=epilog, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True)
     return parser
@@ -222,6 +231,7 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
     """
     for file in _config_files(argv):
         check_config_file(file)
+    check_languages_of(argv)
     try:
         namespace = parser.parse_args(list(argv))
         _check_sections(namespace)

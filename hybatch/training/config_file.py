@@ -1,21 +1,27 @@
-"""What the parser of configurations lets pass in a file: a key that stands twice, bytes that are no text."""
+"""What the parser of configurations lets pass or does not explain: keys that stand twice, languages that YAML reads as
+false, bytes that are no text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
 from hybatch.errors import UserError
 
+# Lists of language codes, and codes with the names that files use for them.
+_LANGUAGE_OPTIONS = ("languages", "exclude_languages", "language_names")
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
 
 def check_config_file(file: str) -> None:
     """Refuse what would be read as something else than is written; the parser says what else is wrong.
 
     Raises:
-        UserError: a key stands twice in one mapping, of which YAML's readers keep the last without a word; or the file
-            is not UTF-8 text.
+        UserError: a key stands twice in one mapping, of which YAML's readers keep the last without a word; a language
+            is a word that YAML reads as true or false; or the file is not UTF-8 text.
     """
     try:
         root = yaml.compose(Path(file).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
@@ -35,6 +41,41 @@ def check_config_file(file: str) -> None:
                     "would be lost: join them, or take one away"
                 )
             lines[key.value] = line
+    for option, word in _boolean_languages(root):
+        raise UserError(f"{file}:{word.start_mark.line + 1}: {_quote(option, word)}")
+
+
+def check_languages_of(argv: Sequence[str]) -> None:
+    """Refuse languages on the command line that YAML reads as true or false, as in `--sampling.languages "[no, en]"`.
+
+    Raises:
+        UserError: names the option and the word.
+    """
+    options = [option.split("=", 1) for option in argv if option.startswith("--") and "=" in option]
+    for option, value in [*options, *pairwise(argv)]:
+        if not option.startswith("--"):
+            continue
+        try:
+            root = yaml.compose(value, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            continue
+        if root is not None:
+            name = yaml.ScalarNode("tag:yaml.org,2002:str", option.rpartition(".")[2])
+            for key, word in _boolean_languages(yaml.MappingNode("tag:yaml.org,2002:map", [(name, root)])):
+                raise UserError(f"{option}: {_quote(key, word)}")
+
+
+def _boolean_languages(root: yaml.Node | None) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """The option and the word, wherever a language is one of the words that YAML reads as true or false."""
+    for mapping in _mappings(root):
+        for key, value in mapping.value:
+            if key.value in _LANGUAGE_OPTIONS:
+                yield from ((key.value, word) for word in _scalars(value) if word.tag == _BOOLEAN)
+
+
+def _quote(option: str, word: yaml.ScalarNode) -> str:
+    read_as = str(yaml.safe_load(word.value)).lower()
+    return f"{option} has {word.value}, which YAML reads as {read_as}; quote it: '{word.value}'"
 
 
 def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
@@ -45,3 +86,15 @@ def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _mappings(item)
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for part in pair:
+                yield from _scalars(part)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _scalars(item)
