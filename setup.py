@@ -72,8 +72,7 @@ def cpu_sources() -> list[str]:
 
 
 def cuda_sources() -> list[str]:
-    sources = [*ROOT.glob("csrc/*/cuda/*.cu"), *ROOT.glob("csrc/hopper/*.cu")]
-    return sorted(str(s.relative_to(ROOT)) for s in sources)
+    return sorted(str(s.relative_to(ROOT)) for s in ROOT.glob("csrc/*/cuda/**/*.cu"))
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def extensions() -> list[Extension]:
         return []
     libraries = [
         Extension("hybatch._cpu", cpu_sources()),
-        Extension("hybatch._build_info", ["csrc/build_info.cpp", "csrc/ranking/cpu/instruction_set.cpp"]),
+        Extension("hybatch._build_info", ["csrc/build_info.cpp", "csrc/common/cpu/instruction_set.cpp"]),
     ]
     if builds_cuda():
         libraries.append(Extension("hybatch._cuda", cuda_sources()))

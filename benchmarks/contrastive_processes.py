@@ -39,7 +39,8 @@ def measure_processes(
             worker.join()
         if any(worker.exitcode for worker in workers):
             raise RuntimeError(f"{what}, B = {size}: a process of {processes} failed")
-        timings: list[Timing] = torch.load(Path(folder, "timings.pt"), weights_only=False)
+        with torch.serialization.safe_globals([Timing]):
+            timings: list[Timing] = torch.load(Path(folder, "timings.pt"), weights_only=True)
         return timings
 
 

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "build_config.h"
-#include "ranking/cpu/instruction_set.h"
+#include "common/cpu/instruction_set.h"
 
 namespace {
 
-namespace cpu = hybatch::ranking::cpu;
+using hybatch::InstructionSet;
 
 std::string Compiler() {
 #if defined(__clang__)
@@ -24,7 +24,9 @@ std::string Compiler() {
 
 std::vector<std::string> InstructionSets() {
   std::vector<std::string> names;
-  for (const cpu::InstructionSet supported : cpu::SupportedInstructionSets()) names.emplace_back(cpu::Name(supported));
+  for (const InstructionSet supported : hybatch::SupportedInstructionSets()) {
+    names.emplace_back(hybatch::Name(supported));
+  }
   return names;
 }
 

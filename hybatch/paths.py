@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.leftovers import recover
 
 
 def expand_path(path: str, option: str) -> str:
@@ -40,12 +41,16 @@ def path_of(option: str) -> Callable[[str], Path]:
 def check_writable(directory: Path, option: str) -> None:
     """Check that a folder can be made or written into, by a file that vanishes at once; for before long work.
 
+    What killed processes left half-written in it, or of it, is cleared away.
+
     Args:
         option: what a message calls the place where the folder was given.
 
     Raises:
         UserError: it or its parent is a file, or cannot be written.
     """
+    recover(directory.parent, name=directory.name)
+    recover(directory)
     existing = directory
     while not existing.exists():
         existing = existing.parent

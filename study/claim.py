@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.locks import LockHeld, file_lock
 
 
 @contextmanager
@@ -21,22 +20,14 @@ def claim(path: Path) -> Iterator[int | None]:
     Raises:
         UserError: the folder cannot be written, or its file system knows no locks.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-    try:
-        yield descriptor if _locked(descriptor, path) else None
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise UserError(f"{path}: this file system knows no locks ({error.strerror}); name other --runs") from error
-    return True
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(file_lock(path, patience_seconds=0))
+        except LockHeld:
+            lock = None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        if lock is not None and not lock.held:
+            raise UserError(f"{path}: this file system knows no locks ({lock.missing}); name other --runs")
+        yield lock.descriptor if lock is not None else None

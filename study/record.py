@@ -40,7 +40,7 @@ from hybatch.reporting.run_metrics import METRICS
 from hybatch.reporting.study.records import QUESTIONS, STUDY
 from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import training_languages
-from hybatch.training.checkpoints.checkpoint import surroundings
+from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.run.run_folder import RunFolder, differing_fields, flatten
 from hybatch.training.survival.stopping import BestSoFar

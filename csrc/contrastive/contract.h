@@ -25,12 +25,10 @@
 
 #include <cstdint>
 
-#include "ranking/contract.h"
+#include "common/matrix.h"
 
 namespace hybatch::contrastive {
 
-using ranking::ElementType;
-using ranking::Matrix;
 
 constexpr int64_t kEmptySlot = -2;
 

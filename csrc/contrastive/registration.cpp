@@ -5,15 +5,13 @@
 
 #include <tuple>
 
+#include "common/cpu/torch_threads.h"
 #include "cpu/contrastive_loss.h"
-#include "ranking/cpu/torch_threads.h"
 #include "tensor_checks.h"
 
 namespace hybatch::contrastive {
 namespace {
 
-using ranking::cpu::InstructionSetOrError;
-using ranking::cpu::TorchThreads;
 
 void CheckPositives(const LossInputs& inputs, int64_t lowest) {
   for (int64_t q = 0; q < inputs.queries.rows; ++q) {

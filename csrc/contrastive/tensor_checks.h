@@ -6,16 +6,11 @@
 
 #include <initializer_list>
 
+#include "common/tensor_checks.h"
 #include "contract.h"
-#include "ranking/tensor_checks.h"
 
 namespace hybatch::contrastive {
 
-using ranking::CheckSameKind;
-using ranking::CheckTensor;
-using ranking::MatrixOf;
-using ranking::ScalarType;
-using ranking::Tensor;
 
 inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
                            const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale) {

@@ -31,17 +31,9 @@
 
 #include <cstdint>
 
+#include "common/matrix.h"
+
 namespace hybatch::ranking {
-
-enum class ElementType { kFloat32, kBFloat16, kFloat16 };
-
-// Row-major and contiguous.
-struct Matrix {
-  const void* data;
-  ElementType type;
-  int64_t rows;
-  int64_t width;
-};
 
 enum StatusSlot { kSelfHits = 0, kQueriesNotFinite = 1, kCandidatesNotFinite = 2, kScoresOverflowed = 3, kStatusSlots = 4 };
 

@@ -8,9 +8,9 @@
 #include <optional>
 #include <string>
 
+#include "common/cpu/torch_threads.h"
+#include "common/tensor_checks.h"
 #include "cpu/rank_counts.h"
-#include "cpu/torch_threads.h"
-#include "tensor_checks.h"
 
 namespace hybatch::ranking {
 namespace {
@@ -55,7 +55,7 @@ Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, cons
   task.offsets = offsets.const_data_ptr<int64_t>();
   Tensor scores = torch::stable::new_empty(queries, {num_positives}, ScalarType::Float);
   task.scores = scores.mutable_data_ptr<float>();
-  cpu::PairScores(task, cpu::InstructionSetOrError(), cpu::TorchThreads());
+  cpu::PairScores(task, InstructionSetOrError(), TorchThreads());
   return scores;
 }
 
@@ -92,7 +92,7 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   task.tied_before = CounterValues(tied_before, "tied_before", num_positives, task.num_groups);
   task.tied_after = CounterValues(tied_after, "tied_after", num_positives, task.num_groups);
   task.status = status.mutable_data_ptr<int64_t>();
-  cpu::CountAbove(task, cpu::InstructionSetOrError(), cpu::TorchThreads());
+  cpu::CountAbove(task, InstructionSetOrError(), TorchThreads());
 }
 
 }  // namespace

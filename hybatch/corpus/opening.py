@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
+import math
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,6 +26,8 @@ from hybatch.corpus.parallel import ParallelCorpus
 from hybatch.corpus.rows import RowSource, language_names
 from hybatch.corpus.squad import SquadSource
 from hybatch.errors import UserError
+from hybatch.leftovers import recover
+from hybatch.locks import file_lock
 from hybatch.paths import expand_path
 
 _EMBEDDED = "embedded"
@@ -121,11 +122,10 @@ def _stamps(kind: str, path: str) -> list[tuple[str, int, int]]:
 
 
 def _index_once(config: CorpusConfig, kind: str, path: str, directory: Path, *, progress: bool) -> None:
-    with _cache_errors(directory), _lock(directory):
+    with _cache_errors(directory), _lock(directory) as is_alone:
+        recover(directory.parent, name=directory.name, alone=is_alone)
         if directory.is_dir():
             return
-        for abandoned in directory.parent.glob(f".{directory.name}.*-*"):
-            shutil.rmtree(abandoned)
         with atomic_directory(directory) as partial:
             _write_index(config, kind, path, partial, progress=progress)
 
@@ -157,12 +157,14 @@ def _row_source(config: CorpusConfig, kind: str, path: str) -> RowSource:
 
 
 @contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Hold the index's lock; the system releases it when the process ends, however it ends."""
+def _lock(directory: Path) -> Iterator[bool]:
+    """Let one process at a time write an index; whether that is sure.
+
+    Where the file system knows no locks, several may write the same one, and the last one's stays.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with open(directory.with_name(f".{directory.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with file_lock(directory.with_name(f".{directory.name}.lock"), patience_seconds=math.inf) as lock:
+        yield lock.held
 
 
 @contextmanager

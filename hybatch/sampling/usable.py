@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,8 @@ from tqdm import tqdm
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
+from hybatch.leftovers import recover
+from hybatch.locks import file_lock
 from hybatch.sampling.keyed import Int64Array, UInt64Array
 from hybatch.sampling.kinds import Match
 
@@ -130,7 +132,9 @@ def open_usable(
     folders = {selection: corpus.directory / _folder_name(corpus, selection) for selection in selections}
     if not all(folder.exists() for folder in folders.values()):
         try:
-            with _only_builder(corpus.directory):
+            # Where the file system knows no locks, several processes write the same, and the last one's stays.
+            with file_lock(corpus.directory / "cells.lock", patience_seconds=math.inf) as lock:
+                recover(corpus.directory, alone=lock.held)
                 missing = {selection: folder for selection, folder in folders.items() if not folder.exists()}
                 _build(corpus, missing, progress=progress)
         except OSError as error:
@@ -150,14 +154,6 @@ def _folder_name(corpus: ParallelCorpus, selection: Selection) -> str:
 
 def _row_dtype(num_examples: int) -> np.dtype[Any]:
     return np.dtype("<u4" if num_examples <= 1 << 32 else "<u8")
-
-
-@contextmanager
-def _only_builder(directory: Path) -> Iterator[None]:
-    """Let one process at a time build below `directory`; the others wait and then find it done."""
-    with open(directory / "cells.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(corpus: ParallelCorpus, folders: dict[Selection, Path], *, progress: bool) -> None:

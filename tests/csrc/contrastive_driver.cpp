@@ -16,8 +16,9 @@
 namespace {
 
 using namespace hybatch::contrastive;  // NOLINT: a test of that namespace
-using hybatch::ranking::cpu::InstructionSet;
-using hybatch::ranking::cpu::Parallel;
+using hybatch::ElementType;
+using hybatch::InstructionSet;
+using hybatch::Parallel;
 
 struct Shape {
   int64_t queries, candidates, width;
@@ -167,7 +168,7 @@ bool Check(const Shape& shape, std::mt19937& random) {
                       {candidates, type, shape.candidates, shape.width},
                       p.positive_index.data(), p.query_groups.data(), p.candidate_groups.data(), &p.scale};
   };
-  for (const InstructionSet set : hybatch::ranking::cpu::SupportedInstructionSets()) {
+  for (const InstructionSet set : hybatch::SupportedInstructionSets()) {
     const Outputs out = ForwardThenBackward(shape, p, inputs(false), set, 3);
     const bool right = Close(out.row_lse, expected.row_lse) && Close(out.column_lse, expected.column_lse) &&
                        Close(out.positive_logit, expected.positive_logit) &&
@@ -176,7 +177,7 @@ bool Check(const Shape& shape, std::mt19937& random) {
     const bool repeats = out == ForwardThenBackward(shape, p, inputs(true), set, 1);
     const bool agrees = shape.candidates == 0 || OnePassAgrees(shape, p, inputs(false), set);
     if (right && repeats && agrees) continue;
-    std::printf("%s: right %d, repeats %d, one pass agrees %d: %lld x %lld x %lld\n", hybatch::ranking::cpu::Name(set),
+    std::printf("%s: right %d, repeats %d, one pass agrees %d: %lld x %lld x %lld\n", hybatch::Name(set),
                 right, repeats, agrees, static_cast<long long>(shape.queries),
                 static_cast<long long>(shape.candidates), static_cast<long long>(shape.width));
     return false;

@@ -14,7 +14,8 @@
 
 namespace {
 
-using namespace hybatch::ranking;  // NOLINT: a test of that namespace
+using namespace hybatch;           // NOLINT: a test
+using namespace hybatch::ranking;  // NOLINT: of that namespace
 
 struct Shape {
   int64_t queries;
@@ -69,7 +70,7 @@ Problem MakeProblem(const Shape& shape, std::mt19937& random) {
   return problem;
 }
 
-cpu::Parallel Threads(int workers) {
+Parallel Threads(int workers) {
   return {workers, [workers](const std::function<void(int)>& body) {
             std::vector<std::thread> threads;
             for (int worker = 0; worker < workers; ++worker) threads.emplace_back(body, worker);
@@ -77,7 +78,7 @@ cpu::Parallel Threads(int workers) {
           }};
 }
 
-Counts Run(const Shape& shape, const Problem& problem, ElementType type, cpu::InstructionSet instruction_set,
+Counts Run(const Shape& shape, const Problem& problem, ElementType type, InstructionSet instruction_set,
            int workers) {
   const int64_t positives = static_cast<int64_t>(problem.positives.size());
   Counts counts;
@@ -149,11 +150,11 @@ Counts CountPlainly(const Shape& shape, const Problem& problem) {
 bool Check(const Shape& shape, std::mt19937& random) {
   const Problem problem = MakeProblem(shape, random);
   const Counts expected = CountPlainly(shape, problem);
-  for (const cpu::InstructionSet instruction_set : cpu::SupportedInstructionSets()) {
+  for (const InstructionSet instruction_set : SupportedInstructionSets()) {
     for (const ElementType type : {ElementType::kFloat32, ElementType::kBFloat16}) {
       const int workers = type == ElementType::kFloat32 ? 3 : 1;
       if (Run(shape, problem, type, instruction_set, workers) == expected) continue;
-      std::printf("wrong counts: %s, %d workers, %lld x %lld x %lld\n", cpu::Name(instruction_set), workers,
+      std::printf("wrong counts: %s, %d workers, %lld x %lld x %lld\n", Name(instruction_set), workers,
                   static_cast<long long>(shape.queries), static_cast<long long>(shape.candidates),
                   static_cast<long long>(shape.width));
       return false;

@@ -9,7 +9,7 @@ build_and_run() {
     name=$1
     shift
     flags="-std=c++20 -O1 -g -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno -Wall -Wextra -I$root/csrc $*"
-    for part in ranking contrastive; do
+    for part in common ranking contrastive; do
         mkdir -p "$folder/$name/$part"
         for source in "$root/csrc/$part"/cpu/*.cpp; do
             case $(uname -m):$(basename "$source") in
@@ -21,10 +21,11 @@ build_and_run() {
             # shellcheck disable=SC2086  # the flags are words
             ${CXX:-g++} $flags $extra -c "$source" -o "$folder/$name/$part/$(basename "$source").o"
         done
-        # The loss computes its products with the ranking's tiles, which come first.
+    done
+    for part in ranking contrastive; do
         # shellcheck disable=SC2086
-        ${CXX:-g++} $flags "$root/tests/csrc/${part}_driver.cpp" "$folder/$name"/*/*.o -pthread \
-            -o "$folder/$name/${part}_driver"
+        ${CXX:-g++} $flags "$root/tests/csrc/${part}_driver.cpp" "$folder/$name/common"/*.o "$folder/$name/$part"/*.o \
+            -pthread -o "$folder/$name/${part}_driver"
         "$folder/$name/${part}_driver"
     done
 }

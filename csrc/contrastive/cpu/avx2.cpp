@@ -58,7 +58,7 @@ struct Avx2Vector {
 }  // namespace
 
 const StripKernels& Avx2StripKernels() {
-  static const StripKernels kernels = Strips<16, Avx2Vector>::Kernels(ranking::cpu::Avx2Kernels());
+  static const StripKernels kernels = Strips<16, Avx2Vector>::Kernels(Avx2TileKernels());
   return kernels;
 }
 

@@ -49,7 +49,7 @@ struct Avx512Vector {
 }  // namespace
 
 const StripKernels& Avx512StripKernels() {
-  static const StripKernels kernels = Strips<32, Avx512Vector>::Kernels(ranking::cpu::Avx512Kernels());
+  static const StripKernels kernels = Strips<32, Avx512Vector>::Kernels(Avx512TileKernels());
   return kernels;
 }
 

@@ -3,16 +3,13 @@
 #pragma once
 
 #include "../contract.h"
-#include "ranking/cpu/instruction_set.h"
-#include "ranking/cpu/parallel.h"
+#include "common/cpu/instruction_set.h"
+#include "common/cpu/parallel.h"
 
 namespace hybatch::contrastive::cpu {
 
-void Forward(const ForwardTask& task, ranking::cpu::InstructionSet instruction_set,
-             const ranking::cpu::Parallel& parallel);
-void Backward(const BackwardTask& task, ranking::cpu::InstructionSet instruction_set,
-              const ranking::cpu::Parallel& parallel);
-void ForwardBackward(const ForwardBackwardTask& task, ranking::cpu::InstructionSet instruction_set,
-                     const ranking::cpu::Parallel& parallel);
+void Forward(const ForwardTask& task, InstructionSet instruction_set, const Parallel& parallel);
+void Backward(const BackwardTask& task, InstructionSet instruction_set, const Parallel& parallel);
+void ForwardBackward(const ForwardBackwardTask& task, InstructionSet instruction_set, const Parallel& parallel);
 
 }  // namespace hybatch::contrastive::cpu

@@ -6,16 +6,12 @@
 #include <vector>
 
 #include "../contract.h"
-#include "ranking/cpu/aligned_buffer.h"
-#include "ranking/cpu/parallel.h"
+#include "common/cpu/aligned_buffer.h"
+#include "common/cpu/parallel.h"
 #include "strip_kernels.h"
 
 namespace hybatch::contrastive::cpu {
 
-using ranking::cpu::AlignedBuffer;
-using ranking::cpu::ForEachItem;
-using ranking::cpu::MakeAlignedBuffer;
-using ranking::cpu::Parallel;
 
 inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -37,7 +37,7 @@ struct PortableVector {
 }  // namespace
 
 const StripKernels& PortableStripKernels() {
-  static const StripKernels kernels = Strips<16, PortableVector>::Kernels(ranking::cpu::PortableKernels());
+  static const StripKernels kernels = Strips<16, PortableVector>::Kernels(PortableTileKernels());
   return kernels;
 }
 

@@ -1,5 +1,5 @@
-// The inner kernels of the loss that exist once per instruction set. Products are the ranking's tiles; these work on
-// what the tiles leave behind.
+// The inner kernels of the loss that exist once per instruction set. These work on what the products of tiles leave
+// behind.
 //
 // A strip is one panel of queries by several tiles of candidates.
 
@@ -8,13 +8,11 @@
 #include <cstdint>
 
 #include "../contract.h"
-#include "ranking/cpu/instruction_set.h"
-#include "ranking/cpu/tile_kernels.h"
+#include "common/cpu/instruction_set.h"
+#include "common/cpu/tile_kernels.h"
 
 namespace hybatch::contrastive::cpu {
 
-using ranking::cpu::InstructionSet;
-using ranking::cpu::TileKernels;
 
 struct Strip {
   float* values;        // tile t, row i, lane j: values[t * tile_stride + i * lanes + j]

@@ -1,5 +1,5 @@
-// Generic bodies of the strip kernels, instantiated by one translation unit per instruction set. As in the ranking's
-// tile kernels, nothing here may end up in a function that the linker could share between those units.
+// Generic bodies of the strip kernels, instantiated by one translation unit per instruction set. As in the tile kernels,
+// nothing here may end up in a function that the linker could share between those units.
 //
 // A `Vector` gives: Register, kWidth, Load, Store, Set, Add, Sub, Mul, Fma, Min and Max (which return their second
 // operand where one is NaN), LargestOf, SumOf, TimesPowerOfTwo (of an integer in the last bits of a float),
@@ -7,7 +7,7 @@
 
 #pragma once
 
-#include "ranking/cpu/tile_kernels_impl.h"
+#include "common/cpu/row_values_impl.h"
 #include "strip_kernels.h"
 
 namespace hybatch::contrastive::cpu {
@@ -137,8 +137,7 @@ struct Strips {
       const int64_t count = num_columns - begin < kLanes ? num_columns - begin : kLanes;
       float* chunk = packed + begin * num_rows;
       for (int64_t row = 0; row < num_rows; ++row) {
-        const float* values =
-            ranking::cpu::LoadRow(matrix, first_row + row, first_column + begin, count, buffer);
+        const float* values = LoadRow(matrix, first_row + row, first_column + begin, count, buffer);
         float* to = chunk + row * kLanes;
         if (count == kLanes) {
           for (int j = 0; j < kLanes; j += kWidth) Vector::Store(to + j, Vector::Load(values + j));
@@ -165,12 +164,12 @@ struct Strips {
   }
 
   static double Dot(const Matrix& matrix, int64_t row, const float* values) {
-    float buffer[ranking::cpu::kChunk];
+    float buffer[kChunk];
     double sum = 0;
-    for (int64_t begin = 0; begin < matrix.width; begin += ranking::cpu::kChunk) {
+    for (int64_t begin = 0; begin < matrix.width; begin += kChunk) {
       const int64_t rest = matrix.width - begin;
-      const int64_t count = rest < ranking::cpu::kChunk ? rest : ranking::cpu::kChunk;
-      const float* elements = ranking::cpu::LoadRow(matrix, row, begin, count, buffer);
+      const int64_t count = rest < kChunk ? rest : kChunk;
+      const float* elements = LoadRow(matrix, row, begin, count, buffer);
       for (int64_t h = 0; h < count; ++h) sum += static_cast<double>(elements[h]) * values[begin + h];
     }
     return sum;

@@ -5,16 +5,13 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "common/cuda/runtime.h"
 #include "generic.cuh"
 #include "hopper.cuh"
-#include "ranking/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::BlocksFor;
-using ranking::cuda::Check;
-using ranking::cuda::CheckLaunch;
 
 __global__ void FillOnesKernel(float* ones, float* minus_ones, int64_t count) {
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;

@@ -14,11 +14,10 @@
 #include <cstddef>
 
 #include "../contract.h"
-#include "ranking/cuda/rank_counts.h"
+#include "common/cuda/device.h"
 
 namespace hybatch::contrastive::cuda {
 
-using ranking::cuda::DeviceTraits;
 
 // Bytes of device memory that each of them needs.
 size_t ForwardWorkspace(const LossInputs& inputs, bool columns, const DeviceTraits& device);

@@ -3,17 +3,15 @@
 
 #include <algorithm>
 
+#include "common/cuda/runtime.h"
 #include "generic.cuh"
 #include "logits.cuh"
 #include "product.cuh"
-#include "ranking/cuda/runtime.h"
 #include "scale_gradient.cuh"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::Carver;
-using ranking::cuda::CheckLaunch;
 
 // Weights of queries first .. first + count - 1, row by row.
 struct Slab {
@@ -146,8 +144,8 @@ void GenericBackward(const BackwardTask& task, void* memory, cudaStream_t stream
   const int64_t queries = inputs.queries.rows, candidates = inputs.candidates.rows;
   Carver carver(memory);
   const Workspace workspace = Carve(inputs, carver);
-  const ElementKind kind = ranking::cuda::KindOf(inputs.queries.type, ranking::cuda::Precision::kExact);
-  ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
+  const ElementKind kind = StoredKind(inputs.queries.type);
+  WithKind(kind, [&]<ElementKind kKind>() {
     const int64_t rows = SlabRows(queries, candidates);
     for (int64_t first = 0; first < queries; first += rows) {
       const int64_t count = std::min(rows, queries - first);

@@ -3,16 +3,15 @@
 
 #include <algorithm>
 
+#include "common/cuda/runtime.h"
 #include "generic.cuh"
 #include "join_sums.cuh"
 #include "logits.cuh"
 #include "product.cuh"
-#include "ranking/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::CheckLaunch;
 
 // With kColumns the lines are candidates and the other side queries.
 template <ElementKind kKind, bool kColumns>
@@ -90,10 +89,10 @@ void GenericForward(const ForwardTask& task, void* workspace, cudaStream_t strea
   auto* partial = static_cast<ExponentialSum*>(workspace);
   if (task.inputs.queries.rows > 0) {
     const size_t bytes = static_cast<size_t>(task.inputs.queries.rows) * sizeof(float);
-    ranking::cuda::Check(cudaMemsetAsync(task.positive_logit, 0, bytes, stream), "clearing the positives' logits");
+    Check(cudaMemsetAsync(task.positive_logit, 0, bytes, stream), "clearing the positives' logits");
   }
-  const ElementKind kind = ranking::cuda::KindOf(task.inputs.queries.type, ranking::cuda::Precision::kExact);
-  ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
+  const ElementKind kind = StoredKind(task.inputs.queries.type);
+  WithKind(kind, [&]<ElementKind kKind>() {
     LaunchSums<kKind, false>(task.inputs, task.positive_logit, partial, task.row_lse, stream);
     if (task.column_lse == nullptr) return;
     LaunchSums<kKind, true>(task.inputs, nullptr, partial, task.column_lse, stream);

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "ranking/cuda/host_device.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::contrastive::cuda {
 

@@ -13,11 +13,10 @@
 #include <cstddef>
 
 #include "../contract.h"
-#include "ranking/cuda/rank_counts.h"
+#include "common/cuda/device.h"
 
 namespace hybatch::contrastive::cuda {
 
-using ranking::cuda::DeviceTraits;
 
 // Null if the path can be taken, else why not.
 const char* WhyNotHopper(const LossInputs& inputs, const DeviceTraits& device);

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "hopper/layout.h"
+#include "common/cuda/elements.h"
+#include "common/cuda/hopper/layout.h"
 #include "logits.cuh"
-#include "ranking/cuda/elements.h"
 
 namespace hybatch::contrastive::cuda {
 
@@ -75,11 +75,11 @@ HYBATCH_HD inline float WeightFrom(const LineShare& share, float logit) {
 // Weights are held in 16 bits, multiplied by a power of two that brings the largest upstream gradient into
 // [2^12, 2^13): three of them fit into a half, and what is 2^-26 of it is not yet subnormal there.
 HYBATCH_HD inline float WeightFactor(float largest) {
-  const uint32_t exponent = ranking::cuda::BitsOfFloat(largest) >> 23;  // biased; of a float >= 0
+  const uint32_t exponent = BitsOfFloat(largest) >> 23;  // biased; of a float >= 0
   if (exponent == 0 || exponent >= 255) return 1.0f;                    // 0, subnormal, or not finite
   int power = 127 + 12 - static_cast<int>(exponent);
   if (power > 100) power = 100;  // the factor and its inverse stay normal
-  return ranking::cuda::FloatFromBits(static_cast<uint32_t>(power + 127) << 23);
+  return FloatFromBits(static_cast<uint32_t>(power + 127) << 23);
 }
 
 }  // namespace hybatch::contrastive::cuda

@@ -2,16 +2,15 @@
 
 #include <algorithm>
 
+#include "common/cuda/runtime.h"
 #include "hopper.cuh"
 #include "hopper_products.cuh"
 #include "hopper_weights.cuh"
-#include "ranking/cuda/runtime.h"
 #include "scale_gradient.cuh"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::Carver;
 
 struct Workspace {
   uint16_t* weights;

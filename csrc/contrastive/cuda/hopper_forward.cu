@@ -1,19 +1,15 @@
 // Log-sum-exps in one pass over the logits. A thread block keeps its rows' sums in registers while it goes along its
 // column tiles, and its columns' sums in a part of the workspace that no other block touches.
 
+#include "common/cuda/runtime.h"
 #include "hopper.cuh"
 #include "hopper_logits.cuh"
 #include "hopper_operands.cuh"
 #include "join_sums.cuh"
-#include "ranking/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::Carver;
-using ranking::cuda::Check;
-using ranking::cuda::CheckLaunch;
-using ranking::cuda::ElementKind;
 
 constexpr int kWarpsOfGroup = sm90::kWarpgroup / 32;
 
@@ -23,11 +19,16 @@ struct SharedMemory {
   TileKeys keys;
   sm90::StageBarriers barriers;
 };
-constexpr int kSharedBytes = sm90::SharedBytes<SharedMemory>();
 
 struct Partials {
   ExponentialSum* rows;     // [column shares, queries]
   ExponentialSum* columns;  // [row shares, 2 warpgroups, candidates], or null: not wanted
+};
+
+struct SumTask {
+  LogitsPart part;
+  Partials partials;
+  float* positive_logit;
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -181,11 +182,11 @@ __device__ void WriteRowSum(ExponentialSum sum, const Row& row, ExponentialSum* 
   if (threadIdx.x % 4 == 0 && row.exists()) to[row.row] = sum;
 }
 
-template <ElementKind kKind, bool kColumns>
-__device__ void SumTiles(const LogitsPart& part, const Partials& partials, float* positive_logit,
-                         SharedMemory& shared) {
-  const int consumer = static_cast<int>(threadIdx.x) - sm90::kWarpgroup;
-  const int group = consumer / sm90::kWarpgroup, thread = consumer % sm90::kWarpgroup;
+template <bool kColumns, class Work>
+__device__ void SumTiles(const SumTask& task, sm90::Consumer<Work>& consumer, SharedMemory& shared) {
+  const LogitsPart& part = task.part;
+  const Partials& partials = task.partials;
+  const int group = consumer.group, thread = consumer.thread;
   const auto block = static_cast<int32_t>(blockIdx.x);
   const Range row_tiles = part.shares.RowTiles(block), column_tiles = part.shares.ColumnTiles(block);
   const auto num_candidates = static_cast<int32_t>(part.inputs.candidates.rows);
@@ -194,7 +195,6 @@ __device__ void SumTiles(const LogitsPart& part, const Partials& partials, float
   join.num_candidates = num_candidates;
   const int64_t own = part.shares.RowShare(block) * 2 + group;
   join.partial = kColumns ? partials.columns + own * num_candidates : nullptr;
-  sm90::RingPlace place;
   int turn = 0;
   for (int32_t row_tile = row_tiles.first; row_tile < row_tiles.end; ++row_tile) {
     const int64_t first_row = int64_t{row_tile} * sm90::kTileRows + group * sm90::kInstructionRows;
@@ -207,10 +207,10 @@ __device__ void SumTiles(const LogitsPart& part, const Partials& partials, float
       bool irregular = BringKeys(part.inputs, join.first_column, thread, keys);
       if constexpr (kColumns) join.Fetch(thread, row_tile == row_tiles.first);
       sm90::Accumulator logits;
-      sm90::MultiplyTile<kKind>(part.num_slabs, group, place, {shared.stages, shared.barriers}, logits);
+      consumer.MultiplyTile(part.num_slabs, logits);
       irregular = sm90::GroupBarrierAny(group, irregular);
       FormLogits(logits, part, scale, join.first_column, thread, rows, keys, irregular);
-      WritePositives(logits, rows, join.first_column, thread, positive_logit);
+      WritePositives(logits, rows, join.first_column, thread, task.positive_logit);
       AddTile<kColumns>(logits, sums, shared.column_sums[group][thread / 32]);
       if constexpr (kColumns) {
         sm90::GroupBarrier(group);
@@ -224,34 +224,18 @@ __device__ void SumTiles(const LogitsPart& part, const Partials& partials, float
 
 #endif
 
-template <ElementKind kKind, bool kColumns>
-__global__ void __launch_bounds__(sm90::kThreads, 1)
-    HopperForwardKernel(const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap candidates,
-                        const LogitsPart part, const Partials partials, float* positive_logit) {
+template <ElementKind kElements, bool kColumns>
+struct SumWork : LogitsWork<kElements> {
+  static constexpr char kName[] = "HopperForwardKernel";
+  using Task = SumTask;
+  using Shared = SharedMemory;
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  extern __shared__ unsigned char shared_bytes[];
-  SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
-  sm90::InitRing(shared.barriers);
-  if (threadIdx.x < sm90::kWarpgroup) {
-    sm90::GiveRegisters<40>();
-    if (threadIdx.x == 0) CopyTiles(queries, candidates, part, {shared.stages, shared.barriers});
-  } else {
-    sm90::TakeRegisters<232>();
-    SumTiles<kKind, kColumns>(part, partials, positive_logit, shared);
+  __device__ static void Consume(const Task& task, sm90::Consumer<SumWork>& consumer, Shared& shared) {
+    SumTiles<kColumns>(task, consumer, shared);
   }
 #endif
-}
-
-template <ElementKind kKind, bool kColumns>
-void Launch(const CUtensorMap& queries, const CUtensorMap& candidates, const LogitsPart& part,
-            const Partials& partials, float* positive_logit, cudaStream_t stream) {
-  constexpr auto kKernel = HopperForwardKernel<kKind, kColumns>;
-  Check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
-        "raising the shared memory of HopperForwardKernel");
-  kKernel<<<part.shares.NumBlocks(), sm90::kThreads, kSharedBytes, stream>>>(queries, candidates, part, partials,
-                                                                            positive_logit);
-  CheckLaunch("launching HopperForwardKernel");
-}
+};
 
 LogitsPart WholePart(const LossInputs& inputs, const DeviceTraits& device) {
   const int64_t queries = inputs.queries.rows;
@@ -287,10 +271,11 @@ void HopperForward(const ForwardTask& task, const DeviceTraits& device, void* wo
   With16Bits(inputs.queries.type, [&]<ElementKind kKind>() {
     const CUtensorMap queries = MapRows(inputs.queries, kKind, 0, part.num_queries, sm90::kTileRows);
     const CUtensorMap candidates = MapRows(inputs.candidates, kKind, 0, inputs.candidates.rows, sm90::kTileColumns);
+    const SumTask sums = {part, partials, task.positive_logit};
     if (columns) {
-      Launch<kKind, true>(queries, candidates, part, partials, task.positive_logit, stream);
+      sm90::LaunchTiles<SumWork<kKind, true>>(part.shares.NumBlocks(), queries, candidates, sums, stream);
     } else {
-      Launch<kKind, false>(queries, candidates, part, partials, task.positive_logit, stream);
+      sm90::LaunchTiles<SumWork<kKind, false>>(part.shares.NumBlocks(), queries, candidates, sums, stream);
     }
   });
   JoinSums(partials.rows, part.shares.column_shares, part.num_queries, task.row_lse, stream);

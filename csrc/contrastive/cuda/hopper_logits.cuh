@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../contract.h"
-#include "hopper/tiles.cuh"
+#include "common/cuda/hopper/kernel.cuh"
 #include "hopper_arithmetic.h"
 #include "hopper_schedule.h"
 
@@ -113,22 +113,25 @@ __device__ inline void FormLogits(sm90::Accumulator& logits, const LogitsPart& p
   __syncwarp();
 }
 
-// By the one thread that copies: the tiles that the block's other threads look for, in their order.
-__device__ inline void CopyTiles(const CUtensorMap& queries, const CUtensorMap& candidates, const LogitsPart& part,
-                          const sm90::Ring& ring) {
-  sm90::RingPlace place;
-  const auto block = static_cast<int32_t>(blockIdx.x);
-  const Range row_tiles = part.shares.RowTiles(block), column_tiles = part.shares.ColumnTiles(block);
-  for (int32_t row_tile = row_tiles.first; row_tile < row_tiles.end; ++row_tile) {
-    for (int32_t column_tile = column_tiles.first; column_tile < column_tiles.end; ++column_tile) {
-      for (int32_t slab = 0; slab < part.num_slabs; ++slab) {
-        sm90::FillStage(queries, candidates, row_tile * sm90::kTileRows, column_tile * sm90::kTileColumns,
-                        slab * sm90::kTermsOfSlab, place, ring);
+#endif
+
+// What the works that begin with logits have in common: each row tile of the block's share meets each of its column
+// tiles.
+template <ElementKind kElements>
+struct LogitsWork : sm90::Operands<kElements> {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  template <class Task, class Visit>
+  __device__ static void ForEachTile(const Task& task, Visit visit) {
+    const auto block = static_cast<int32_t>(blockIdx.x);
+    const TileShares& shares = task.part.shares;
+    const Range row_tiles = shares.RowTiles(block), column_tiles = shares.ColumnTiles(block);
+    for (int32_t row_tile = row_tiles.first; row_tile < row_tiles.end; ++row_tile) {
+      for (int32_t column_tile = column_tiles.first; column_tile < column_tiles.end; ++column_tile) {
+        visit(sm90::TileSlabs{row_tile, column_tile, 0, task.part.num_slabs});
       }
     }
   }
-}
-
 #endif
+};
 
 }  // namespace hybatch::contrastive::cuda

@@ -4,25 +4,20 @@
 
 #include "hopper_products.cuh"
 
-#include "hopper/tiles.cuh"
+#include "common/cuda/hopper/kernel.cuh"
+#include "common/cuda/runtime.h"
 #include "hopper_arithmetic.h"
 #include "hopper_operands.cuh"
-#include "ranking/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::BlocksFor;
-using ranking::cuda::Check;
-using ranking::cuda::CheckLaunch;
-using ranking::cuda::ElementKind;
 using sm90::Major;
 
 struct SharedMemory {
   sm90::Stages stages;
   sm90::StageBarriers barriers;
 };
-constexpr int kSharedBytes = sm90::SharedBytes<SharedMemory>();
 
 struct Product {
   ProductItems items;
@@ -35,20 +30,6 @@ struct Product {
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-template <Major kLeft>
-__device__ void CopyItems(const CUtensorMap& left, const CUtensorMap& right, const ProductItems& items,
-                          const sm90::Ring& ring) {
-  sm90::RingPlace place;
-  for (int64_t item = blockIdx.x; item < items.NumItems(); item += gridDim.x) {
-    const Range slabs = items.Slabs(item);
-    for (int32_t slab = slabs.first; slab < slabs.end; ++slab) {
-      sm90::FillStage<kLeft, Major::kLines>(left, right, items.RowTile(item) * sm90::kTileRows,
-                                            items.ColumnTile(item) * sm90::kTileColumns, slab * sm90::kTermsOfSlab,
-                                            place, ring);
-    }
-  }
-}
 
 // A warpgroup's share of a tile of the result.
 struct Target {
@@ -101,43 +82,43 @@ __device__ void Write(const sm90::Accumulator& results, float multiplier, bool a
   }
 }
 
-template <ElementKind kKind, Major kLeft>
-__device__ void FormItems(const Product& product, SharedMemory& shared) {
-  const int consumer = static_cast<int>(threadIdx.x) - sm90::kWarpgroup;
-  const int group = consumer / sm90::kWarpgroup, thread = consumer % sm90::kWarpgroup;
-  const float multiplier = *product.scale / WeightFactor(ranking::cuda::FloatFromBits(*product.largest));
-  sm90::RingPlace place;
+template <class Work>
+__device__ void FormItems(const Product& product, sm90::Consumer<Work>& consumer) {
+  const float multiplier = *product.scale / WeightFactor(FloatFromBits(*product.largest));
   for (int64_t item = blockIdx.x; item < product.items.NumItems(); item += gridDim.x) {
     const Range slabs = product.items.Slabs(item);
-    const Target target = TargetOf(product, item, group);
-    if (product.adds) Prefetch(target, thread);
+    const Target target = TargetOf(product, item, consumer.group);
+    if (product.adds) Prefetch(target, consumer.thread);
     sm90::Accumulator results;
-    sm90::MultiplyTile<kKind, kLeft, Major::kLines>(slabs.end - slabs.first, group, place,
-                                                    {shared.stages, shared.barriers}, results);
-    Write(results, multiplier, product.adds, thread, target);
+    consumer.MultiplyTile(slabs.end - slabs.first, results);
+    Write(results, multiplier, product.adds, consumer.thread, target);
     __syncwarp();
   }
 }
 
 #endif
 
-template <ElementKind kKind, Major kLeft>
-__global__ void __launch_bounds__(sm90::kThreads, 1)
-    HopperProductKernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right,
-                        const Product product) {
+template <ElementKind kElements, Major kLeftOperand>
+struct ProductWork : sm90::Operands<kElements, kLeftOperand, Major::kLines> {
+  static constexpr char kName[] = "HopperProductKernel";
+  using Task = Product;
+  using Shared = SharedMemory;
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  extern __shared__ unsigned char shared_bytes[];
-  SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
-  sm90::InitRing(shared.barriers);
-  if (threadIdx.x < sm90::kWarpgroup) {
-    sm90::GiveRegisters<40>();
-    if (threadIdx.x == 0) CopyItems<kLeft>(left, right, product.items, {shared.stages, shared.barriers});
-  } else {
-    sm90::TakeRegisters<232>();
-    FormItems<kKind, kLeft>(product, shared);
+  template <class Visit>
+  __device__ static void ForEachTile(const Task& task, Visit visit) {
+    const ProductItems& items = task.items;
+    for (int64_t item = blockIdx.x; item < items.NumItems(); item += gridDim.x) {
+      const Range slabs = items.Slabs(item);
+      visit(sm90::TileSlabs{items.RowTile(item), items.ColumnTile(item), slabs.first, slabs.end});
+    }
+  }
+
+  __device__ static void Consume(const Task& task, sm90::Consumer<ProductWork>& consumer, Shared&) {
+    FormItems(task, consumer);
   }
 #endif
-}
+};
 
 // Splits in ascending order.
 __global__ void SumSplits(const float* partial, int64_t count, int32_t num_splits, float* to) {
@@ -153,17 +134,13 @@ template <Major kLeft>
 void Launch(const LossInputs& inputs, const WeightSlab& slab, const Matrix& right, int64_t first_right,
             int64_t num_right, const Product& product, const DeviceTraits& device, cudaStream_t stream) {
   With16Bits(right.type, [&]<ElementKind kKind>() {
-    constexpr auto kKernel = HopperProductKernel<kKind, kLeft>;
     constexpr int kBoxRows = kLeft == Major::kTerms ? sm90::kTileRows : sm90::kTermsOfSlab;
     const CUtensorMap weights = sm90::RowsMap(slab.weights, kKind, inputs.candidates.rows, slab.num_queries,
                                               2 * slab.stride, kBoxRows);
     const CUtensorMap embeddings = MapRows(right, kKind, first_right, num_right, sm90::kTermsOfSlab);
-    Check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
-          "raising the shared memory of HopperProductKernel");
     const unsigned blocks = BlocksFor(product.items.NumItems(), 1, device.multiprocessors);
-    kKernel<<<blocks, sm90::kThreads, kSharedBytes, stream>>>(weights, embeddings, product);
+    sm90::LaunchTiles<ProductWork<kKind, kLeft>>(blocks, weights, embeddings, product, stream);
   });
-  CheckLaunch("launching HopperProductKernel");
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "hopper/layout.h"
-#include "ranking/cuda/host_device.h"
+#include "common/cuda/hopper/layout.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::contrastive::cuda {
 

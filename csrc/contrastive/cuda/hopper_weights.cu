@@ -3,17 +3,13 @@
 
 #include "hopper_weights.cuh"
 
+#include "common/cuda/runtime.h"
 #include "hopper_logits.cuh"
 #include "hopper_operands.cuh"
-#include "ranking/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::BlocksFor;
-using ranking::cuda::Check;
-using ranking::cuda::CheckLaunch;
-using ranking::cuda::ElementKind;
 
 constexpr int kRowsOfWarp = 16;
 
@@ -24,7 +20,6 @@ struct SharedMemory {
   TileKeys keys;
   sm90::StageBarriers barriers;
 };
-constexpr int kSharedBytes = sm90::SharedBytes<SharedMemory>();
 
 struct Upstream {
   const float* row_lse;
@@ -33,6 +28,12 @@ struct Upstream {
   const float* column_lse;  // null: no column term
   const float* grad_column_lse;
   const uint32_t* largest;
+};
+
+struct WeightTask {
+  LogitsPart part;
+  Upstream upstream;
+  WeightSlab slab;
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -131,16 +132,17 @@ __device__ void WriteTile(const sm90::Accumulator& logits, const Row (&rows)[2],
   }
 }
 
-template <ElementKind kKind, bool kColumns>
-__device__ void WriteTiles(const LogitsPart& part, const Upstream& upstream, const WeightSlab& slab,
-                           SharedMemory& shared) {
-  const int consumer = static_cast<int>(threadIdx.x) - sm90::kWarpgroup;
-  const int group = consumer / sm90::kWarpgroup, thread = consumer % sm90::kWarpgroup;
+template <bool kColumns, class Work>
+__device__ void WriteTiles(const WeightTask& task, sm90::Consumer<Work>& consumer, SharedMemory& shared) {
+  constexpr ElementKind kKind = Work::kKind;
+  const LogitsPart& part = task.part;
+  const Upstream& upstream = task.upstream;
+  const WeightSlab& slab = task.slab;
+  const int group = consumer.group, thread = consumer.thread;
   const auto block = static_cast<int32_t>(blockIdx.x);
   const Range row_tiles = part.shares.RowTiles(block), column_tiles = part.shares.ColumnTiles(block);
   const float scale = *part.inputs.scale;
-  const float factor = WeightFactor(ranking::cuda::FloatFromBits(*upstream.largest));
-  sm90::RingPlace place;
+  const float factor = WeightFactor(FloatFromBits(*upstream.largest));
   int turn = 0;
   for (int32_t row_tile = row_tiles.first; row_tile < row_tiles.end; ++row_tile) {
     const int64_t first_row = int64_t{row_tile} * sm90::kTileRows + group * sm90::kInstructionRows;
@@ -158,13 +160,13 @@ __device__ void WriteTiles(const LogitsPart& part, const Upstream& upstream, con
         BringColumns(upstream, first_column, part.inputs.candidates.rows, thread, factor, columns);
       }
       sm90::Accumulator logits;
-      sm90::MultiplyTile<kKind>(part.num_slabs, group, place, {shared.stages, shared.barriers}, logits);
+      consumer.MultiplyTile(part.num_slabs, logits);
       irregular = sm90::GroupBarrierAny(group, irregular);
       FormLogits(logits, part, scale, first_column, thread, rows, keys, irregular);
       const auto num_columns = static_cast<int32_t>(min(int64_t{sm90::kTileColumns}, slab.stride - first_column));
       const WarpTarget target = {static_cast<uint16_t*>(slab.weights) + warp_row * slab.stride + first_column,
                                  slab.stride, num_rows, num_columns};
-      unsigned char* part_bytes = shared.parts[consumer / 32];
+      unsigned char* part_bytes = shared.parts[group * (sm90::kWarpgroup / 32) + thread / 32];
       const bool positives = rows[0].HasPositiveIn(first_column) || rows[1].HasPositiveIn(first_column);
       if (__any_sync(kFullWarp, positives)) {
         WriteTile<kKind, kColumns, true>(logits, rows, weights, columns, first_column, thread, part_bytes, target);
@@ -177,41 +179,25 @@ __device__ void WriteTiles(const LogitsPart& part, const Upstream& upstream, con
 
 #endif
 
-template <ElementKind kKind, bool kColumns>
-__global__ void __launch_bounds__(sm90::kThreads, 1)
-    HopperWeightsKernel(const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap candidates,
-                        const LogitsPart part, const Upstream upstream, const WeightSlab slab) {
+template <ElementKind kElements, bool kColumns>
+struct WeightWork : LogitsWork<kElements> {
+  static constexpr char kName[] = "HopperWeightsKernel";
+  using Task = WeightTask;
+  using Shared = SharedMemory;
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  extern __shared__ unsigned char shared_bytes[];
-  SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
-  sm90::InitRing(shared.barriers);
-  if (threadIdx.x < sm90::kWarpgroup) {
-    sm90::GiveRegisters<40>();
-    if (threadIdx.x == 0) CopyTiles(queries, candidates, part, {shared.stages, shared.barriers});
-  } else {
-    sm90::TakeRegisters<232>();
-    WriteTiles<kKind, kColumns>(part, upstream, slab, shared);
+  __device__ static void Consume(const Task& task, sm90::Consumer<WeightWork>& consumer, Shared& shared) {
+    WriteTiles<kColumns>(task, consumer, shared);
   }
 #endif
-}
-
-template <ElementKind kKind, bool kColumns>
-void Launch(const CUtensorMap& queries, const CUtensorMap& candidates, const LogitsPart& part,
-            const Upstream& upstream, const WeightSlab& slab, cudaStream_t stream) {
-  constexpr auto kKernel = HopperWeightsKernel<kKind, kColumns>;
-  Check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
-        "raising the shared memory of HopperWeightsKernel");
-  kKernel<<<part.shares.NumBlocks(), sm90::kThreads, kSharedBytes, stream>>>(queries, candidates, part, upstream,
-                                                                            slab);
-  CheckLaunch("launching HopperWeightsKernel");
-}
+};
 
 // A maximum of integers is the same in any order.
 __global__ void FindLargest(const float* values, int64_t count, uint32_t* largest) {
   uint32_t found = 0;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-    found = max(found, ranking::cuda::BitsOfFloat(values[i]) & 0x7fffffffu);
+    found = max(found, BitsOfFloat(values[i]) & 0x7fffffffu);
   }
   found = __reduce_max_sync(0xffffffffu, found);
   if (threadIdx.x % 32 == 0) atomicMax(largest, found);
@@ -243,10 +229,11 @@ void HopperWeights(const BackwardTask& task, const WeightSlab& slab, const uint3
   With16Bits(inputs.queries.type, [&]<ElementKind kKind>() {
     const CUtensorMap queries = MapRows(inputs.queries, kKind, slab.first_query, slab.num_queries, sm90::kTileRows);
     const CUtensorMap candidates = MapRows(inputs.candidates, kKind, 0, num_candidates, sm90::kTileColumns);
+    const WeightTask weights = {part, upstream, slab};
     if (task.column_lse != nullptr) {
-      Launch<kKind, true>(queries, candidates, part, upstream, slab, stream);
+      sm90::LaunchTiles<WeightWork<kKind, true>>(part.shares.NumBlocks(), queries, candidates, weights, stream);
     } else {
-      Launch<kKind, false>(queries, candidates, part, upstream, slab, stream);
+      sm90::LaunchTiles<WeightWork<kKind, false>>(part.shares.NumBlocks(), queries, candidates, weights, stream);
     }
   });
 }

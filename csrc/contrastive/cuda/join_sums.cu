@@ -1,6 +1,6 @@
 #include "join_sums.cuh"
 
-#include "ranking/cuda/runtime.h"
+#include "common/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
@@ -18,8 +18,8 @@ __global__ void JoinSumsKernel(const ExponentialSum* partial, int64_t num_shares
 
 void JoinSums(const ExponentialSum* partial, int64_t num_shares, int64_t num_lines, float* lse, cudaStream_t stream) {
   if (num_lines == 0) return;
-  JoinSumsKernel<<<ranking::cuda::BlocksFor(num_lines, 256), 256, 0, stream>>>(partial, num_shares, num_lines, lse);
-  ranking::cuda::CheckLaunch("launching JoinSumsKernel");
+  JoinSumsKernel<<<BlocksFor(num_lines, 256), 256, 0, stream>>>(partial, num_shares, num_lines, lse);
+  CheckLaunch("launching JoinSumsKernel");
 }
 
 }  // namespace hybatch::contrastive::cuda

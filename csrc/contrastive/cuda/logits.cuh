@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "../contract.h"
-#include "ranking/cuda/host_device.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::contrastive::cuda {
 

@@ -6,13 +6,11 @@
 #include <cstdint>
 
 #include "../contract.h"
+#include "common/cuda/elements.h"
 #include "generic_schedule.h"
-#include "ranking/cuda/elements.h"
 
 namespace hybatch::contrastive::cuda {
 
-using ranking::cuda::Element;
-using ranking::cuda::ElementKind;
 
 constexpr int kDepth = 16;  // terms in shared memory at a time
 constexpr int kStride = kTile + 4;

@@ -7,15 +7,12 @@
 #include <utility>
 
 #include "../tensor_checks.h"
+#include "common/cuda/torch_stream.h"
 #include "contrastive_loss.h"
-#include "ranking/cuda/torch_stream.h"
 
 namespace hybatch::contrastive {
 namespace {
 
-using ranking::cuda::CheckOnDevice;
-using ranking::cuda::CurrentDevice;
-using ranking::cuda::CurrentStream;
 
 LossInputs CheckedInputs(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
                          const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale) {
@@ -35,14 +32,14 @@ Tensor Workspace(const Tensor& like, size_t bytes) {
 
 void RunForward(const ForwardTask& task, const Tensor& queries) {
   const int index = queries.get_device_index();
-  const cuda::DeviceTraits device = ranking::cuda::TraitsOf(index);
+  const DeviceTraits device = TraitsOf(index);
   Tensor workspace = Workspace(queries, cuda::ForwardWorkspace(task.inputs, task.column_lse != nullptr, device));
   cuda::Forward(task, device, workspace.mutable_data_ptr(), CurrentStream(index));
 }
 
 void RunBackward(const BackwardTask& task, const Tensor& queries) {
   const int index = queries.get_device_index();
-  const cuda::DeviceTraits device = ranking::cuda::TraitsOf(index);
+  const DeviceTraits device = TraitsOf(index);
   Tensor workspace = Workspace(queries, cuda::BackwardWorkspace(task.inputs, device));
   cuda::Backward(task, device, workspace.mutable_data_ptr(), CurrentStream(index));
 }

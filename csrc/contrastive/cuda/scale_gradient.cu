@@ -1,15 +1,11 @@
 #include "scale_gradient.cuh"
 
-#include "ranking/cuda/elements.h"
-#include "ranking/cuda/runtime.h"
+#include "common/cuda/elements.h"
+#include "common/cuda/runtime.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
 
-using ranking::cuda::BlocksFor;
-using ranking::cuda::CheckLaunch;
-using ranking::cuda::Element;
-using ranking::cuda::ElementKind;
 
 constexpr int kThreads = 256;
 
@@ -45,8 +41,8 @@ __global__ void SumScaleTerms(const double* terms, int64_t count, const float* s
 
 void ScaleGradient(const LossInputs& inputs, const Gradients& gradients, double* terms, cudaStream_t stream) {
   const int64_t queries = inputs.queries.rows, width = inputs.queries.width;
-  const ElementKind kind = ranking::cuda::KindOf(inputs.queries.type, ranking::cuda::Precision::kExact);
-  ranking::cuda::WithKind(kind, [&]<ElementKind kKind>() {
+  const ElementKind kind = StoredKind(inputs.queries.type);
+  WithKind(kind, [&]<ElementKind kKind>() {
     const auto* rows = static_cast<const typename Element<kKind>::Stored*>(inputs.queries.data);
     RowProducts<kKind><<<BlocksFor(queries, 8), kThreads, 0, stream>>>(rows, gradients.queries, queries, width, terms);
   });

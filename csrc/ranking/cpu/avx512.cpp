@@ -1,40 +1,14 @@
-// AVX-512F. 14 x 32 scores in 28 registers leave two for the candidates and one for the query's broadcast.
+// Thresholds compared 16 at a time, scores 32.
 
 #include <immintrin.h>
 
-#include "tile_kernels_impl.h"
+#include "rank_kernels_impl.h"
 
 namespace hybatch::ranking::cpu {
 namespace {
 
 struct Avx512 {
-  static constexpr int kRows = 14;
   static constexpr int kLanes = 32;
-
-  static void Multiply(const float* queries, const float* candidates, int64_t depth, bool resume, float* scores) {
-    __m512 low[kRows];
-    __m512 high[kRows];
-#pragma GCC unroll 14
-    for (int i = 0; i < kRows; ++i) {
-      low[i] = resume ? _mm512_load_ps(scores + i * kLanes) : _mm512_setzero_ps();
-      high[i] = resume ? _mm512_load_ps(scores + i * kLanes + 16) : _mm512_setzero_ps();
-    }
-    for (int64_t h = 0; h < depth; ++h) {
-      const __m512 candidates_low = _mm512_load_ps(candidates + h * kLanes);
-      const __m512 candidates_high = _mm512_load_ps(candidates + h * kLanes + 16);
-#pragma GCC unroll 14
-      for (int i = 0; i < kRows; ++i) {
-        const __m512 query = _mm512_set1_ps(queries[h * kRows + i]);
-        low[i] = _mm512_fmadd_ps(query, candidates_low, low[i]);
-        high[i] = _mm512_fmadd_ps(query, candidates_high, high[i]);
-      }
-    }
-#pragma GCC unroll 14
-    for (int i = 0; i < kRows; ++i) {
-      _mm512_store_ps(scores + i * kLanes, low[i]);
-      _mm512_store_ps(scores + i * kLanes + 16, high[i]);
-    }
-  }
 
   static uint32_t MaskAtLeast(const float* scores, float value) {
     const __m512 bound = _mm512_set1_ps(value);
@@ -56,9 +30,9 @@ struct Avx512 {
 
 }  // namespace
 
-const TileKernels& Avx512Kernels() {
-  static constexpr TileKernels kKernels = MakeKernels<Avx512>();
-  return kKernels;
+const RankKernels& Avx512RankKernels() {
+  static const RankKernels kernels = MakeRankKernels<Avx512>(Avx512TileKernels());
+  return kernels;
 }
 
 }  // namespace hybatch::ranking::cpu

@@ -9,7 +9,7 @@
 #include "candidate_blocks.h"
 #include "packed_queries.h"
 #include "rank_counts.h"
-#include "tile_kernels.h"
+#include "rank_kernels.h"
 
 namespace hybatch::ranking::cpu {
 namespace {
@@ -28,10 +28,10 @@ void AddTo(int32_t& counter, int32_t value) {
 
 // How the product is cut up; none of it changes a result.
 struct Tiling {
-  Tiling(const CountAboveTask& task, const TileKernels& kernels) {
+  Tiling(const CountAboveTask& task, const TileKernels& tile) {
     const int64_t width = std::max<int64_t>(task.queries.width, 1);
-    const int64_t fitting = kBlockBytes / static_cast<int64_t>(sizeof(float)) / width / kernels.lanes * kernels.lanes;
-    block_size = std::clamp<int64_t>(fitting, kernels.lanes, kLargestBlock);
+    const int64_t fitting = kBlockBytes / static_cast<int64_t>(sizeof(float)) / width / tile.lanes * tile.lanes;
+    block_size = std::clamp<int64_t>(fitting, tile.lanes, kLargestBlock);
     passes = DivideUp(width, kDepth);
     depth = DivideUp(width, passes);
   }
@@ -54,12 +54,13 @@ struct Worker {
 
 class Counter {
  public:
-  Counter(const CountAboveTask& task, const TileKernels& kernels, const Parallel& parallel)
+  Counter(const CountAboveTask& task, const RankKernels& kernels, const Parallel& parallel)
       : task_(task),
         kernels_(kernels),
+        tile_(kernels.tile),
         parallel_(parallel),
-        tiling_(task, kernels),
-        queries_(task, kernels, parallel),
+        tiling_(task, kernels.tile),
+        queries_(task, kernels.tile, parallel),
         candidates_(CutIntoBlocks(task.groups, task.candidates.rows, task.num_groups, tiling_.block_size)) {}
 
   void Run();
@@ -81,12 +82,13 @@ class Counter {
   void WriteStatus(const std::vector<Worker>& workers) const;
 
   uint32_t LanesInUse(const Worker& worker, int64_t tile) const {
-    const int64_t rest = worker.block.count - tile * kernels_.lanes;
-    return rest >= 32 || rest >= kernels_.lanes ? ~0u >> (32 - kernels_.lanes) : (1u << rest) - 1;
+    const int64_t rest = worker.block.count - tile * tile_.lanes;
+    return rest >= 32 || rest >= tile_.lanes ? ~0u >> (32 - tile_.lanes) : (1u << rest) - 1;
   }
 
   const CountAboveTask& task_;
-  const TileKernels& kernels_;
+  const RankKernels& kernels_;
+  const TileKernels& tile_;
   const Parallel& parallel_;
   const Tiling tiling_;
   const PackedQueries queries_;
@@ -94,11 +96,11 @@ class Counter {
 };
 
 Worker Counter::MakeWorker() const {
-  const int64_t tiles = DivideUp(tiling_.block_size, kernels_.lanes);
+  const int64_t tiles = DivideUp(tiling_.block_size, tile_.lanes);
   Worker worker;
-  worker.candidates = MakeAlignedBuffer(tiles * kernels_.lanes * task_.candidates.width);
+  worker.candidates = MakeAlignedBuffer(tiles * tile_.lanes * task_.candidates.width);
   worker.summaries.resize(tiles);
-  worker.scores = MakeAlignedBuffer(tiles * kernels_.rows * kernels_.lanes);
+  worker.scores = MakeAlignedBuffer(tiles * tile_.rows * tile_.lanes);
   worker.beaten.resize(queries_.largest_panel());
   return worker;
 }
@@ -123,11 +125,11 @@ void Counter::Run() {
 void Counter::PackBlock(const CandidateBlock& block, Worker& worker) const {
   const int32_t* order = candidates_.order.empty() ? nullptr : candidates_.order.data();
   worker.block = block;
-  for (int64_t tile = 0; tile * kernels_.lanes < block.count; ++tile) {
-    const int64_t begin = tile * kernels_.lanes;
-    const int count = static_cast<int>(std::min<int64_t>(kernels_.lanes, block.count - begin));
+  for (int64_t tile = 0; tile * tile_.lanes < block.count; ++tile) {
+    const int64_t begin = tile * tile_.lanes;
+    const int count = static_cast<int>(std::min<int64_t>(tile_.lanes, block.count - begin));
     float* panel = worker.candidates.get() + begin * task_.candidates.width;
-    worker.summaries[tile] = kernels_.pack_candidates({task_.candidates, order, block.first + begin, count}, panel);
+    worker.summaries[tile] = tile_.pack_candidates({task_.candidates, order, block.first + begin, count}, panel);
     const uint32_t in_use = LanesInUse(worker, tile);
     worker.candidates_not_finite += (worker.summaries[tile].finite & in_use) != in_use;
   }
@@ -135,16 +137,16 @@ void Counter::PackBlock(const CandidateBlock& block, Worker& worker) const {
 
 void Counter::CountPanel(int64_t panel, Worker& worker) const {
   const int64_t width = task_.queries.width;
-  const int64_t tiles = DivideUp(worker.block.count, kernels_.lanes);
+  const int64_t tiles = DivideUp(worker.block.count, tile_.lanes);
   std::fill_n(worker.beaten.begin(), queries_.end_position(panel) - queries_.first_position(panel), 0);
   for (int64_t pass = 0; pass < tiling_.passes; ++pass) {
     const int64_t begin = pass * tiling_.depth;
     const int64_t depth = std::min(tiling_.depth, width - begin);
-    const float* queries = queries_.values(panel) + begin * kernels_.rows;
+    const float* queries = queries_.values(panel) + begin * tile_.rows;
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      const float* candidates = worker.candidates.get() + (tile * width + begin) * kernels_.lanes;
-      float* scores = worker.scores.get() + tile * kernels_.rows * kernels_.lanes;
-      kernels_.multiply(queries, candidates, depth, pass > 0, scores);
+      const float* candidates = worker.candidates.get() + (tile * width + begin) * tile_.lanes;
+      float* scores = worker.scores.get() + tile * tile_.rows * tile_.lanes;
+      tile_.multiply(queries, candidates, depth, pass > 0, scores);
       if (pass + 1 == tiling_.passes) CountTile(panel, tile, scores, worker);
     }
   }
@@ -152,7 +154,7 @@ void Counter::CountPanel(int64_t panel, Worker& worker) const {
 }
 
 void Counter::CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const {
-  TieContext context = {this, &worker, worker.block.first + tile * kernels_.lanes};
+  TieContext context = {this, &worker, worker.block.first + tile * tile_.lanes};
   TileCount count;
   count.scores = scores;
   count.num_queries = queries_.num_queries(panel);
@@ -174,9 +176,9 @@ void Counter::CountOverflows(int64_t panel, int64_t tile, const float* scores, W
   const uint32_t lanes = worker.summaries[tile].finite & LanesInUse(worker, tile);
   for (int i = 0; i < queries_.num_queries(panel); ++i) {
     if ((queries_.summary(panel).finite >> i & 1) == 0) continue;
-    for (int lane = 0; lane < kernels_.lanes; ++lane) {
+    for (int lane = 0; lane < tile_.lanes; ++lane) {
       if ((lanes >> lane & 1) == 0) continue;
-      worker.scores_overflowed += !std::isfinite(scores[i * kernels_.lanes + lane]);
+      worker.scores_overflowed += !std::isfinite(scores[i * tile_.lanes + lane]);
     }
   }
 }
@@ -225,7 +227,7 @@ void Counter::WriteStatus(const std::vector<Worker>& workers) const {
 }  // namespace
 
 void CountAbove(const CountAboveTask& task, InstructionSet instruction_set, const Parallel& parallel) {
-  Counter(task, KernelsFor(instruction_set), parallel).Run();
+  Counter(task, RankKernelsFor(instruction_set), parallel).Run();
 }
 
 }  // namespace hybatch::ranking::cpu

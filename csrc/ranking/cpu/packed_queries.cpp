@@ -7,11 +7,11 @@
 
 namespace hybatch::ranking::cpu {
 
-PackedQueries::PackedQueries(const CountAboveTask& task, const TileKernels& kernels, const Parallel& parallel)
-    : task_(task), kernels_(kernels) {
-  const int64_t num_panels = (task.queries.rows + kernels.rows - 1) / kernels.rows;
+PackedQueries::PackedQueries(const CountAboveTask& task, const TileKernels& tile, const Parallel& parallel)
+    : task_(task), tile_(tile) {
+  const int64_t num_panels = (task.queries.rows + tile.rows - 1) / tile.rows;
   const int64_t num_positives = task.offsets[task.queries.rows];
-  values_ = MakeAlignedBuffer(num_panels * kernels.rows * task.queries.width);
+  values_ = MakeAlignedBuffer(num_panels * tile.rows * task.queries.width);
   summaries_.resize(num_panels);
   lowest_.resize(task.queries.rows);
   thresholds_.resize(num_positives + kWindow);
@@ -20,11 +20,11 @@ PackedQueries::PackedQueries(const CountAboveTask& task, const TileKernels& kern
 }
 
 int PackedQueries::num_queries(int64_t panel) const {
-  return static_cast<int>(std::min<int64_t>(kernels_.rows, task_.queries.rows - first_query(panel)));
+  return static_cast<int>(std::min<int64_t>(tile_.rows, task_.queries.rows - first_query(panel)));
 }
 
 bool PackedQueries::finite() const {
-  const uint32_t all = kernels_.rows == 32 ? ~0u : (1u << kernels_.rows) - 1;
+  const uint32_t all = tile_.rows == 32 ? ~0u : (1u << tile_.rows) - 1;
   return std::all_of(summaries_.begin(), summaries_.end(),
                      [all](const PanelSummary& summary) { return summary.finite == all; });
 }
@@ -40,7 +40,7 @@ int64_t PackedQueries::largest_panel() const {
 void PackedQueries::PackPanel(int64_t panel) {
   const int count = num_queries(panel);
   const PanelSource source = {task_.queries, nullptr, first_query(panel), count};
-  summaries_[panel] = kernels_.pack_queries(source, values_.get() + panel * kernels_.rows * task_.queries.width);
+  summaries_[panel] = tile_.pack_queries(source, values_.get() + panel * tile_.rows * task_.queries.width);
   for (int i = 0; i < count; ++i) SortThresholds(first_query(panel) + i);
 }
 

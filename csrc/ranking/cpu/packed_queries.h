@@ -7,26 +7,26 @@
 #include <vector>
 
 #include "../contract.h"
-#include "aligned_buffer.h"
-#include "parallel.h"
-#include "tile_kernels.h"
+#include "common/cpu/aligned_buffer.h"
+#include "common/cpu/parallel.h"
+#include "rank_kernels.h"
 
 namespace hybatch::ranking::cpu {
 
 class PackedQueries {
  public:
-  PackedQueries(const CountAboveTask& task, const TileKernels& kernels, const Parallel& parallel);
+  PackedQueries(const CountAboveTask& task, const TileKernels& tile, const Parallel& parallel);
 
   int64_t panels() const { return static_cast<int64_t>(summaries_.size()); }
   bool finite() const;
   int64_t largest_panel() const;  // positives of the panel that has most
 
-  int64_t first_query(int64_t panel) const { return panel * kernels_.rows; }
+  int64_t first_query(int64_t panel) const { return panel * tile_.rows; }
   int num_queries(int64_t panel) const;
   int64_t first_position(int64_t panel) const { return task_.offsets[first_query(panel)]; }
   int64_t end_position(int64_t panel) const { return task_.offsets[first_query(panel) + num_queries(panel)]; }
 
-  const float* values(int64_t panel) const { return values_.get() + panel * kernels_.rows * task_.queries.width; }
+  const float* values(int64_t panel) const { return values_.get() + panel * tile_.rows * task_.queries.width; }
   const PanelSummary& summary(int64_t panel) const { return summaries_[panel]; }
   const float* lowest(int64_t panel) const { return lowest_.data() + first_query(panel); }
   const float* thresholds() const { return thresholds_.data(); }  // by position
@@ -37,7 +37,7 @@ class PackedQueries {
   void SortThresholds(int64_t query);
 
   const CountAboveTask& task_;
-  const TileKernels& kernels_;
+  const TileKernels& tile_;
   AlignedBuffer values_;
   std::vector<PanelSummary> summaries_;
   std::vector<float> lowest_;        // [Q]

@@ -1,15 +1,15 @@
 #include <algorithm>
 #include <vector>
 
-#include "aligned_buffer.h"
+#include "common/cpu/aligned_buffer.h"
 #include "rank_counts.h"
-#include "tile_kernels.h"
+#include "rank_kernels.h"
 
 namespace hybatch::ranking::cpu {
 
 void PairScores(const PairScoresTask& task, InstructionSet instruction_set, const Parallel& parallel) {
   constexpr int64_t kQueriesPerItem = 64;
-  const TileKernels& kernels = KernelsFor(instruction_set);
+  const RankKernels& kernels = RankKernelsFor(instruction_set);
   const int64_t num_queries = task.queries.rows;
   const int64_t scratch_size = kPairScratchRows * task.queries.width;
   const AlignedBuffer scratch = MakeAlignedBuffer(parallel.workers * scratch_size);

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "../contract.h"
-#include "instruction_set.h"
-#include "parallel.h"
+#include "common/cpu/instruction_set.h"
+#include "common/cpu/parallel.h"
 
 namespace hybatch::ranking::cpu {
 

@@ -6,7 +6,7 @@
 
 #include "../contract.h"
 #include "candidate_tiles.h"
-#include "runtime.h"
+#include "common/cuda/runtime.h"
 
 namespace hybatch::ranking::cuda {
 

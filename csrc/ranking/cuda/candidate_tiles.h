@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "host_device.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::ranking::cuda {
 

@@ -1,9 +1,9 @@
 // Persistent thread blocks; each takes tiles of 128 queries x 128 candidates, 8 x 8 scores per thread. Slabs of 64
 // bytes of every row come in by cp.async, one slab ahead of the arithmetic.
 
-#include "async_copy.cuh"
+#include "common/cuda/async_copy.cuh"
+#include "common/cuda/runtime.h"
 #include "generic.cuh"
-#include "runtime.h"
 #include "tile_counts.h"
 
 namespace hybatch::ranking::cuda {

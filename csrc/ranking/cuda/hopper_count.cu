@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "candidate_tiles.cuh"
+#include "common/cuda/hopper/kernel.cuh"
 #include "hopper.cuh"
-#include "hopper/tiles.cuh"
 #include "hopper_operands.cuh"
 #include "rescoring.h"
 #include "tile_counts.h"
@@ -24,7 +24,6 @@ struct SharedMemory {
   TileBands<kQueries> bands;  // used where undecided scores are queued
   sm90::StageBarriers barriers;
 };
-constexpr int kSharedBytes = sm90::SharedBytes<SharedMemory>();
 
 // The rows of both matrices that one launch multiplies, and where they stand in the whole.
 struct Part {
@@ -39,18 +38,22 @@ struct Part {
   __host__ __device__ int64_t num_items() const { return int64_t{num_query_blocks()} * num_tiles(); }
 };
 
+// What the kernel is called with.
+struct CountTask {
+  Part part;
+  CountTables tables;
+  const int32_t* tile_groups;
+  Rescoring rescoring;
+  int64_t* status;
+};
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-template <int kSlabElements>
-__device__ void Produce(const CUtensorMap& queries, const CUtensorMap& candidates, const Part& part,
-                        const sm90::Ring& ring) {
-  sm90::RingPlace place;
+// The block's share of all pairs of a query block and a candidate tile.
+template <class Visit>
+__device__ void ForEachItem(const Part& part, Visit visit) {
   for (int64_t index = blockIdx.x; index < part.num_items(); index += gridDim.x) {
-    const WorkItem item = WorkItemAt(index, part.num_query_blocks(), part.num_tiles());
-    for (int32_t slab = 0; slab < part.num_slabs; ++slab) {
-      sm90::FillStage(queries, candidates, item.query_block * kQueries, item.tile * kCandidates, slab * kSlabElements,
-                      place, ring);
-    }
+    visit(WorkItemAt(index, part.num_query_blocks(), part.num_tiles()));
   }
 }
 
@@ -84,67 +87,64 @@ __device__ void CountTile(const sm90::Accumulator& scores, int consumer, int32_t
   __syncwarp();
 }
 
-template <ElementKind kKind, bool kRescored>
-__device__ void Consume(const Part& part, const CountTables& tables, const int32_t* tile_groups,
-                        const Rescoring& rescoring, int64_t* status, SharedMemory& shared) {
-  const int consumer = static_cast<int>(threadIdx.x) - sm90::kWarpgroup;
+template <class Work, bool kRescored>
+__device__ void CountTiles(const CountTask& task, sm90::Consumer<Work>& consumer, SharedMemory& shared) {
+  const Part& part = task.part;
+  const int index = consumer.group * sm90::kWarpgroup + consumer.thread;
   const CandidateTiles as_they_stand = {};
   int32_t self_hits = 0;
-  sm90::RingPlace place;
-  for (int64_t index = blockIdx.x; index < part.num_items(); index += gridDim.x) {
-    const WorkItem item = WorkItemAt(index, part.num_query_blocks(), part.num_tiles());
+  ForEachItem(part, [&](const WorkItem& item) {
     const int32_t first = item.tile * kCandidates;
     const CandidateTile tile = {part.first_candidate + first, min(kCandidates, part.num_candidates - first),
-                                tile_groups[item.tile]};
+                                task.tile_groups[item.tile]};
     const QueuedPair first_pair = {part.first_query + item.query_block * kQueries, tile.first};
-    shared.counts.Load(tables, first_pair.query, consumer, kConsumers, sm90::ConsumerBarrier);
+    shared.counts.Load(task.tables, first_pair.query, index, kConsumers, sm90::ConsumerBarrier);
     if constexpr (kRescored) {
-      shared.bands.Load(rescoring, tile.first / kCandidates, first_pair.query, consumer, kConsumers, shared.counts);
+      shared.bands.Load(task.rescoring, tile.first / kCandidates, first_pair.query, index, kConsumers, shared.counts);
       sm90::ConsumerBarrier();
     }
     sm90::Accumulator scores;
-    sm90::MultiplyTile<kKind>(part.num_slabs, consumer / sm90::kWarpgroup, place, {shared.stages, shared.barriers},
-                              scores);
-    CountTile<kRescored>(scores, consumer, tile.count, shared, [&](float score, int32_t query, int32_t column) {
-      ScoreSink<kQueries> sink{shared.counts, tables, as_they_stand, tile, column, shared.counts.first[query],
+    consumer.MultiplyTile(part.num_slabs, scores);
+    CountTile<kRescored>(scores, index, tile.count, shared, [&](float score, int32_t query, int32_t column) {
+      ScoreSink<kQueries> sink{shared.counts, task.tables, as_they_stand, tile, column, shared.counts.first[query],
                                self_hits};
       if constexpr (kRescored) {
-        CountWithinBand(score, query, first_pair, rescoring.queue, shared.bands, sink);
+        CountWithinBand(score, query, first_pair, task.rescoring.queue, shared.bands, sink);
       } else {
         CountInTile(score, query, sink);
       }
     });
     sm90::ConsumerBarrier();
-    shared.counts.Flush(tables, tile.group, consumer, kConsumers);
+    shared.counts.Flush(task.tables, tile.group, index, kConsumers);
     if constexpr (kRescored) {
-      shared.bands.Flush(first_pair, rescoring.queue, consumer, kConsumers, sm90::ConsumerBarrier);
+      shared.bands.Flush(first_pair, task.rescoring.queue, index, kConsumers, sm90::ConsumerBarrier);
     }
     sm90::ConsumerBarrier();
-  }
-  if constexpr (!kRescored) AddSelfHits(self_hits, status);  // else what meets itself is queued
+  });
+  if constexpr (!kRescored) AddSelfHits(self_hits, task.status);  // else what meets itself is queued
 }
 
 #endif
 
-template <ElementKind kKind, bool kRescored>
-__global__ void __launch_bounds__(sm90::kThreads, 1)
-    HopperCountKernel(const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap candidates,
-                      const Part part, const CountTables tables, const int32_t* tile_groups, const Rescoring rescoring,
-                      int64_t* status) {
+template <ElementKind kElements, bool kRescored>
+struct CountWork : sm90::Operands<kElements> {
+  static constexpr char kName[] = "HopperCountKernel";
+  using Task = CountTask;
+  using Shared = SharedMemory;
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  extern __shared__ unsigned char shared_bytes[];
-  SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
-  sm90::InitRing(shared.barriers);
-  if (threadIdx.x < sm90::kWarpgroup) {
-    sm90::GiveRegisters<40>();
-    constexpr int kSlabElements = sm90::kSlabBytes / static_cast<int>(sizeof(typename Element<kKind>::Stored));
-    if (threadIdx.x == 0) Produce<kSlabElements>(queries, candidates, part, {shared.stages, shared.barriers});
-  } else {
-    sm90::TakeRegisters<232>();
-    Consume<kKind, kRescored>(part, tables, tile_groups, rescoring, status, shared);
+  template <class Visit>
+  __device__ static void ForEachTile(const Task& task, Visit visit) {
+    ForEachItem(task.part, [&](const WorkItem& item) {
+      visit(sm90::TileSlabs{item.query_block, item.tile, 0, task.part.num_slabs});
+    });
+  }
+
+  __device__ static void Consume(const Task& task, sm90::Consumer<CountWork>& consumer, Shared& shared) {
+    CountTiles<CountWork, kRescored>(task, consumer, shared);
   }
 #endif
-}
+};
 
 // A warp per tile.
 __global__ void FindTileGroups(const int32_t* groups, int64_t num_candidates, int64_t num_groups, int64_t num_tiles,
@@ -160,19 +160,6 @@ __global__ void FindTileGroups(const int32_t* groups, int64_t num_candidates, in
   }
   same = __all_sync(0xffffffffu, same);
   if (threadIdx.x % 32 == 0) tile_groups[tile] = same ? group : kMixedGroups;
-}
-
-template <ElementKind kKind, bool kRescored>
-void Launch(const CUtensorMap& queries, const CUtensorMap& candidates, const Part& part, const CountTables& tables,
-            const int32_t* tile_groups, const Rescoring& rescoring, int64_t* status, const DeviceTraits& device,
-            cudaStream_t stream) {
-  constexpr auto kKernel = HopperCountKernel<kKind, kRescored>;
-  Check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
-        "raising the shared memory of HopperCountKernel");
-  const unsigned blocks = BlocksFor(part.num_items(), 1, device.multiprocessors);
-  kKernel<<<blocks, sm90::kThreads, kSharedBytes, stream>>>(queries, candidates, part, tables, tile_groups, rescoring,
-                                                      status);
-  CheckLaunch("launching HopperCountKernel");
 }
 
 int64_t NumTiles(const CountAboveTask& task) { return (task.candidates.rows + kCandidates - 1) / kCandidates; }
@@ -208,12 +195,14 @@ void HopperCount(const CountAboveTask& task, ElementKind kind, const HopperWorks
           MapRows(task.candidates, kind, candidate, num_candidates, kCandidates, workspace.candidates, stream);
       const Part part = {static_cast<int32_t>(query), num_queries, static_cast<int32_t>(candidate), num_candidates,
                          num_slabs};
-      const int32_t* tile_groups = workspace.tile_groups + candidate / kCandidates;
+      const CountTask count = {part, tables, workspace.tile_groups + candidate / kCandidates,
+                               rescoring != nullptr ? *rescoring : Rescoring{}, task.status};
+      const unsigned blocks = BlocksFor(part.num_items(), 1, device.multiprocessors);
       WithTensorCoreKind(task.queries.type, kind, [&]<ElementKind, ElementKind kKind>() {
         if (rescoring != nullptr) {
-          Launch<kKind, true>(queries, candidates, part, tables, tile_groups, *rescoring, task.status, device, stream);
+          sm90::LaunchTiles<CountWork<kKind, true>>(blocks, queries, candidates, count, stream);
         } else {
-          Launch<kKind, false>(queries, candidates, part, tables, tile_groups, {}, task.status, device, stream);
+          sm90::LaunchTiles<CountWork<kKind, false>>(blocks, queries, candidates, count, stream);
         }
       });
     }

@@ -7,16 +7,13 @@
 #include <cstdint>
 
 #include "../contract.h"
-#include "hopper/tensor_map.h"
-#include "runtime.h"
+#include "common/cuda/hopper/tensor_map.h"
+#include "common/cuda/runtime.h"
+#include "precision.h"
 
 namespace hybatch::ranking::cuda {
 
 constexpr int kHopperTile = 256;  // candidates of a tile, and of one instruction
-
-inline int64_t ElementBytes(ElementKind kind) {
-  return kind == ElementKind::kBFloat16 || kind == ElementKind::kFloat16 ? 2 : 4;
-}
 
 // Rows of a launch: all, or as many as are copied at a time; a multiple of kHopperTile or all.
 int64_t RowsAtATime(const Matrix& matrix, ElementKind kind);

@@ -1,9 +1,9 @@
 // Thresholds by the instruction sequence of hopper_count.cu: 64 queries by 256 of their positives at a time, of whose
 // scores those are kept that belong together. A warpgroup per thread block.
 
-#include "async_copy.cuh"
+#include "common/cuda/async_copy.cuh"
+#include "common/cuda/hopper/shared_memory.cuh"
 #include "hopper.cuh"
-#include "hopper/instructions.cuh"
 
 namespace hybatch::ranking::cuda {
 namespace {
@@ -18,7 +18,7 @@ struct SharedMemory {
   const unsigned char* rows[kRows];                            // null: no such row, zeros
   int32_t first[kQueries + 1];                                 // first positive of each query, from the block's first
 };
-constexpr int kSharedBytes = sizeof(SharedMemory) + 1024;  // room to align it
+constexpr int kSharedBytes = sm90::SharedBytes<SharedMemory>();
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
@@ -133,8 +133,7 @@ __global__ void __launch_bounds__(kThreads)
     HopperPairScoresKernel(const PairScoresTask task, const int row_bytes, const bool aligned) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ unsigned char shared_bytes[];
-  const uint32_t misaligned = sm90::SharedAddress(shared_bytes) % 1024;
-  SharedMemory& shared = *reinterpret_cast<SharedMemory*>(shared_bytes + (misaligned == 0 ? 0 : 1024 - misaligned));
+  SharedMemory& shared = sm90::AlignShared<SharedMemory>(shared_bytes);
   const int64_t first_query = static_cast<int64_t>(blockIdx.x) * kQueries;
   const int64_t block_base = task.offsets[first_query];
   for (int i = threadIdx.x; i <= kQueries; i += kThreads) {

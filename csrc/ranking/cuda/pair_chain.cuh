@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "elements.h"
+#include "common/cuda/elements.h"
 
 namespace hybatch::ranking::cuda {
 

@@ -1,8 +1,8 @@
 // Thresholds by the fp32 chain.
 
+#include "common/cuda/runtime.h"
 #include "generic.cuh"
 #include "pair_chain.cuh"
-#include "runtime.h"
 #include "thresholds.cuh"
 
 namespace hybatch::ranking::cuda {

@@ -2,11 +2,11 @@
 
 #include "rank_counts.h"
 
+#include "common/cuda/runtime.h"
 #include "generic.cuh"
 #include "hopper.cuh"
 #include "hopper_operands.cuh"
 #include "rescoring.cuh"
-#include "runtime.h"
 #include "value_checks.cuh"
 
 namespace hybatch::ranking::cuda {
@@ -54,19 +54,6 @@ void CountRescored(const CountAboveTask& task, int64_t num_positives, Precision 
 }
 
 }  // namespace
-
-DeviceTraits TraitsOf(int device) {
-  DeviceTraits traits = {device, 0, 0};
-  int major = 0, minor = 0;
-  Check(cudaDeviceGetAttribute(&traits.multiprocessors, cudaDevAttrMultiProcessorCount, device),
-        "counting the device's multiprocessors");
-  Check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-        "reading the device's compute capability");
-  Check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-        "reading the device's compute capability");
-  traits.capability = 10 * major + minor;
-  return traits;
-}
 
 void PairScores(const PairScoresTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
                 cudaStream_t stream) {

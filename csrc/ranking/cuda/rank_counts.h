@@ -12,17 +12,11 @@
 #include <cstdint>
 
 #include "../contract.h"
-#include "elements.h"
+#include "common/cuda/device.h"
+#include "common/cuda/elements.h"
+#include "precision.h"
 
 namespace hybatch::ranking::cuda {
-
-struct DeviceTraits {
-  int device;
-  int multiprocessors;
-  int capability;  // 10 * major + minor
-};
-
-DeviceTraits TraitsOf(int device);
 
 // An embedding matrix read as values of `kind`, which includes the rounding of the precision asked for.
 struct Values {

@@ -8,15 +8,13 @@
 #include <string>
 #include <utility>
 
-#include "../tensor_checks.h"
+#include "common/cuda/runtime.h"
+#include "common/cuda/torch_stream.h"
+#include "common/tensor_checks.h"
 #include "rank_counts.h"
-#include "runtime.h"
-#include "torch_stream.h"
 
 namespace hybatch::ranking {
 namespace {
-
-using cuda::CheckOnDevice;
 
 cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
   if (name == "fp32") return cuda::Precision::kExact;
@@ -63,10 +61,10 @@ Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, cons
   task.offsets = offsets.const_data_ptr<int64_t>();
   const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
   const int device = queries.get_device_index();
-  const cuda::CurrentDevice current(device);
+  const CurrentDevice current(device);
   Tensor scores = torch::stable::new_empty(queries, {num_positives}, ScalarType::Float);
   task.scores = scores.mutable_data_ptr<float>();
-  cuda::PairScores(task, num_positives, wanted, cuda::TraitsOf(device), cuda::CurrentStream(device));
+  cuda::PairScores(task, num_positives, wanted, TraitsOf(device), CurrentStream(device));
   return scores;
 }
 
@@ -113,12 +111,12 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   task.status = status.mutable_data_ptr<int64_t>();
   const cuda::Precision wanted = PrecisionFor(precision, task.queries.type);
   const int device = queries.get_device_index();
-  const cuda::CurrentDevice current(device);
-  const cuda::DeviceTraits traits = cuda::TraitsOf(device);
+  const CurrentDevice current(device);
+  const DeviceTraits traits = TraitsOf(device);
   const auto bytes = static_cast<int64_t>(cuda::CountAboveWorkspace(task, num_positives, wanted, traits));
   // Given back to torch's allocator on return, which hands it on only to work queued later on the same stream.
   Tensor workspace = torch::stable::new_empty(queries, {bytes}, ScalarType::Byte);
-  cuda::CountAbove(task, num_positives, wanted, traits, workspace.mutable_data_ptr(), cuda::CurrentStream(device));
+  cuda::CountAbove(task, num_positives, wanted, traits, workspace.mutable_data_ptr(), CurrentStream(device));
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 
 #include <cstdint>
 
+#include "common/cuda/runtime.h"
 #include "rank_counts.h"
 #include "rescoring.h"
-#include "runtime.h"
 
 namespace hybatch::ranking::cuda {
 

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "host_device.h"
+#include "common/cuda/host_device.h"
 #include "score_band.h"
 #include "thresholds.h"
 #include "tile_counts.h"

@@ -27,8 +27,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "elements.h"
-#include "host_device.h"
+#include "common/cuda/elements.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::ranking::cuda {
 

@@ -5,7 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include "../contract.h"
-#include "runtime.h"
+#include "common/cuda/runtime.h"
 #include "thresholds.h"
 
 namespace hybatch::ranking::cuda {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "host_device.h"
+#include "common/cuda/host_device.h"
 
 namespace hybatch::ranking::cuda {
 

@@ -8,7 +8,7 @@
 
 #include "../contract.h"
 #include "candidate_tiles.h"
-#include "elements.h"
+#include "common/cuda/elements.h"
 #include "thresholds.h"
 
 namespace hybatch::ranking::cuda {

@@ -1,4 +1,4 @@
-#include "runtime.h"
+#include "common/cuda/runtime.h"
 #include "value_checks.cuh"
 
 namespace hybatch::ranking::cuda {

@@ -15,7 +15,8 @@ from pathlib import Path
 from hybatch.atomic import sync_tree
 from hybatch.errors import UserError
 from hybatch.processes import fail_together, rank, run_on_main
-from hybatch.training.checkpoints.checkpoint import CheckpointFolder, Description
+from hybatch.training.checkpoints.checkpoint import Description
+from hybatch.training.checkpoints.folder import CheckpointFolder
 from hybatch.training.strategy.protocol import Strategy
 
 

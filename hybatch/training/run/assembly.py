@@ -19,7 +19,7 @@ from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
 from hybatch.sampling import BatchSampler, left_out
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
-from hybatch.training.checkpoints.checkpoint import save_encoder
+from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
 from hybatch.training.run.flops import EncoderFlops, encoder_flops
 from hybatch.training.run.run_folder import RunFolder

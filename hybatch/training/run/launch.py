@@ -15,6 +15,7 @@ from hybatch.errors import UserError
 from hybatch.training.config import TrainingConfig
 from hybatch.training.run.memory import keep_freed_memory
 from hybatch.training.strategy.deepspeed import import_deepspeed
+from hybatch.training.strategy.deepspeed_options import check_file
 
 
 def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
@@ -61,6 +62,9 @@ def _check_deepspeed(on_cpu: bool) -> None:
             "accelerate was told to use DeepSpeed and use_cpu: true, with which it would train by plain DDP: set "
             "use_cpu to false; DeepSpeed runs on the CPU where there is no GPU (configs/accelerate/cpu-zero*.yaml)"
         )
+    path = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+    if path.endswith(".json") or os.path.exists(path):  # else accelerate takes it for the configuration itself
+        check_file(path)
 
 
 def _check_all_started() -> None:

@@ -14,7 +14,10 @@ from hybatch.errors import UserError
 from hybatch.models.parts import check_backbone
 from hybatch.processes import main_first, rank, run_on_main, sum_over_processes, world_size
 from hybatch.training.checkpoints.backbone_weights import changed_weights
-from hybatch.training.checkpoints.checkpoint import Checkpoint, Description, describe_model, save_encoder, surroundings
+from hybatch.training.checkpoints.checkpoint import Checkpoint, Description
+from hybatch.training.checkpoints.encoder import save_encoder
+from hybatch.training.checkpoints.model_description import describe_model
+from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.checkpoints.writer import CheckpointWriter
 from hybatch.training.config import RunConfig
 from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes

@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
+from hybatch.atomic import write_text
 from hybatch.errors import UserError
+from hybatch.leftovers import recover
 from hybatch.paths import expand_path
-from hybatch.training.checkpoints.checkpoint import Checkpoint, CheckpointFolder, write_text
+from hybatch.training.checkpoints.checkpoint import Checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
 from hybatch.training.config import RunConfig
 from hybatch.training.survival.lock import folder_lock
 from hybatch.training.written_config import with_defaults
@@ -78,7 +81,8 @@ def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) ->
         raise UserError(f"output_dir {directory} is a file: name a folder")
     if directory.exists() and folder.has_results and not folder.config.exists():
         raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
-    with folder_lock(directory, say):
+    with folder_lock(directory, say) as is_alone:
+        recover(directory, alone=is_alone)
         if folder.config.exists() and folder.has_results:
             _check_same_run(folder, config)
         write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from hybatch.errors import UserError
-from hybatch.training.strategy.deepspeed import DeepSpeedStrategy, import_deepspeed
-from hybatch.training.strategy.deepspeed_options import engine_options
+from hybatch.training.strategy.deepspeed import DeepSpeedStrategy, check_accepted, import_deepspeed
+from hybatch.training.strategy.deepspeed_options import engine_options, zero_block
 from hybatch.training.strategy.fully_sharded import FullyShardedStrategy
 from hybatch.training.strategy.protocol import Strategy
 from hybatch.training.strategy.replicated import ReplicatedStrategy
@@ -91,7 +91,7 @@ _FILES = {"none": "single", "ddp": "ddp", "zero1": "zero1", "zero2": "zero2", "z
 
 def _strategy_of(prepared: PreparedEngine) -> str:
     if prepared.kind == "DEEPSPEED":
-        return f"zero{(prepared.deepspeed.get('zero_optimization') or {}).get('stage')}"
+        return f"zero{zero_block(prepared.deepspeed).get('stage')}"
     if prepared.kind == "FSDP":
         return "fsdp2"
     if prepared.kind in ("NO", "MULTI_CPU", "MULTI_GPU"):
@@ -121,14 +121,16 @@ def check_engine_options(prepared: PreparedEngine, *, batch_size: int, max_grad_
     """Settle DeepSpeed's configuration; empty without DeepSpeed.
 
     Raises:
-        UserError: it contradicts hybatch's, or DeepSpeed is not installed.
+        UserError: it contradicts hybatch's, DeepSpeed refuses it or is not installed.
     """
     if prepared.kind != "DEEPSPEED":
         return {}
     import_deepspeed()
-    return engine_options(
+    options = engine_options(
         prepared.deepspeed, batch_size=batch_size, processes=prepared.processes, max_grad_norm=max_grad_norm
     )
+    check_accepted(options)
+    return options
 
 
 def build_strategy(

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
-from hybatch.processes import rank, world_size
+from hybatch.processes import rank, run_on_main, world_size
 
 ORIGIN = "strategy.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -92,21 +92,23 @@ def fitted(found: Consolidated, shapes: dict[str, torch.Size], directory: Path) 
 
 @contextmanager
 def converted(directory: Path, convert: Callable[[Path], None]) -> Iterator[Path]:
-    """Let the main process write another form of a checkpoint beside it, for all to read; removed at the end."""
+    """Let the main process write another form of a checkpoint beside it, for all to read; removed at the end.
+
+    Raises:
+        UserError: on every process, when `convert` raised it on the main one.
+    """
     scratch = directory.parent / f".{directory.name}.consolidated"
-    if rank() == 0:
+
+    def write() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         convert(scratch)
-    _wait_for_all()
+
     try:
+        run_on_main(write)
         yield scratch
     finally:
-        _wait_for_all()
+        if world_size() > 1:
+            dist.barrier()
         if rank() == 0:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _wait_for_all() -> None:
-    if world_size() > 1:
-        dist.barrier()

@@ -20,6 +20,7 @@ from hybatch.processes import rank, world_size
 from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Consolidated, Origin, fitted, learning_parameters
+from hybatch.training.strategy.planted_code import tensors_only
 from hybatch.training.strategy.sources import ZERO_FOLDER, names_of_groups, read_consolidated
 
 
@@ -48,9 +49,12 @@ class DeepSpeedStrategy:
         self._group_names = names_of_groups(learning, optimizer)
         self._shapes = {name: parameter.shape for name, parameter in learning.items()}
         self._whole_state = list(encoder.state_dict())
-        self._engine: Any = deepspeed.initialize(
-            model=ChunkEncoder(encoder, autocast_dtype), optimizer=optimizer, config=options
-        )[0]
+        try:
+            self._engine: Any = deepspeed.initialize(
+                model=ChunkEncoder(encoder, autocast_dtype), optimizer=optimizer, config=options
+            )[0]
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"DeepSpeed refuses its configuration: {error}") from error
 
     def encode(self, chunks: Sequence[TextChunk]) -> Tensor:
         return self._engine([chunk.features for chunk in chunks], [chunk.seed for chunk in chunks])
@@ -85,7 +89,8 @@ class DeepSpeedStrategy:
 
     def load(self, directory: Path) -> None:
         if Origin.read(directory) == Origin(self.name, world_size()):
-            self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, load_lr_scheduler_states=False)
+            with tensors_only(directory):
+                self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, load_lr_scheduler_states=False)
         else:
             self._take_up(fitted(read_consolidated(directory, self._group_names), self._shapes, directory))
 
@@ -157,6 +162,25 @@ class DeepSpeedStrategy:
             safe_set_local_fp32_param(parameter, own)
         else:
             safe_set_local_optimizer_state(parameter, own, key)
+
+
+def check_accepted(options: dict[str, Any]) -> None:
+    """Let DeepSpeed read a configuration, before long work.
+
+    Raises:
+        UserError: it refuses a value of `zero_optimization`.
+    """
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from pydantic import ValidationError
+
+    try:
+        DeepSpeedZeroConfig(**options["zero_optimization"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(["zero_optimization", *map(str, first["loc"])])
+        raise UserError(f"DeepSpeed refuses {name} {first.get('input')!r}: {first['msg']}") from error
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"DeepSpeed refuses zero_optimization: {error}") from error
 
 
 def import_deepspeed() -> Any:

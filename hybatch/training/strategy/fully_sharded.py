@@ -24,6 +24,7 @@ from hybatch.processes import rank, world_size
 from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import MOMENTS, Origin, fitted, learning_parameters
+from hybatch.training.strategy.planted_code import check_shards
 from hybatch.training.strategy.sources import SHARDS_FOLDER, names_of_groups, read_consolidated
 
 
@@ -94,6 +95,7 @@ class FullyShardedStrategy:
         if Origin.read(directory).strategy == self.name:
             self._prepare_moments()
             state = self._state()
+            check_shards(directory / SHARDS_FOLDER)
             dcp.load(state, checkpoint_id=directory / SHARDS_FOLDER)
             for parameter in learning.values():
                 self.optimizer.state[parameter]["step"].fill_(float(state["step"]))

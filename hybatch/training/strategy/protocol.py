@@ -1,4 +1,8 @@
-"""What the training loop asks of an engine."""
+"""What the training loop asks of an engine.
+
+Engines average gradients over processes, and nothing here scales them: every process hands over the loss of its own
+rows, already scaled so that the average is the exact gradient (`hybatch.losses.reduction`).
+"""
 
 from __future__ import annotations
 

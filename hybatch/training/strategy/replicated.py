@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hybatch.processes import rank, world_size
-from hybatch.training.checkpoints.checkpoint import save_tensors
+from hybatch.training.checkpoints.tensors import save_tensors
 from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Origin, fitted, learning_parameters

@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from hybatch.errors import UserError
 from hybatch.training.strategy.consolidated import MOMENTS, Consolidated, Origin, converted
+from hybatch.training.strategy.planted_code import check_shards, tensors_only
 
 ZERO_FOLDER = "zero"
 """Sub-folder with DeepSpeed's own checkpoint."""
@@ -56,6 +57,7 @@ def _read_replicated(directory: Path, group_names: list[list[str]]) -> Consolida
 
 def _read_shards(directory: Path) -> Consolidated:
     def convert(scratch: Path) -> None:
+        check_shards(directory / SHARDS_FOLDER)
         dcp_to_torch_save(directory / SHARDS_FOLDER, scratch / "whole.pt")
 
     with converted(directory, convert) as scratch:
@@ -93,10 +95,10 @@ def _to_universal(source: Path, target: Path) -> None:
         strict=True,
         inject_missing_state=True,
     )
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with tensors_only(source), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         ds_to_universal.main(arguments)
 
 
 def _tensor(path: Path) -> Tensor:
-    content: Any = torch.load(path, map_location="cpu", weights_only=False)
+    content: Any = torch.load(path, map_location="cpu", weights_only=True)
     return torch.as_tensor(content["param"] if isinstance(content, dict) else content).detach().clone()

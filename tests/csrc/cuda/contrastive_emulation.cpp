@@ -10,18 +10,14 @@
 #include <cstring>
 #include <vector>
 
+#include "common/cuda/elements.h"
 #include "contrastive/cuda/generic_schedule.h"
 #include "contrastive/cuda/hopper_arithmetic.h"
 #include "contrastive/cuda/hopper_schedule.h"
 #include "contrastive/cuda/logits.cuh"
-#include "ranking/cuda/elements.h"
 
 namespace hybatch::contrastive::cuda {
 namespace {
-
-using ranking::cuda::BitsOfFloat;
-using ranking::cuda::Element;
-using ranking::cuda::ElementKind;
 
 constexpr int kGroups = 2;  // warpgroups that multiply
 constexpr int kGroupRows = sm90::kInstructionRows;
@@ -497,6 +493,7 @@ void GenericSums(const Problem& p, bool columns, float* positive_logit, float* l
 }  // namespace
 }  // namespace hybatch::contrastive::cuda
 
+using namespace hybatch;                     // NOLINT: a test
 using namespace hybatch::contrastive::cuda;  // NOLINT: a test
 
 extern "C" {

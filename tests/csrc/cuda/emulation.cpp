@@ -12,16 +12,17 @@
 #include <tuple>
 #include <vector>
 
-#include "hopper/layout.h"
+#include "common/cuda/elements.h"
+#include "common/cuda/hopper/layout.h"
 #include "host_steps.h"
 #include "ranking/contract.h"
 #include "ranking/cuda/candidate_tiles.h"
-#include "ranking/cuda/elements.h"
 #include "ranking/cuda/thresholds.h"
 #include "ranking/cuda/tile_counts.h"
 
 namespace {
 
+using namespace hybatch;                 // NOLINT: a test
 using namespace hybatch::ranking::cuda;  // NOLINT: a test
 namespace sm90 = hybatch::sm90;
 

@@ -159,6 +159,7 @@ void CountByChain(const Rows& queries, const Rows& candidates, const CountTables
 }  // namespace
 }  // namespace hybatch::ranking::cuda
 
+using namespace hybatch;                 // NOLINT: a test
 using namespace hybatch::ranking::cuda;  // NOLINT: a test
 
 extern "C" {

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hybatch.ops import backend
+from tests.ops.devices import ops_on
 from tests.ops.instruction_sets import INSTRUCTION_SETS
 
 EPSILON = 2.0**-24
@@ -88,14 +89,15 @@ def dense_gradients(problem: Problem, weights: tuple[Tensor, ...], dtype: torch.
     return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
 
 
-def forward(problem: Problem, *, columns: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    result: tuple[Tensor, Tensor, Tensor] = torch.ops.hybatch.contrastive_forward(*problem.arguments(), columns)
+def forward(problem: Problem, device: str = "cpu", *, columns: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a problem that is on the device."""
+    result: tuple[Tensor, Tensor, Tensor] = ops_on(device).contrastive_forward(*problem.arguments(), columns)
     return result
 
 
-def backward(problem: Problem, weights: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    row_lse, _, column_lse = forward(problem)
-    result: tuple[Tensor, Tensor, Tensor] = torch.ops.hybatch.contrastive_backward(
+def backward(problem: Problem, weights: tuple[Tensor, ...], device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    row_lse, _, column_lse = forward(problem, device)
+    result: tuple[Tensor, Tensor, Tensor] = ops_on(device).contrastive_backward(
         *problem.arguments(), row_lse, weights[0], weights[1], column_lse, weights[2]
     )
     return result

@@ -1,20 +1,22 @@
-"""The loss on Hopper's tensor cores against dense float64 and against the kernels for every architecture.
+"""The loss on Hopper's tensor cores against dense float64 and against the kernels for every architecture: in the device
+model, and on a real device of compute capability 9.0.
 
-Skipped but on a device of compute capability 9.0. Shapes: Q queries, D candidates, H embedding width.
+Shapes: Q queries, D candidates, H embedding width.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybatch.ops import backend
-from tests.ops.contrastive.test_cuda import on_gpu
+from tests.ops.contrastive.test_cuda import Shape, moved
 from tests.ops.contrastive.test_extension import (
     EPSILON,
     Problem,
@@ -26,19 +28,9 @@ from tests.ops.contrastive.test_extension import (
     random_problem,
     random_weights,
 )
+from tests.ops.devices import on_devices, on_devices_with, on_gpu, ops_on, put
 
-
-def _why_not() -> str | None:
-    missing = backend.why_missing("cuda", "contrastive")
-    if missing is not None:
-        return f"no compiled CUDA ops: {missing}"
-    capability = torch.cuda.get_device_capability()
-    return None if capability == (9, 0) else f"the device's compute capability is {capability}"
-
-
-_missing = _why_not()
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(_missing is not None, reason=str(_missing))]
-ops = torch.ops.hybatch
+HOPPER: dict[str, Any] = {"family": "contrastive", "capability": 90}
 DTYPES = [torch.bfloat16, torch.float16]
 # Tiles are 128 x 256, slabs 64 elements of a row, at most 1,792 queries' weights are held: sizes around these.
 SHAPES = [(1, 1, 8), (5, 300, 40), (300, 5, 64), (128, 256, 64), (129, 257, 72), (127, 700, 768), (1793, 513, 256),
@@ -50,16 +42,21 @@ def hopper_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBATCH_CUDA_KERNELS", "hopper")
 
 
-def problem_on_gpu(
-    seed: int, shape: tuple[int, int, int], temperature: float, dtype: torch.dtype, **options: bool
+def in_model(shape: Shape) -> bool:
+    return math.prod(shape) < 3 * 10**8
+
+
+def problem_on(
+    device: str, seed: int, shape: Shape, temperature: float, dtype: torch.dtype, **options: bool
 ) -> Problem:
     Q, D, H = shape
     problem = random_problem(seed, Q=Q, D=D, H=H, scale=1 / temperature, groups=Q + D, **options)
-    return on_gpu(replace(problem, queries=problem.queries.to(dtype), candidates=problem.candidates.to(dtype)))
+    rounded = replace(problem, queries=problem.queries.to(dtype), candidates=problem.candidates.to(dtype))
+    return moved(rounded, device)
 
 
-def weights_on_gpu(problem: Problem, seed: int) -> tuple[Tensor, ...]:
-    return tuple(weight.cuda() for weight in random_weights(problem, seed))
+def weights_on(device: str, problem: Problem, seed: int) -> tuple[Tensor, ...]:
+    return tuple(put(weight, device) for weight in random_weights(problem, seed))
 
 
 def lse_bound(problem: Problem, peak: float) -> float:
@@ -78,17 +75,17 @@ def within_one_percent(found: Tensor, exact: Tensor, size: float) -> bool:
     return float((found.double() - exact).norm()) <= max(0.01 * float(exact.norm()), 0.001 * size)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@on_devices_with("shape", SHAPES, in_model=in_model, **HOPPER)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("temperature", [0.01, 0.1])
 def test_loss_and_gradients_are_those_of_float64(
-    shape: tuple[int, int, int], dtype: torch.dtype, temperature: float
+    device: str, shape: Shape, dtype: torch.dtype, temperature: float
 ) -> None:
-    problem = problem_on_gpu(shape[0], shape, temperature, dtype)
-    weights = weights_on_gpu(problem, 1)
+    problem = problem_on(device, shape[0], shape, temperature, dtype)
+    weights = weights_on(device, problem, 1)
     exact_QD = logits_of(problem, torch.float64)
     bound = lse_bound(problem, largest(exact_QD))
-    row_lse, positive_logit, column_lse = forward(problem)
+    row_lse, positive_logit, column_lse = forward(problem, device)
     assert_lse(row_lse, exact_QD.logsumexp(1), bound)
     assert_lse(column_lse, exact_QD.logsumexp(0), bound)
     rows = (problem.positive_index >= 0).nonzero().flatten()
@@ -97,33 +94,36 @@ def test_loss_and_gradients_are_those_of_float64(
     assert ((positive_logit[rows].double() - expected).abs() <= bound).all()
     exact = dense_gradients(problem, weights, torch.float64)
     size = sum(float(weight.double().norm()) for weight in weights) * float(problem.scale)
-    for mine, wanted in zip(backward(problem, weights)[:2], exact, strict=False):
+    for mine, wanted in zip(backward(problem, weights, device)[:2], exact, strict=False):
         assert mine.dtype == torch.float32
         assert within_one_percent(mine, wanted, size)
 
 
+@on_devices_with("shape", [(700, 700, 256), (3000, 3000, 768)], in_model=in_model, **HOPPER)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("upstream", [1.0, 1e-7])
-def test_gradients_of_a_mean_loss_do_not_vanish_in_16_bits(dtype: torch.dtype, upstream: float) -> None:
-    problem = problem_on_gpu(3, (3000, 3000, 768), 0.05, dtype, absent=False)
-    row_lse, _, none = forward(problem, columns=False)
+def test_gradients_of_a_mean_loss_do_not_vanish_in_16_bits(
+    device: str, shape: Shape, dtype: torch.dtype, upstream: float
+) -> None:
+    problem = problem_on(device, 3, shape, 0.05, dtype, absent=False)
+    row_lse, _, none = forward(problem, device, columns=False)
     each = torch.full_like(row_lse, upstream)
-    found = ops.contrastive_backward(*problem.arguments(), row_lse, each, -each, none, none)
-    exact = dense_gradients(problem, (each, -each, torch.zeros(3000, device="cuda")), torch.float64)
+    found = ops_on(device).contrastive_backward(*problem.arguments(), row_lse, each, -each, none, none)
+    exact = dense_gradients(problem, (each, -each, torch.zeros_like(each)), torch.float64)
     for mine, wanted in zip(found[:2], exact, strict=False):
         assert float((mine.double() - wanted).norm()) <= 0.01 * float(wanted.norm())
-    assert float((found[2].double() - exact[2]).abs()) <= 0.01 * float(exact[2].abs()) + 1e-3 * upstream * 3000
+    assert float((found[2].double() - exact[2]).abs()) <= 0.01 * float(exact[2].abs()) + 1e-3 * upstream * shape[0]
 
 
-@pytest.mark.parametrize("shape", [(700, 900, 768), (2500, 1000, 128)])
+@on_devices_with("shape", [(1800, 300, 64), (700, 900, 768), (2500, 1000, 128)], in_model=in_model, **HOPPER)
 def test_they_agree_with_the_kernels_for_every_architecture(
-    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    device: str, shape: Shape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = problem_on_gpu(4, shape, 0.02, torch.bfloat16)
-    weights = weights_on_gpu(problem, 2)
-    found = forward(problem), backward(problem, weights)
+    problem = problem_on(device, 4, shape, 0.02, torch.bfloat16)
+    weights = weights_on(device, problem, 2)
+    found = forward(problem, device), backward(problem, weights, device)
     monkeypatch.setenv("HYBATCH_CUDA_KERNELS", "generic")
-    expected = forward(problem), backward(problem, weights)
+    expected = forward(problem, device), backward(problem, weights, device)
     bound = 2 * lse_bound(problem, largest(logits_of(problem, torch.float64)))
     for mine, other in zip(found[0], expected[0], strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=bound)
@@ -131,44 +131,50 @@ def test_they_agree_with_the_kernels_for_every_architecture(
         assert float((mine - other).norm()) <= 0.01 * float(other.norm())
 
 
+@on_devices(**HOPPER)
 @pytest.mark.parametrize("peak", [50.0, 200.0])
-def test_logits_of_any_size_keep_the_precision_of_float32(peak: float) -> None:
-    problem = problem_on_gpu(5, (500, 700, 64), 1 / peak, torch.bfloat16)
+def test_logits_of_any_size_keep_the_precision_of_float32(device: str, peak: float) -> None:
+    problem = problem_on(device, 5, (500, 700, 64), 1 / peak, torch.bfloat16)
     problem.candidates[:300] = problem.queries[:300]  # logits of `peak` beside those around 0
     exact_QD = logits_of(problem, torch.float64)
-    row_lse, _, column_lse = forward(problem)
+    row_lse, _, column_lse = forward(problem, device)
     assert_lse(row_lse, exact_QD.logsumexp(1), lse_bound(problem, peak))
     assert_lse(column_lse, exact_QD.logsumexp(0), lse_bound(problem, peak))
 
 
-def test_a_row_with_nothing_but_its_positive_has_no_loss() -> None:
-    problem = problem_on_gpu(6, (300, 600, 128), 0.01, torch.bfloat16, absent=False)
-    alone = replace(problem, candidate_groups=torch.full((600,), -2, device="cuda"))
-    row_lse, positive_logit, *gradients = ops.contrastive_forward_backward(*alone.arguments())
+@on_devices(**HOPPER)
+def test_a_row_with_nothing_but_its_positive_has_no_loss(device: str) -> None:
+    problem = problem_on(device, 6, (300, 600, 128), 0.01, torch.bfloat16, absent=False)
+    alone = replace(problem, candidate_groups=torch.full_like(problem.candidate_groups, -2))
+    row_lse, positive_logit, *gradients = ops_on(device).contrastive_forward_backward(*alone.arguments())
     assert torch.equal(row_lse, positive_logit)
     assert not any(gradient.any() for gradient in gradients)
 
 
+@on_devices(**HOPPER)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_value_that_is_not_finite_never_passes_for_a_finite_loss(bad: float) -> None:
+def test_a_value_that_is_not_finite_never_passes_for_a_finite_loss(device: str, bad: float) -> None:
     for place in ("queries", "candidates"):
-        problem = problem_on_gpu(7, (200, 300, 64), 0.05, torch.bfloat16, absent=False)
+        problem = problem_on(device, 7, (200, 300, 64), 0.05, torch.bfloat16, absent=False)
         getattr(problem, place)[17, 3] = bad
-        row_lse, positive_logit, _ = forward(replace(problem, candidate_groups=torch.full((300,), -1, device="cuda")))
+        ungrouped = replace(problem, candidate_groups=torch.full_like(problem.candidate_groups, -1))
+        row_lse, positive_logit, _ = forward(ungrouped, device)
         assert not (row_lse - positive_logit).sum().isfinite()
 
 
 def everything(problem: Problem, weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (*forward(problem), *backward(problem, weights), *ops.contrastive_forward_backward(*problem.arguments()))
+    both = ops_on("cuda").contrastive_forward_backward(*problem.arguments())
+    return (*forward(problem, "cuda"), *backward(problem, weights, "cuda"), *both)
 
 
 def equal(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> bool:
     return all(torch.equal(mine, other) for mine, other in zip(found, expected, strict=True))
 
 
+@on_gpu(**HOPPER)
 def test_results_repeat_bit_for_bit_also_on_another_stream() -> None:
-    problem = problem_on_gpu(8, (5000, 4000, 768), 0.02, torch.bfloat16, absent=False)
-    weights = weights_on_gpu(problem, 3)
+    problem = problem_on("cuda", 8, (5000, 4000, 768), 0.02, torch.bfloat16, absent=False)
+    weights = weights_on("cuda", problem, 3)
     expected = everything(problem, weights)
     assert all(equal(everything(problem, weights), expected) for _ in range(3))
     stream = torch.cuda.Stream()
@@ -179,9 +185,10 @@ def test_results_repeat_bit_for_bit_also_on_another_stream() -> None:
     assert equal(found, expected)
 
 
+@on_gpu(**HOPPER)
 def test_a_captured_graph_computes_anew_from_what_its_inputs_hold() -> None:
-    problem = problem_on_gpu(9, (2000, 1500, 256), 0.05, torch.bfloat16, absent=False)
-    weights = weights_on_gpu(problem, 4)
+    problem = problem_on("cuda", 9, (2000, 1500, 256), 0.05, torch.bfloat16, absent=False)
+    weights = weights_on("cuda", problem, 4)
     everything(problem, weights)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -192,15 +199,17 @@ def test_a_captured_graph_computes_anew_from_what_its_inputs_hold() -> None:
         assert equal(captured, everything(problem, weights))
 
 
-@pytest.mark.skipif(_missing is not None or torch.cuda.device_count() < 2, reason="one device")
+@on_gpu(**HOPPER)
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one device")
 def test_the_tensors_device_need_not_be_the_current_one() -> None:
-    problem = problem_on_gpu(10, (300, 300, 64), 0.05, torch.bfloat16, absent=False)
+    problem = problem_on("cuda", 10, (300, 300, 64), 0.05, torch.bfloat16, absent=False)
     elsewhere = Problem(*(tensor.to("cuda:1") for tensor in problem.arguments()))
-    found = ops.contrastive_forward_backward(*elsewhere.arguments())
-    expected = ops.contrastive_forward_backward(*problem.arguments())
+    found = ops_on("cuda").contrastive_forward_backward(*elsewhere.arguments())
+    expected = ops_on("cuda").contrastive_forward_backward(*problem.arguments())
     assert equal(tuple(tensor.to("cuda:0") for tensor in found), expected)
 
 
+@on_devices(**HOPPER)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -210,18 +219,18 @@ def test_the_tensors_device_need_not_be_the_current_one() -> None:
     ],
 )  # fmt: skip
 def test_what_they_cannot_serve_is_refused_by_name_and_left_to_the_others(
-    change: Callable[[Problem], Problem], reason: str, monkeypatch: pytest.MonkeyPatch
+    device: str, change: Callable[[Problem], Problem], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = change(problem_on_gpu(11, (100, 100, 64), 0.05, torch.bfloat16))
+    problem = change(problem_on(device, 11, (100, 100, 64), 0.05, torch.bfloat16))
     with pytest.raises(RuntimeError, match=reason):
-        forward(problem)
+        forward(problem, device)
     monkeypatch.setenv("HYBATCH_CUDA_KERNELS", "wgmma")
     with pytest.raises(RuntimeError, match="generic or hopper"):
-        forward(problem)
+        forward(problem, device)
     monkeypatch.delenv("HYBATCH_CUDA_KERNELS")
-    found = forward(problem)
+    found = forward(problem, device)
     monkeypatch.setenv("HYBATCH_CUDA_KERNELS", "generic")
-    assert equal(found, forward(problem))
+    assert equal(found, forward(problem, device))
 
 
 def large_problem(B: int) -> Problem:
@@ -241,10 +250,10 @@ def run_within(problem: Problem, limit: float) -> tuple[tuple[Tensor, ...], tupl
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    found = forward(problem)
+    found = forward(problem, "cuda")
     ones = torch.ones_like(found[0])
     upstream = (found[0], ones, -2 * ones, found[2], ones)
-    gradients = ops.contrastive_backward(*problem.arguments(), *upstream)
+    gradients = ops_on("cuda").contrastive_backward(*problem.arguments(), *upstream)
     torch.cuda.synchronize()
     results = sum(tensor.nbytes for tensor in (*found, *gradients, ones, *upstream[2:3]))
     assert torch.cuda.max_memory_allocated() - before - results < limit
@@ -272,12 +281,14 @@ def assert_some_rows(problem: Problem, found: tuple[Tensor, ...], gradients: tup
             assert float((gradient[row].double() - wanted).norm()) <= 0.01 * float(wanted.norm())
 
 
+@on_gpu(**HOPPER)
 def test_65_536_pairs_take_less_than_300_megabytes() -> None:
     problem = large_problem(65_536)
     found, gradients = run_within(problem, 300e6)
     assert_some_rows(problem, found, gradients)
 
 
+@on_gpu(**HOPPER)
 @pytest.mark.slow
 def test_a_million_pairs_take_less_than_8_gigabytes() -> None:
     problem = large_problem(1_048_576)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.ops.devices import ops_on, put
+
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -38,8 +40,8 @@ class Counts:
     @staticmethod
     def zeros(problem: Problem, device: str) -> Counts:
         shape = (len(problem.positives), problem.num_groups)
-        greater, before, after = torch.zeros((3, *shape), dtype=torch.int32, device=device)
-        return Counts(greater, before, after, torch.zeros(4, dtype=torch.int64, device=device))
+        tables = (put(torch.zeros(shape, dtype=torch.int32), device) for _ in range(3))
+        return Counts(*tables, put(torch.zeros(4, dtype=torch.int64), device))
 
     def all(self) -> list[Tensor]:
         return [self.greater, self.tied_before, self.tied_after, self.status]
@@ -70,44 +72,43 @@ def random_problem(
     return Problem(rows(Q), rows(D), groups_D, positives_P, starts, num_groups=G, precision=precision)
 
 
-def moved(problem: Problem) -> Problem:
-    """The same on the GPU, so that nothing the ops are called with needs copying."""
+def moved(problem: Problem, device: str) -> Problem:
+    """The same on a device, so that nothing the ops are called with needs copying."""
     tensors = ("queries", "candidates", "groups", "positives", "offsets")
-    return replace(problem, **{name: getattr(problem, name).cuda() for name in tensors})
+    return replace(problem, **{name: put(getattr(problem, name), device) for name in tensors})
 
 
-def pair_scores(problem: Problem, device: str = "cuda", *, gathered: bool = False) -> Tensor:
+def pair_scores(problem: Problem, device: str, *, gathered: bool = False) -> Tensor:
     embeddings = problem.candidates[problem.positives] if gathered else problem.candidates
-    rows = None if gathered else problem.positives.to(device)
-    scores: Tensor = torch.ops.hybatch.pair_scores(
-        problem.queries.to(device), embeddings.to(device), problem.offsets.to(device), problem.precision, rows
-    )
+    rows = None if gathered else put(problem.positives, device)
+    queries, embeddings, offsets = (put(t, device) for t in (problem.queries, embeddings, problem.offsets))
+    scores: Tensor = ops_on(device).pair_scores(queries, embeddings, offsets, problem.precision, rows)
     return scores
 
 
-def count(problem: Problem, device: str = "cuda", *, cuts: tuple[int, ...] = ()) -> Counts:
+def count(problem: Problem, device: str, *, cuts: tuple[int, ...] = ()) -> Counts:
     """Counts from one block, or from those between the cuts, last block first."""
     counts = Counts.zeros(problem, device)
     thresholds = pair_scores(problem, device)
     bounds = [0, *cuts, len(problem.candidates)]
-    queries, positives, offsets = (t.to(device) for t in (problem.queries, problem.positives, problem.offsets))
+    queries, positives, offsets = (put(t, device) for t in (problem.queries, problem.positives, problem.offsets))
     for first, end in reversed(list(itertools.pairwise(bounds))):
-        torch.ops.hybatch.count_above_(
-            *counts.all(), queries, thresholds, positives, offsets, problem.candidates[first:end].to(device),
-            problem.groups[first:end].to(device), first, problem.precision,
+        ops_on(device).count_above_(
+            *counts.all(), queries, thresholds, positives, offsets, put(problem.candidates[first:end], device),
+            put(problem.groups[first:end], device), first, problem.precision,
         )  # fmt: skip
     return counts
 
 
-def all_scores(problem: Problem) -> np.ndarray:
-    """[Q, D] from `pair_scores` on the GPU."""
+def all_scores(problem: Problem, device: str) -> np.ndarray:
+    """[Q, D] from `pair_scores` on the device."""
     num_queries, num_candidates = len(problem.queries), len(problem.candidates)
     everyone = replace(
         problem,
         positives=torch.arange(num_candidates).repeat(num_queries),
         offsets=torch.arange(num_queries + 1) * num_candidates,
     )
-    return pair_scores(everyone).reshape(num_queries, num_candidates).cpu().numpy()
+    return pair_scores(everyone, device).reshape(num_queries, num_candidates).cpu().numpy()
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

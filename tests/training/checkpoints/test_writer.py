@@ -15,7 +15,9 @@ import torch
 import torch.distributed as dist
 
 from hybatch.errors import UserError
-from hybatch.training.checkpoints.checkpoint import CheckpointFolder, Description, read_checkpoint, surroundings
+from hybatch.training.checkpoints.checkpoint import Description, read_checkpoint
+from hybatch.training.checkpoints.folder import CheckpointFolder
+from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.checkpoints.writer import CheckpointWriter
 from hybatch.training.strategy import Strategy
 from tests.processes import run_processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,26 @@ from hybatch.processes import rank
 from hybatch.training.strategy import Strategy
 from tests.processes import run_processes
 from tests.training.strategy.cells import Cell, tiny_strategy, train_steps
+from tests.training.strategy.planted import Planted
 
 NAMES = ("ddp", "zero1", "zero2", "zero3", "fsdp2")
 CELL = Cell(cached=True, dropout=0.3, max_norm=0.05)
 SAVED, END = 3, 5
+# Keys that a DeepSpeed file may set, at other values than their defaults.
+ALLOWED_OTHERWISE = {
+    "contiguous_gradients": False,
+    "overlap_comm": True,
+    "reduce_scatter": False,
+    "reduce_bucket_size": 100,
+    "use_multi_rank_bucket_allreduce": False,
+    "allgather_partitions": False,
+    "allgather_bucket_size": 100,
+    "ignore_unused_parameters": False,
+    "stage3_max_live_parameters": 10,
+    "stage3_max_reuse_distance": 0,
+    "stage3_model_persistence_threshold": 10,
+    "enable_sanity_checks": True,
+}
 
 
 def _trained(name: str, folder: Path) -> list[dict[str, Tensor]]:
@@ -47,15 +64,38 @@ def _moments(strategy: Strategy) -> dict[str, Tensor]:
     return {name: (m.full_tensor() if strategy.name == "fsdp2" else m).clone() for name, m in moments.items()}
 
 
+def _load_planted(name: str, source: Path, folder: Path) -> str:
+    """What is said of a checkpoint of DeepSpeed with code in every file."""
+    if rank() == 0:
+        shutil.copytree(source, folder)
+        for path in (folder / "zero").glob("*.pt"):
+            torch.save({**torch.load(path, weights_only=False), "more": Planted(folder / "ran")}, path)
+    dist.barrier()
+    try:
+        tiny_strategy(name).load(folder)
+    except UserError as error:
+        return str(error)
+    return "loaded"
+
+
 def _save_and_resume(root: Path) -> dict[str, Any]:
-    """Of every strategy: weights at the save and at the end of a whole run, and at the end of a resumed one."""
-    results = {}
+    """Of every strategy: weights at the save and at the end of a whole run, and at the end of a resumed one.
+
+    Of DeepSpeed's stages also the weights at the end under other values of what a file may set, and what is said of a
+    checkpoint that holds code.
+    """
+    results: dict[str, Any] = {}
     for name in NAMES:
         whole = _trained(name, root / name)
         resumed = tiny_strategy(name, CELL.dropout)
         resumed.load(root / name)
         train_steps(resumed, CELL, range(SAVED, END))
         results[name] = (*whole, resumed.state_dict())
+        if name.startswith("zero"):
+            otherwise = tiny_strategy(name, CELL.dropout, **ALLOWED_OTHERWISE)
+            train_steps(otherwise, CELL, range(END))
+            results[f"otherwise {name}"] = otherwise.state_dict()
+            results[f"planted {name}"] = _load_planted(name, root / name, root / f"planted-{name}")
     return results
 
 
@@ -87,6 +127,22 @@ def test_a_resumed_strategy_ends_bitwise_where_the_undisturbed_one_ends(
     assert any(not torch.equal(at_save[key], at_end[key]) for key in at_end)
     for key, weight in at_end.items():
         assert torch.equal(weight, resumed[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("zero")])
+def test_what_a_deepspeed_file_may_set_changes_no_bit(name: str, saved: tuple[Path, dict[str, Any]]) -> None:
+    _, at_end, _ = saved[1][name]
+    for key, weight in saved[1][f"otherwise {name}"].items():
+        assert torch.equal(weight, at_end[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("zero")])
+def test_code_planted_in_a_checkpoint_of_deepspeed_does_not_run(name: str, saved: tuple[Path, dict[str, Any]]) -> None:
+    root, results = saved
+    assert "may be code that somebody planted there" in results[f"planted {name}"]
+    assert not (root / f"planted-{name}" / "ran").exists()
 
 
 @pytest.mark.slow

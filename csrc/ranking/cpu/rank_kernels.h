@@ -1,0 +1,47 @@
+// The inner kernels of the ranking that exist once per instruction set; everything else is compiled once, for any
+// processor. These work on the scores that tiles leave behind.
+
+#pragma once
+
+#include <cstdint>
+
+#include "../contract.h"
+#include "common/cpu/instruction_set.h"
+#include "common/cpu/tile_kernels.h"
+
+namespace hybatch::ranking::cpu {
+
+// The comparison of one tile of scores with its queries' thresholds.
+struct TileCount {
+  const float* scores;       // [rows, lanes]
+  int num_queries;           // rows in use
+  uint32_t lanes_in_use;     // bit per lane
+  const int64_t* offsets;    // [num_queries + 1] into `thresholds`
+  const float* thresholds;   // ascending within a query, NaN last; kWindow readable values follow the last
+  const float* lowest;       // [num_queries] first threshold of each; infinity where a query has none
+  int32_t* beaten;           // [.. - offsets[0]] += 1 at the highest threshold below a score
+  void (*tie)(void* context, int64_t position, int lane);  // called for each threshold that equals a score
+  void* context;
+};
+
+constexpr int kWindow = 16;  // thresholds compared at once
+
+struct RankKernels {
+  TileKernels tile;
+  void (*count)(const TileCount& tile);
+  // For queries first .. end - 1; `scratch` holds kPairScratchRows * width values.
+  void (*pair_scores)(const PairScoresTask& task, int64_t first, int64_t end, float* scratch);
+};
+
+constexpr int kPairChains = 8;  // pairs scored side by side, to hide the latency of one chain
+constexpr int kPairScratchRows = kPairChains + 1;
+
+const RankKernels& PortableRankKernels();
+#if defined(__x86_64__)
+const RankKernels& Avx2RankKernels();
+const RankKernels& Avx512RankKernels();
+#endif
+
+const RankKernels& RankKernelsFor(InstructionSet instruction_set);
+
+}  // namespace hybatch::ranking::cpu

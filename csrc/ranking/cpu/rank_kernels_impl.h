@@ -1,0 +1,87 @@
+// Generic bodies of the rank kernels, instantiated by one translation unit per instruction set. As in the tile kernels,
+// nothing here may end up in a function that the linker could share between those units.
+//
+// An `Arch` gives: kLanes, of its tiles; MaskAtLeast (bits of the lanes whose score is >= a value); MaskBelow and
+// MaskEqual (bits of the kWindow thresholds that are below, or equal to, a score); Fma.
+
+#pragma once
+
+#include "common/cpu/row_values_impl.h"
+#include "rank_kernels.h"
+
+namespace hybatch::ranking::cpu {
+namespace {
+
+// Finds how many of a query's ascending thresholds are below `score`: by bisection down to one window, then at once.
+template <typename Arch>
+inline void CountScore(const TileCount& tile, int64_t first, int64_t end, int lane, float score) {
+  int64_t base = first;
+  int64_t size = end - first;
+  while (size > kWindow) {
+    const int64_t half = size / 2;
+    if (tile.thresholds[base + half - 1] < score) base += half;
+    size -= half;
+  }
+  const uint32_t in_window = (1u << size) - 1;
+  const float* window = tile.thresholds + base;
+  const uint32_t below = Arch::MaskBelow(window, score) & in_window;
+  const int64_t position = base + __builtin_popcount(below);
+  if (position > first) ++tile.beaten[position - 1 - tile.offsets[0]];
+  if ((Arch::MaskEqual(window, score) & in_window) == 0) return;
+  for (int64_t tied = position; tied < end && tile.thresholds[tied] == score; ++tied) {
+    tile.tie(tile.context, tied, lane);
+  }
+}
+
+// Most rows end at the first test, against the query's lowest threshold.
+template <typename Arch>
+void Count(const TileCount& tile) {
+  for (int i = 0; i < tile.num_queries; ++i) {
+    const float* scores = tile.scores + i * Arch::kLanes;
+    uint32_t candidates = Arch::MaskAtLeast(scores, tile.lowest[i]) & tile.lanes_in_use;
+    for (; candidates != 0; candidates &= candidates - 1) {
+      const int lane = __builtin_ctz(candidates);
+      CountScore<Arch>(tile, tile.offsets[i], tile.offsets[i + 1], lane, scores[lane]);
+    }
+  }
+}
+
+// Independent chains side by side: one alone would wait for its own latency at every step.
+template <typename Arch>
+void ScoreChains(const float* query, const float* const (&rows)[kPairChains], int64_t width, float* scores) {
+  float chains[kPairChains] = {};
+  for (int64_t h = 0; h < width; ++h) {
+    for (int i = 0; i < kPairChains; ++i) chains[i] = Arch::Fma(query[h], rows[i][h], chains[i]);
+  }
+  for (int i = 0; i < kPairChains; ++i) scores[i] = chains[i];
+}
+
+template <typename Arch>
+void PairScores(const PairScoresTask& task, int64_t first, int64_t end, float* scratch) {
+  const int64_t width = task.queries.width;
+  float scores[kPairChains];
+  const float* rows[kPairChains];
+  for (int64_t q = first; q < end; ++q) {
+    const float* query = LoadRow(task.queries, q, 0, width, scratch);
+    for (int64_t p = task.offsets[q]; p < task.offsets[q + 1]; p += kPairChains) {
+      const int64_t rest = task.offsets[q + 1] - p;
+      const int count = rest < kPairChains ? static_cast<int>(rest) : kPairChains;
+      for (int i = 0; i < kPairChains; ++i) {
+        // Idle chains repeat the first pair, whose values are at hand.
+        const int64_t row = i >= count ? -1 : task.rows == nullptr ? p + i : task.rows[p + i];
+        rows[i] = row < 0 ? rows[0] : LoadRow(task.embeddings, row, 0, width, scratch + (i + 1) * width);
+      }
+      ScoreChains<Arch>(query, rows, width, scores);
+      for (int i = 0; i < count; ++i) task.scores[p + i] = scores[i];
+    }
+  }
+}
+
+template <typename Arch>
+RankKernels MakeRankKernels(const TileKernels& tile) {
+  if (tile.lanes != Arch::kLanes) __builtin_trap();
+  return {tile, &Count<Arch>, &PairScores<Arch>};
+}
+
+}  // namespace
+}  // namespace hybatch::ranking::cpu

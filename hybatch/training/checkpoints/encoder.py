@@ -1,0 +1,27 @@
+"""The encoders that a run leaves for use: initial/, best/ and final/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from hybatch.errors import UserError
+from hybatch.models import Encoder
+
+
+def save_encoder(encoder: Encoder, directory: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    """Write an encoder's folder, whole or not at all.
+
+    Args:
+        state_dict: the whole encoder's weights, where `encoder` holds only a shard of them.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        encoder.save(directory, state_dict)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {directory}: {error}; finished checkpoints are intact") from error

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "device_model/language.h"
