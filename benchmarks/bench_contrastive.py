@@ -2,33 +2,37 @@
 
     python benchmarks/bench_contrastive.py --json FILE [--sizes 1024 4096 16384] [--width 768] [--what forward ...]
 
-Writes FILE, and beside it a Markdown table and a plot as PNG. Seconds are wall-clock. On a machine that others use too,
-look at the CPU ratios and the load. What cannot run here is listed with the reason. On the CPU the loss is also timed
-over several processes, which gather all candidates or pass them round a ring (--processes 0 leaves that out).
+Writes FILE anew after every round, and at the end a Markdown table and a plot as PNG beside it. Seconds are wall-clock.
+On a machine that others use too, look at the CPU ratios and the load. What cannot run here is listed with the reason.
+On the CPU the loss is also timed over several processes, which gather all candidates or pass them round a ring
+(--processes 0 leaves that out).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from contrastive_contenders import BOTH, FORWARD, SYMMETRIC, LeftOut, contenders, make_problem
 from contrastive_processes import measure_processes
-from measure import Contender, Timing, environment, interleaved
+from measure import Contender, Timing, environment, interleaved, write_figures
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def measure(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[LeftOut]]:
-    """Rows of the table, and what could not run."""
+Rows = list[dict[str, Any]]
+Found = tuple[Rows, list[LeftOut]]
+
+
+def measure(arguments: argparse.Namespace, keep: Callable[[Rows, list[LeftOut]], None]) -> Found:
+    """Rows of the table, and what could not run; `keep` gets those there are after every round."""
     device = torch.device(arguments.device)
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     left_out: dict[LeftOut, None] = {}
     for size in arguments.sizes:
         problem = make_problem(size, arguments.width, device, DTYPES[arguments.dtype])
@@ -38,8 +42,20 @@ def measure(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[L
             left_out |= dict.fromkeys(one for one in found if isinstance(one, LeftOut))
             timed = [one for one in found if isinstance(one, Contender) and is_wanted(one, arguments.only)]
             gradients = 0 if what == FORWARD else embeddings
-            rows += to_rows(interleaved(timed, arguments.rounds, device), size, what, device, gradients)
+            about = (size, what, device, gradients)
+            so_far = partial(keep_round, keep, rows, list(left_out), about)
+            rows = rows + tell(to_rows(interleaved(timed, arguments.rounds, device, so_far), *about))
     return rows, list(left_out)
+
+
+def keep_round(
+    keep: Callable[[Rows, list[LeftOut]], None],
+    rows: Rows,
+    left_out: list[LeftOut],
+    about: tuple[int, str, torch.device, int],
+    timings: list[Timing],
+) -> None:
+    keep(rows + to_rows(timings, *about), left_out)
 
 
 def is_wanted(contender: Contender, only: list[str] | None) -> bool:
@@ -47,38 +63,42 @@ def is_wanted(contender: Contender, only: list[str] | None) -> bool:
     return only is None or contender.floor is None or any(part in contender.name for part in only)
 
 
-def measure_gathering(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[LeftOut]]:
+def measure_gathering(arguments: argparse.Namespace) -> Found:
     """As `measure`: gather all against the ring, over several processes."""
     processes, works = arguments.processes, [what for what in arguments.what if what != FORWARD]
     if not processes or not works:
         return [], []
     if arguments.device != "cpu":
         return [], [LeftOut("gather all and ring over processes", "gloo connects CPU processes; run with --device cpu")]
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     dtype = DTYPES[arguments.dtype]
     for size in arguments.sizes:
         for what in works:
             timings = measure_processes(processes, size, arguments.width, dtype, what, arguments.rounds)
             gradients = 8 * size // processes * arguments.width
-            rows += to_rows(timings, size, f"{what}, {processes} processes", torch.device("cpu"), gradients)
+            rows += tell(to_rows(timings, size, f"{what}, {processes} processes", torch.device("cpu"), gradients))
     return rows, []
 
 
-def to_rows(
-    timings: list[Timing], size: int, what: str, device: torch.device, gradients: int
-) -> Iterator[dict[str, Any]]:
-    """One row a contender, told on the terminal, too.
+def to_rows(timings: list[Timing], size: int, what: str, device: torch.device, gradients: int) -> Rows:
+    """One row a contender.
 
     Args:
         gradients: bytes of the gradients, which are a result, not working memory.
     """
+    rows = []
     for timing in timings:
         row = {"size": size, "what": what, **timing.summary()}
         peak = row["device_peak_bytes"] if device.type == "cuda" else row["host_peak_bytes"]
         row["peak_bytes"] = peak
         row["beyond_gradients"] = None if peak is None else peak - gradients
-        print(line(row), flush=True)
-        yield row
+        rows.append(row)
+    return rows
+
+
+def tell(rows: Rows) -> Rows:
+    print(*map(line, rows), sep="\n", flush=True)
+    return rows
 
 
 def line(row: dict[str, Any]) -> str:
@@ -126,7 +146,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="where to write; .md and .png go beside it")
     parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 4096, 16384])
@@ -137,21 +157,27 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="contenders whose names hold one of these, and the floor")
     parser.add_argument("--processes", type=int, default=2, help="over which gather all and ring are compared; 0: none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    about = {"width": arguments.width, "dtype": arguments.dtype}
-    rows, left_out = (
-        list(chain(*parts)) for parts in zip(measure(arguments), measure_gathering(arguments), strict=True)
-    )
-    result = {
-        "environment": environment(torch.device(arguments.device)),
-        **about,
-        "rows": rows,
-        "left_out": [asdict(one) for one in left_out],
-    }
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
-    draw(result, arguments.json.with_suffix(".png"))
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    arguments = parse()
+    device = torch.device(arguments.device)
+    about = {"environment": environment(device), "width": arguments.width, "dtype": arguments.dtype}
+
+    def result(rows: Rows, left_out: list[LeftOut]) -> dict[str, Any]:
+        return {**about, "rows": rows, "left_out": [asdict(one) for one in left_out]}
+
+    def keep(rows: Rows, left_out: list[LeftOut]) -> None:
+        write_figures(arguments.json, result(rows, left_out), finished=False)
+
+    rows, left_out = measure(arguments, keep)
+    keep(rows, left_out)
+    more_rows, more_left_out = measure_gathering(arguments)
+    figures = result(rows + more_rows, left_out + more_left_out)
+    write_figures(arguments.json, figures, finished=True)
+    arguments.json.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
+    draw(figures, arguments.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -2,37 +2,50 @@
 
     python benchmarks/bench_ranking.py --json FILE [--shapes xquad-r mlqa-r] [--widths 384 768 1024] [--share 0.03]
 
-Writes FILE, and beside it a Markdown table and a bar chart as PNG. Seconds are wall-clock; packing, thresholds and
-checks of the extension are included. On a machine that others use too, look at the CPU ratios and the load.
+Writes FILE anew after every round, and at the end a Markdown table and a bar chart as PNG beside it. Seconds are
+wall-clock; packing, thresholds and checks of the extension are included. On a machine that others use too, look at the
+CPU ratios and the load.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from measure import environment, interleaved
+from measure import Timing, environment, interleaved, write_figures
 from ranking_contenders import DTYPES, SHAPES, contenders, make_problem
 
+Rows = list[dict[str, Any]]
 
-def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+
+def measure(arguments: argparse.Namespace, keep: Callable[[Rows], None]) -> Rows:
+    """Rows of the table; `keep` gets those there are after every round."""
     device = torch.device(arguments.device)
     precisions = list(DTYPES) if device.type == "cuda" else ["fp32"]
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for shape in arguments.shapes:
         for width in arguments.widths:
             problem = make_problem(SHAPES[shape], width, arguments.share, device)
             entrants = list(
                 contenders(problem, backends=arguments.backends, precisions=precisions, slow=not arguments.fast)
             )
-            for timing in interleaved(entrants, arguments.rounds, device):
-                row = {"shape": shape, "width": width, "share": problem.share, **timing.summary()}
-                print(line(row), flush=True)
-                rows.append(row)
+            about = {"shape": shape, "width": width, "share": problem.share}
+            so_far = partial(keep_round, keep, rows, about)
+            rows = rows + to_rows(about, interleaved(entrants, arguments.rounds, device, so_far))
+            print(*map(line, rows[-len(entrants) :]), sep="\n", flush=True)
     return rows
+
+
+def to_rows(about: dict[str, Any], timings: list[Timing]) -> Rows:
+    return [{**about, **timing.summary()} for timing in timings]
+
+
+def keep_round(keep: Callable[[Rows], None], rows: Rows, about: dict[str, Any], timings: list[Timing]) -> None:
+    keep(rows + to_rows(about, timings))
 
 
 def line(row: dict[str, Any]) -> str:
@@ -78,7 +91,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="where to write; .md and .png go beside it")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["xquad-r", "mlqa-r"])
@@ -88,11 +101,17 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--backends", nargs="+", help="of hybatch; default: torch and the device's own")
     parser.add_argument("--fast", action="store_true", help="leave out the slow contenders")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     arguments.backends = arguments.backends or ["torch", torch.device(arguments.device).type]
-    result = {"environment": environment(torch.device(arguments.device)), "rows": measure(arguments)}
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
+    about = {"environment": environment(torch.device(arguments.device))}
+    rows = measure(arguments, lambda rows: write_figures(arguments.json, {**about, "rows": rows}, finished=False))
+    result = {**about, "rows": rows}
+    write_figures(arguments.json, result, finished=True)
     arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     draw(result, arguments.json.with_suffix(".png"))
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from measure import Contender
 from torch import Tensor
 
-from hybatch.losses import dense_info_nce
+from hybatch.losses import ContrastiveInputs, dense_info_nce
 from hybatch.ops import contrastive_terms, info_nce
 from hybatch.ops.backend import BACKENDS, choose_backend, why_missing
 
@@ -134,7 +134,8 @@ def _stepping(problem: Problem, loss: Loss, what: str) -> Callable[[], object]:
 
 def _dense(problem: Problem, symmetric: bool) -> Tensor:
     if not symmetric:
-        return dense_info_nce(problem.queries, problem.candidates, **problem.options())
+        sides = {"queries_QH": problem.queries, "candidates_DH": problem.candidates}
+        return dense_info_nce(ContrastiveInputs(**sides, **problem.options()))
     logits_BB = problem.queries.float() @ problem.candidates.float().T / TEMPERATURE
     rows_B = torch.arange(len(logits_BB), device=logits_BB.device)
     entropies = [F.cross_entropy(side, rows_B, reduction="sum") for side in (logits_BB, logits_BB.T)]

@@ -1,86 +1,59 @@
 #!/usr/bin/env bash
-# Builds the extension, tests it on the GPU and times it, in under ten minutes, on a machine with nvcc, a CUDA build of
-# torch and no internet.
+# Tests and times the CUDA kernels, on a machine with a GPU, a CUDA build of torch and no internet, in two calls of at
+# most five minutes each:
 #
-#     benchmarks/gpu.sh            results go to benchmarks/results, or to $RESULTS
+#     benchmarks/gpu.sh test     every CUDA test in the order of the groups of gpu_tests.py, the failed ones again with
+#                                CUDA_LAUNCH_BLOCKING=1 and in compute-sanitizer, one short benchmark
+#     benchmarks/gpu.sh bench    the benchmarks of gpu_benchmarks.sh
 #
-# PYTHON names the interpreter that holds torch, pytest, ninja and pybind11 (default python3); LIMIT_S the seconds after
-# which what is still running is stopped (default 570). The exit status is that of the worst step. A kernel that hangs
-# costs its own step only.
+# All that they write comes back as one archive, $OUT/gpu-test.tar.gz or $OUT/gpu-bench.tar.gz, whatever fails (see
+# steps.sh, also for LIMIT_S). Libraries that were carried along (hybatch/_cpu.so, hybatch/_cuda.so) are used where they
+# load, else built. The exit status is that of the worst step.
+#
+# PYTHON names the interpreter with torch and pytest (default python3). A rehearsal without a GPU gives TESTS (folder of
+# tests, default tests/ops), BENCHMARKS (default benchmarks/gpu_benchmarks.sh), LIBRARIES (what makes the libraries
+# ready, default benchmarks/load_or_build.sh) and DEVICE (default cuda).
 set -uo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
-results=${RESULTS:-benchmarks/results}
-limit=${LIMIT_S:-570}
-mkdir -p "$results"
-export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 MPLBACKEND=Agg
-worst=0
+case ${1:-} in
+test | bench) ;;
+*)
+    echo "usage: benchmarks/gpu.sh test|bench" >&2
+    exit 2
+    ;;
+esac
+source benchmarks/steps.sh
+export PYTHONPATH=$PWD:$PWD/benchmarks PYTHONUNBUFFERED=1 MPLBACKEND=Agg
+device=${DEVICE:-cuda}
 
-# step NAME SECONDS COMMAND...: its output goes to NAME.log, the end of it to the terminal.
-step() {
-    local name=$1 allowed=$2 left=$((limit - SECONDS)) status
-    shift 2
-    if ((left < 10)); then
-        printf '=== %s: no time left\n' "$name"
-        worst=1
-        return 1
-    fi
-    timeout -k 5 "$((allowed < left ? allowed : left))" "$@" >"$results/$name.log" 2>&1
-    status=$?
-    printf '=== %s: status %d, %d s since the start\n' "$name" "$status" "$SECONDS"
-    tail -n 15 "$results/$name.log"
-    ((status > worst)) && worst=$status
-    return "$status"
-}
-
-machine() {
-    nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total --format=csv
-    nvcc --version | tail -n 2
-    "$python" -c 'import platform, torch; print(platform.python_version(), torch.__version__, torch.cuda.get_device_name())'
-    git describe --always --dirty || echo 'no commit: this is a copy without its history'
-}
-
-build() {
-    FORCE_CUDA=1 "$python" setup.py build_ext --inplace || return 1
-    "$python" -c 'from hybatch.ops.backend import why_missing; exit(why_missing("cuda"))' # or all tests would skip
-}
-
+# bench NAME SECONDS SCRIPT OPTIONS...: the script writes NAME.json anew with every round.
 bench() {
-    local name=$1
-    shift
-    "$python" benchmarks/bench_ranking.py --json "$results/ranking-$name.json" --device cuda --fast "$@"
+    step "bench-$1" "$2" "$python" "benchmarks/$3" --json "$results/$1.json" --device "$device" "${@:4}"
 }
-contrastive() {
-    local name=$1
-    shift
-    "$python" benchmarks/bench_contrastive.py --json "$results/contrastive-$name.json" --device cuda "$@"
-}
-spills() {
-    ! grep -E '[1-9][0-9]* bytes spill' "$results/build.log"
-}
-export -f machine build bench contrastive spills
-export python results
 
+begin "gpu-$1"
 step machine 30 bash -c machine
-step build 240 bash -c build || exit "$worst"
-step spills 5 bash -c spills
-# The kernels that every device runs come first; tensor cores then cannot keep them from being tested.
-tests=tests/ops/ranking/test_cuda.py
-step test-fp32 90 "$python" -m pytest -v -m gpu -k "not (tf32 or bf16 or fp16)" "$tests"
-step test-tensor-cores 90 "$python" -m pytest -v -m gpu -k "tf32 or bf16 or fp16" "$tests"
-step test-interface 60 "$python" -m pytest -v -k "on-cuda" tests/ops/ranking/test_counts.py
-step test-contrastive 60 "$python" -m pytest -v -m gpu tests/ops/contrastive/test_cuda.py
-step test-contrastive-oracle 60 "$python" -m pytest -v -k "on-cuda" tests/ops/contrastive
-step test-contrastive-tensor-cores 120 "$python" -m pytest -v -m "gpu and not slow" tests/ops/contrastive/test_hopper.py
-step bench-contrastive 60 bash -c 'contrastive bf16 --dtype bf16 --sizes 4096 16384 --rounds 5'
-step bench-contrastive-65536 120 bash -c 'contrastive bf16-65536 --dtype bf16 --sizes 65536 --rounds 5'
-step bench-xquad-r 100 bash -c 'bench xquad-r --shapes xquad-r --backends cuda'
-step bench-mlqa-r 60 bash -c 'bench mlqa-r --shapes mlqa-r --backends cuda'
-step bench-2-million 120 bash -c 'bench 2-million --shapes 2-million --widths 1024 --backends cuda --rounds 3'
-step bench-contrastive-fp32 60 bash -c 'contrastive fp32 --sizes 4096 16384 --rounds 5'
-if command -v compute-sanitizer >/dev/null; then
-    step memcheck 60 compute-sanitizer --error-exitcode 9 "$python" -m pytest -m gpu -k "blocks_and_repetition" "$tests"
+step needs 30 "$python" benchmarks/gpu_needs.py
+if step libraries 150 "${LIBRARIES:-benchmarks/load_or_build.sh}"; then
+    groups=$("$python" benchmarks/gpu_tests.py groups)
+else
+    groups=$("$python" benchmarks/gpu_tests.py groups --without-kernels)
 fi
-step bench-contrastive-million 120 bash -c \
-    'contrastive million --dtype bf16 --sizes 1048576 --what "forward + backward" --rounds 1 --only "hybatch cuda"'
-exit "$worst"
+if [ "$1" = bench ]; then
+    source "${BENCHMARKS:-benchmarks/gpu_benchmarks.sh}"
+    benchmarks
+    finish
+fi
+
+reserve=60 # for what failed, once more, and the benchmark
+step collect 60 "$python" benchmarks/gpu_tests.py collect --tests "${TESTS:-tests/ops}" --folder "$results"
+while read -r group seconds; do
+    step "test-$group" "$seconds" "$python" benchmarks/gpu_tests.py run "$group" --folder "$results"
+done <<<"$groups"
+reserve=25
+step again 60 "$python" benchmarks/gpu_tests.py again --folder "$results"
+reserve=0
+source "${BENCHMARKS:-benchmarks/gpu_benchmarks.sh}"
+short_benchmark
+TAIL=60 step summary 20 "$python" benchmarks/gpu_tests.py summary --folder "$results"
+finish

@@ -6,6 +6,7 @@ to the floor is taken within each round.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from hybatch.atomic import atomic_file
 
 
 @dataclass
@@ -55,8 +58,17 @@ class Timing:
         return {**asdict(self), **quantiles, "ratio": ratio, "cpu_ratio": cpu_ratio, "rounds": len(self.wall)}
 
 
-def interleaved(contenders: list[Contender], rounds: int, device: torch.device) -> list[Timing]:
-    """Time all contenders in turn; one untimed run of each comes first and shows its peak memory."""
+def interleaved(
+    contenders: list[Contender],
+    rounds: int,
+    device: torch.device,
+    after_round: Callable[[list[Timing]], None] = lambda timings: None,
+) -> list[Timing]:
+    """Time all contenders in turn; one untimed run of each comes first and shows its peak memory.
+
+    Args:
+        after_round: takes the timings so far, for those who write them down before a later round may be cut short.
+    """
     timings = {c.name: Timing(c.name, c.floor, c.scale) for c in contenders}
     for contender in contenders:
         timing = timings[contender.name]
@@ -74,7 +86,18 @@ def interleaved(contenders: list[Contender], rounds: int, device: torch.device) 
             if timing.floor in seconds:
                 timing.ratios.append(wall / seconds[timing.floor][0])
                 timing.cpu_ratios.append(cpu / seconds[timing.floor][1])
+        after_round(list(timings.values()))
     return list(timings.values())
+
+
+def write_figures(path: Path, result: dict[str, Any], *, finished: bool) -> None:
+    """Replace the JSON file whole, also halfway through a benchmark: one that is stopped leaves what it has measured.
+
+    Args:
+        finished: whether all is measured; stands beside the figures.
+    """
+    with atomic_file(path) as file:
+        file.write(json.dumps({**result, "finished": finished}, indent=1) + "\n")
 
 
 def _synchronize(device: torch.device) -> None:

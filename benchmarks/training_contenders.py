@@ -23,7 +23,7 @@ import torch.distributed as dist
 from measure import reset_host_peak, status_bytes
 
 from hybatch.corpus import CorpusConfig, open_corpus
-from hybatch.losses import ContrastiveLoss, LossConfig
+from hybatch.losses import ContrastiveConfig, ContrastiveLoss
 from hybatch.models import Encoder, EncoderConfig
 from hybatch.sampling import BatchSampler, SamplingConfig
 from hybatch.training.config import RunConfig, TrainingConfig
@@ -89,7 +89,7 @@ class Settings:
             corpora=[CorpusConfig(path=self.corpus)],
             model=encoder,
             sampling=SamplingConfig(batch_size=self.batch_size),
-            loss=LossConfig(temperature=self.temperature),
+            loss=ContrastiveConfig(temperature=self.temperature),
             training=training,
         )
 

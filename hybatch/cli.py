@@ -11,6 +11,7 @@ from hybatch.version import __version__
 
 # Each module has `main(argv) -> int`; they are imported on demand, because torch alone takes seconds.
 COMMANDS = {
+    "train": ("hybatch.train", "train an encoder; on several devices: accelerate launch -m hybatch train"),
     "batches": ("hybatch.training.preview", "show what would be trained, without loading a model"),
     "plan": ("hybatch.training.plan.command", "expected memory per strategy and time per step, without weights"),
     "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
@@ -25,14 +26,13 @@ USAGE = (
     "usage: hybatch [--version] COMMAND [OPTIONS]   (hybatch COMMAND --help lists a command's options)\n\n"
     + "".join(f"  {name:<10}{summary}\n" for name, (_, summary) in COMMANDS.items())
 )
-EPILOGUE = "\nTraining is started with: accelerate launch -m hybatch.train --config FILE\n"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code: 0 done, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE + EPILOGUE, end="")
+        print(USAGE, end="")
         return 0
     if argv[0] == "--version":
         print(f"hybatch {__version__}")

@@ -1,11 +1,14 @@
-"""Train: `accelerate launch hybatch/train.py --config FILE [--section.key VALUE ...]`, or without the launcher.
+"""Train: `hybatch train --config FILE [--section.key VALUE ...]`, or on several devices through accelerate.
 
-The same for an installed package: `accelerate launch -m hybatch.train`.
+`accelerate launch hybatch/train.py`, `accelerate launch -m hybatch.train` and `accelerate launch -m hybatch train` are
+the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done; 2 bad input, a full disk or a folder that cannot be written; 128 + n stopped by signal n, with a
-        checkpoint of the step that it came in; 75 another process died or hangs, and the same command goes on.
+        checkpoint of the step that it came in (SIGPIPE: of an earlier one); 75 another process died or hangs, and the
+        same command goes on.
     """
     from hybatch.training.survival.stopping import Stopped, StopRequest
 
@@ -37,10 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _train(argv, stop)
         except UserError as error:
             return _fail(str(error))
+        except BrokenPipeError:
+            return _without_reader()
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 file = error.filename or "a file of the run"
-                return _fail(f"{error.strerror}: {file}; finished checkpoints are intact")
+                return _fail(f"{error.strerror or error}: {file}; finished checkpoints are intact")
             raise
         except Stopped as stopped:
             print(f"{stopped}: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)
@@ -70,6 +76,14 @@ def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
         os._exit(failure.exit_code)
     leave_group()
     return exit_code
+
+
+def _without_reader() -> int:
+    """Say, where somebody can still read it, that a pipe was closed; exit as SIGPIPE would."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(BrokenPipeError):
+        print("stopped: what read the output went away; finished checkpoints are intact", file=sys.stderr, flush=True)
+    return 128 + signal.SIGPIPE
 
 
 def _fail(message: str) -> int:

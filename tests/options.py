@@ -27,7 +27,8 @@ def recipe_options(of: type = RunConfig, prefix: str = "") -> Iterator[tuple[str
     for one in fields(of):
         name = prefix + one.name
         parts = list(_parts(hints[one.name]))
-        inner = [(part, listed) for part, listed in parts if is_dataclass(part)]
+        # Where the default is of a class derived from the one that is named, its options are those of the recipe.
+        inner = [(_class_of(_default(one), part), listed) for part, listed in parts if is_dataclass(part)]
         option: dict[str, Any] = {"choices": sorted({str(c) for p, _ in parts for c in get_args(p)})}
         default = _default(one)
         if default is not MISSING and not is_dataclass(default):
@@ -35,6 +36,10 @@ def recipe_options(of: type = RunConfig, prefix: str = "") -> Iterator[tuple[str
         yield name, option
         for part, listed in inner:
             yield from recipe_options(part, f"{name}{'[]' if listed else ''}.")
+
+
+def _class_of(default: Any, named: type) -> type:
+    return type(default) if isinstance(default, named) else named
 
 
 def _default(one: Field[Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hybatch.cli import main
-from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.evaluation.catalogue.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("comparison", "data", "encoders", "study", "tasks")))

@@ -17,6 +17,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from hybatch.cli import main as hybatch
 from hybatch.models import Encoder
 from hybatch.train import main
 from hybatch.training.step.engine import StepEngine
@@ -76,9 +77,26 @@ def test_the_same_command_again_says_that_the_run_is_finished(
     config = write_config(tmp_path, training={"steps": 2, "warmup_steps": 0}, validation={"corpora": []})
     assert main(["--config", str(config)]) == 0
     before = _weights(tmp_path / "run" / "final")
-    assert main(["--config", str(config)]) == 0
+    assert hybatch(["train", "--config", str(config)]) == 0
     assert "finished" in capsys.readouterr().out
     assert _weights(tmp_path / "run" / "final") == before
+
+
+def test_the_command_ends_with_the_codes_of_the_program(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert hybatch(["train", "--training.steps", "0"]) == 2
+    assert "error: " in capfd.readouterr().err
+    closed: list[int] = []
+    monkeypatch.setattr(os, "dup2", lambda _, descriptor: closed.append(descriptor))
+
+    def nobody_reads(argv: list[str]) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("hybatch.training.config.load_run_config", nobody_reads)
+    assert hybatch(["train"]) == 128 + signal.SIGPIPE
+    assert closed == [sys.stdout.fileno()]
+    assert "what read the output went away" in capfd.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_bitwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +361,7 @@ def test_every_way_of_starting_and_two_processes_give_the_same_losses(tmp_path: 
     launchers = {
         "file": ALONE,
         "module": [*ACCELERATE, "--cpu", "--num_processes", "1", "-m", "hybatch.train"],
-        "two": TWO,
+        "two": [*TWO[:-1], "-m", "hybatch", "train"],
     }
     for name, launcher in launchers.items():
         code, output = _finish(_start(launcher, config, "--output_dir", str(tmp_path / name)))

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-CorpusFormat = Literal["auto", "jsonl", "squad", "datasets", "mmarco", "mrtydi", "embedded"]
+from hybatch.corpus.formats.registry import FORMATS
+
+if not TYPE_CHECKING:
+    # The command line takes its choices from here.
+    CorpusFormat = Literal[("auto", *FORMATS)]
+else:
+    CorpusFormat = str
 
 
 @dataclass(kw_only=True)

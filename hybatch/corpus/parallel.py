@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hybatch.corpus.index import CorpusStatistics, Index, NegativePlace, TextPlace
+from hybatch.corpus.index.folder import CorpusStatistics, Index, NegativePlace, TextPlace
+from hybatch.corpus.index.integrity import DamagedIndexError
+from hybatch.errors import UserError
 
 Indices = NDArray[np.int64] | Sequence[int] | slice
 _T = TypeVar("_T")
@@ -30,10 +32,16 @@ class ParallelCorpus:
         num_examples, num_groups: examples, and passage groups among them.
         has_hard_negatives: whether any language has them.
         statistics: counts worth printing before a run.
+
+    Raises:
+        UserError: the folder holds no index, or a damaged one.
     """
 
     def __init__(self, directory: Path, *, name: str) -> None:
-        self._index = Index(directory)
+        try:
+            self._index = Index(directory)
+        except DamagedIndexError as error:
+            raise UserError(f"{error}: the index is damaged; remove {directory}, and it is made anew") from error
         self.name = name
         self.directory = directory
         self.languages: tuple[str, ...] = self._index.languages
@@ -57,7 +65,8 @@ class ParallelCorpus:
         """Passage groups [n] int64, dense in [0, num_groups).
 
         Two examples are of one group if they carry the same `passage_id`; in a corpus without that column, if they
-        have an identical passage text in any languages; and whenever a third example joins them so.
+        have an identical passage text in any languages; if they have an identical question in the same language; and
+        whenever a third example joins them so.
         """
         return self._examples("passage_group", indices)
 

@@ -13,6 +13,11 @@ MAX_LANGUAGES = 64
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ROWS_PER_BATCH = 8192
 
+Columns = dict[str, list[Any]]
+"""Name -> values of consecutive rows, as a source has them."""
+Place = Callable[[int], str]
+"""Turns a row number of a batch into what an error message calls it."""
+
 
 @dataclass(kw_only=True)
 class RowBatch:
@@ -30,7 +35,7 @@ class RowBatch:
     passage_ids: list[Any] | None = None
     negatives: list[Any] | None = None
     joins: list[str] | None = None
-    place: Callable[[int], str]
+    place: Place
     work: int
 
 
@@ -103,6 +108,17 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
             f"{place}: {len(languages)} languages, at most {MAX_LANGUAGES} fit; name those to read in `languages`"
         )
     return tuple(sorted(languages))
+
+
+def existing_folder(path: str) -> Path:
+    """The folder at `path`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not Path(path).is_dir():
+        raise UserError(f"{path}: no such folder")
+    return Path(path)
 
 
 def language_names(folder: Path, suffix: str) -> list[str]:

@@ -11,9 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hybatch.atomic import atomic_directory
-from hybatch.corpus.index import CellPlaces, IndexWriter, TextPlace
+from hybatch.corpus.index.folder import CellPlaces, IndexWriter, TextPlace
+from hybatch.corpus.index.table import ROWS_PER_CHUNK
 from hybatch.corpus.parallel import ParallelCorpus
-from hybatch.corpus.table import ROWS_PER_CHUNK
 
 _DIGITS = 8
 _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)

@@ -1,15 +1,24 @@
-"""The contrastive loss over the whole global batch, whichever processes hold it."""
+"""Losses over the whole global batch, whichever processes hold it."""
 
-from hybatch.losses.contrastive import ContrastiveLoss, LossConfig
+from hybatch.losses.contrastive import ContrastiveConfig, ContrastiveLoss
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import choose_computation, dense_info_nce, streaming_info_nce
+from hybatch.losses.inputs import ContrastiveInputs
+from hybatch.losses.protocol import Loss, LossConfig
+from hybatch.losses.reduction import share_of_batch_mean
+from hybatch.losses.registry import DEFAULT_LOSS, LOSSES
 from hybatch.losses.ring import ring_terms
 from hybatch.ops.contrastive import EMPTY_SLOT, UNKNOWN_GROUP
 
 __all__ = [
+    "DEFAULT_LOSS",
     "EMPTY_SLOT",
+    "LOSSES",
     "UNKNOWN_GROUP",
+    "ContrastiveConfig",
+    "ContrastiveInputs",
     "ContrastiveLoss",
+    "Loss",
     "LossConfig",
     "choose_computation",
     "dense_info_nce",
@@ -17,5 +26,6 @@ __all__ = [
     "gather",
     "gather_with_gradient",
     "ring_terms",
+    "share_of_batch_mean",
     "streaming_info_nce",
 ]

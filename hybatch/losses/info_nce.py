@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.ops.contrastive import EMPTY_SLOT, ContrastiveTerms, contrastive_terms, info_nce
 
 Implementation = Literal["auto", "dense", "streaming"]
@@ -21,63 +22,29 @@ DENSE_LOGITS_BYTES = 2**22
 """With a matrix of float32 logits of this size, 1,024 x 1,024, the streaming implementation has caught up on a CPU."""
 
 
-def dense_info_nce(
-    queries_QH: Tensor,
-    candidates_DH: Tensor,
-    *,
-    positive_index_Q: Tensor,
-    query_groups_Q: Tensor,
-    candidate_groups_D: Tensor,
-    temperature: float,
-) -> Tensor:
+def dense_info_nce(inputs: ContrastiveInputs) -> Tensor:
     """Sum over the queries of -log softmax(cosine / temperature)[positive], through a Q x D matrix of logits.
-
-    Args:
-        queries_QH: float, rows of unit length.
-        candidates_DH: float, rows of unit length.
-        positive_index_Q: int64, the column of each query's positive.
-        query_groups_Q: int64, the passage group of each query's positive.
-        candidate_groups_D: int64; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there.
-        temperature: greater than 0.
 
     Returns:
         float32 scalar. Logits, log-sum-exp and softmax are float32 whatever the dtype of the embeddings: logits in
         bfloat16 cost some percent of the gradient at temperatures of 0.01 to 0.02.
-
-    A candidate of the query's own passage group (a translation or a duplicate of the positive) is no negative; only the
-    positive's own column counts.
     """
-    with torch.autocast(queries_QH.device.type, enabled=False):
-        logits_QD = _masked_logits(
-            queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature
-        )
-        return F.cross_entropy(logits_QD, positive_index_Q, reduction="sum")
+    with torch.autocast(inputs.queries_QH.device.type, enabled=False):
+        return F.cross_entropy(_masked_logits(inputs), inputs.positive_index_Q, reduction="sum")
 
 
-def dense_terms(
-    queries_QH: Tensor,
-    candidates_DH: Tensor,
-    *,
-    positive_index_Q: Tensor,
-    query_groups_Q: Tensor,
-    candidate_groups_D: Tensor,
-    temperature: float,
-    num_columns: int,
-) -> ContrastiveTerms:
+def dense_terms(inputs: ContrastiveInputs, *, num_columns: int) -> ContrastiveTerms:
     """Log-sum-exp of the rows and of the leading columns of the matrix of logits, and the positives' logits.
 
     Args:
         num_columns: C, the number of leading candidates whose log-sum-exp over the queries is wanted.
-        The others: as for `dense_info_nce`.
 
     Returns:
         float32: row_lse_Q, positive_logit_Q and column_lse_C; a column without queries is -inf, without gradient.
     """
-    with torch.autocast(queries_QH.device.type, enabled=False):
-        logits_QD = _masked_logits(
-            queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature
-        )
-        positive_logit_Q = logits_QD.gather(1, positive_index_Q[:, None]).squeeze(1)
+    with torch.autocast(inputs.queries_QH.device.type, enabled=False):
+        logits_QD = _masked_logits(inputs)
+        positive_logit_Q = logits_QD.gather(1, inputs.positive_index_Q[:, None]).squeeze(1)
         # The gradient of a log-sum-exp over nothing but -inf is NaN: such a column is computed from a constant.
         columns_QC = logits_QD[:, :num_columns]
         lonely_C = (columns_QC.detach() == float("-inf")).all(0)
@@ -85,34 +52,26 @@ def dense_terms(
         return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, column_lse_C)
 
 
-def _masked_logits(
-    queries_QH: Tensor,
-    candidates_DH: Tensor,
-    positive_index_Q: Tensor,
-    query_groups_Q: Tensor,
-    candidate_groups_D: Tensor,
-    temperature: float,
-) -> Tensor:
-    logits_QD = queries_QH.float() @ candidates_DH.float().T / temperature
-    same_group_QD = (query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
+def _masked_logits(inputs: ContrastiveInputs) -> Tensor:
+    logits_QD = inputs.queries_QH.float() @ inputs.candidates_DH.float().T / inputs.temperature
+    candidate_groups_D = inputs.candidate_groups_D
+    same_group_QD = (inputs.query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
     left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)
-    left_out_QD.scatter_(1, positive_index_Q[:, None], False)
+    left_out_QD.scatter_(1, inputs.positive_index_Q[:, None], False)
     return logits_QD.masked_fill(left_out_QD, float("-inf"))
 
 
-def streaming_info_nce(queries_QH: Tensor, candidates_DH: Tensor, **labels: Tensor | float) -> Tensor:
+def streaming_info_nce(inputs: ContrastiveInputs) -> Tensor:
     """`dense_info_nce` without the matrix, by the fastest backend of `hybatch.ops.info_nce` that is there.
 
     Values are not checked: embeddings that are not finite make a loss that is not, for the training loop to judge.
     """
-    return info_nce(queries_QH, candidates_DH, **labels, validate=False)
+    return info_nce(**inputs.as_arguments(), validate=False)
 
 
-def streaming_terms(
-    queries_QH: Tensor, candidates_DH: Tensor, *, num_columns: int, **labels: Tensor | float
-) -> ContrastiveTerms:
+def streaming_terms(inputs: ContrastiveInputs, *, num_columns: int) -> ContrastiveTerms:
     """`dense_terms` without the matrix; values are not checked either."""
-    terms = contrastive_terms(queries_QH, candidates_DH, **labels, columns=True, validate=False)
+    terms = contrastive_terms(**inputs.as_arguments(), columns=True, validate=False)
     assert terms.column_lse_D is not None
     return terms._replace(column_lse_D=terms.column_lse_D[:num_columns])
 
@@ -121,7 +80,7 @@ def streaming_terms(
 class Computation:
     """One way to compute the softmax over candidates: with its gradients in the fewest products, or in its parts."""
 
-    info_nce: Callable[..., Tensor]
+    info_nce: Callable[[ContrastiveInputs], Tensor]
     terms: Callable[..., ContrastiveTerms]
 
 

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.ops.contrastive.backend import ContrastiveOps
 from hybatch.ops.contrastive.loss import choose_ops, prepare
@@ -27,28 +28,15 @@ _BLOCK_TAG, _GRADIENT_TAG = 0, 8
 """First tags of the two kinds of messages, which are under way at the same time."""
 
 
-def ring_terms(
-    queries_QH: Tensor,
-    candidates_DH: Tensor,
-    *,
-    positive_index_Q: Tensor,
-    query_groups_Q: Tensor,
-    candidate_groups_D: Tensor,
-    temperature: float,
-    columns: bool = False,
-) -> ContrastiveTerms:
+def ring_terms(inputs: ContrastiveInputs, *, columns: bool = False) -> ContrastiveTerms:
     """`contrastive_terms` of this process's queries and the joined candidates of all processes, in rank order.
 
     Collective, the backward pass too: every process calls it with the same shapes and dtypes. The process group is the
     default one, of two processes or more.
 
     Args:
-        queries_QH: [Q, H] of this process; float32, bfloat16, float16 or float64.
-        candidates_DH: [D, H] of this process.
-        positive_index_Q: int64, the row of each query's positive among this process's candidates.
-        query_groups_Q: int64.
-        candidate_groups_D: int64; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there.
-        temperature: greater than 0.
+        inputs: queries and candidates of this process, the queries' positives among them; float32, bfloat16, float16 or
+            float64.
         columns: whether to give column_lse_D.
 
     Returns:
@@ -63,7 +51,13 @@ def ring_terms(
     repeatable on the same number of processes and threads.
     """
     pairs = prepare(
-        queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate=False
+        inputs.queries_QH,
+        inputs.candidates_DH,
+        inputs.positive_index_Q,
+        inputs.query_groups_Q,
+        inputs.candidate_groups_D,
+        inputs.temperature,
+        validate=False,
     )
     row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(*pairs, columns, choose_ops(pairs[0]))
     return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_WD.flatten() if columns else None)

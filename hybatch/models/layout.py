@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
+from hybatch.models.backbone import check_finite
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
 from hybatch.models.head import Dense
 from hybatch.version import __version__
@@ -165,7 +166,9 @@ def read_dense(folder: Path) -> Dense:
         dense = Dense(settings["in_features"], settings["out_features"], bias=bias, activation=activation)
         dense.load_state_dict(_read_weights(folder))
     except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: the layer cannot be made: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: the layer cannot be made: {reason}") from error
+    check_finite(dense, folder)
     return dense
 
 

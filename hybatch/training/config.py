@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError as ParseError
@@ -14,70 +13,77 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
-from hybatch.losses import LossConfig
+from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
+from hybatch.options import check_options, limits
 from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
 from hybatch.sampling.config import KindName, check_kinds
-from hybatch.training.config_file import check_config_file, check_languages_of
+from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
 from hybatch.training.step.schedule import ScheduleShape
+
+StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
+
+_EVERY = limits(ge=1, le=1_000_000_000)
+_BATCH = limits(ge=1, le=1_000_000)
+_SHARE = limits(ge=0, le=1)
 
 
 @dataclass(kw_only=True)
 class TrainingConfig:
     """The loop: optimizer, schedule, precision, checkpoints, logs."""
 
-    steps: int = 1000
+    steps: int = field(default=1000, metadata=limits(ge=1, le=10_000_000))
     """Optimiser steps of the whole run."""
-    chunk_size: int | None = None
+    chunk_size: int | None = field(default=None, metadata=_BATCH)
     """Texts that a process encodes at once, by gradient caching: memory falls, every text outside of the last chunk is
     encoded twice, the gradient stays the same. None encodes a process's whole share of the batch at once."""
-    learning_rate: float = 3e-5
+    learning_rate: float = field(default=3e-5, metadata=limits(gt=0, le=1000))
     """Peak learning rate of AdamW."""
-    weight_decay: float = 1e-2
+    weight_decay: float = field(default=1e-2, metadata=limits(ge=0, le=1_000_000))
     """Decoupled weight decay of matrices and embeddings; biases and norms have none."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = field(default=(0.9, 0.999), metadata=limits(ge=0, lt=1))
     """AdamW's decay rates of the two moments."""
-    epsilon: float = 1e-8
+    epsilon: float = field(default=1e-8, metadata=limits(gt=0, le=1))
     """AdamW's epsilon."""
     schedule: ScheduleShape = "linear"
     """Learning rate after warm-up: falling to 0 along a line or half a cosine wave, or constant."""
-    warmup_steps: int | None = None
+    warmup_steps: int | None = field(default=None, metadata=limits(ge=0, le=10_000_000))
     """Steps over which the learning rate rises from 0; None: warmup_share of all steps."""
-    warmup_share: float = 0.1
+    warmup_share: float = field(default=0.1, metadata=_SHARE)
     """Share of the steps over which the learning rate rises, where warmup_steps is not given."""
-    max_grad_norm: float | None = 1.0
+    max_grad_norm: float | None = field(default=1.0, metadata=limits(gt=0, le=1_000_000_000))
     """Gradients of a greater norm, over all parameters and the whole batch, are scaled down to it; None: never."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16 runs the encoder under autocast; weights, optimizer and loss stay fp32."""
     compile: bool = False
     """Run the backbone through torch.compile, with shapes that may vary: the first step takes a minute or more, later
     ones less time where the hardware waits for Python. Not with zero3 or fsdp2."""
-    strategy: str = "auto"
+    strategy: StrategyOption = "auto"
     """How processes share the work: auto takes what the launcher prepared; none (one process), ddp (each holds the
     whole model), zero1, zero2, zero3 (DeepSpeed) and fsdp2 stop a run that the launcher prepared for another."""
-    threads: int | None = None
+    threads: int | None = field(default=None, metadata=limits(ge=1, le=1024))
     """CPU threads per process; None leaves torch's and the launcher's choice. Results repeat bitwise only for equal
     numbers of processes and threads."""
-    checkpoint_every_steps: int | None = 500
+    checkpoint_every_steps: int | None = field(default=500, metadata=_EVERY)
     """Write a checkpoint after every so many steps; one is always written at the end."""
-    checkpoint_every_minutes: float | None = None
+    checkpoint_every_minutes: float | None = field(default=None, metadata=limits(gt=0, le=1_000_000))
     """Write a checkpoint when so many minutes have passed since the last."""
     checkpoint_in_background: bool = True
     """Go on training while a checkpoint is written, where the strategy can copy its state to host memory (weights and
     both moments); the last checkpoint, and one that a signal asked for, are waited for."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = field(default=2, metadata=_EVERY)
     """Newest checkpoints to keep."""
-    keep_every_steps: int | None = None
+    keep_every_steps: int | None = field(default=None, metadata=_EVERY)
     """Also keep, for good, the checkpoints of steps that are multiples of this; None: none."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """What happens when the loss or the gradient norm of a step is not a finite number. Either way the update is not
     applied and the batch is named; stop ends the run, skip goes on with the next batch."""
-    max_skipped_steps: int = 10
+    max_skipped_steps: int = field(default=10, metadata=_EVERY)
     """With on_nonfinite skip, end the run after so many skipped steps in a row."""
-    timeout_minutes: float = 30.0
+    timeout_minutes: float = field(default=30.0, metadata=limits(gt=0, le=1_000_000))
     """End all processes, with exit code 75, when one has made no progress for so long during training; longer than the
     longest step, validation or checkpoint."""
-    heartbeat_seconds: float = 120.0
+    heartbeat_seconds: float = field(default=120.0, metadata=limits(gt=0, le=1_000_000))
     """End all processes, with exit code 75, when one has given no sign of life for so long: it died, was stopped, or
     its machine is gone."""
     resume: Literal["auto", "never"] = "auto"
@@ -85,7 +91,7 @@ class TrainingConfig:
     run."""
     save_initial: bool = False
     """Save the encoder before the first step in initial/; a fresh backbone is always saved there."""
-    log_every: int = 10
+    log_every: int = field(default=10, metadata=_EVERY)
     """Write metrics to disk and trackers every so many steps; metrics.jsonl has a line for every step in any case."""
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     """Trackers of accelerate that get the metrics: tensorboard, wandb, ..."""
@@ -95,20 +101,8 @@ class TrainingConfig:
         return self.warmup_steps if self.warmup_steps is not None else round(self.warmup_share * self.steps)
 
     def __post_init__(self) -> None:
-        positive = ["steps", "keep_checkpoints", "log_every", "learning_rate", "epsilon", "max_skipped_steps"]
-        positive += ["timeout_minutes", "heartbeat_seconds"]
-        optional = ["chunk_size", "max_grad_norm", "threads", "keep_every_steps"]
-        optional += ["checkpoint_every_steps", "checkpoint_every_minutes"]
-        for name in positive + [name for name in optional if getattr(self, name) is not None]:
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"training.{name} is {getattr(self, name)}: it must be greater than 0")
-        if self.weight_decay < 0:
-            raise UserError(f"training.weight_decay is {self.weight_decay}: it must not be negative")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"training.betas are {self.betas}: both must be at least 0 and less than 1")
-        if not 0 <= self.warmup_share <= 1:
-            raise UserError(f"training.warmup_share is {self.warmup_share}: it must be between 0 and 1")
-        if not 0 <= self.warmup() <= self.steps:
+        check_options(self, "training")
+        if self.warmup() > self.steps:
             raise UserError(f"training.warmup_steps is {self.warmup_steps}: it must be between 0 and training.steps")
 
 
@@ -118,24 +112,24 @@ class ValidationConfig:
 
     corpora: list[CorpusConfig] = field(default_factory=list)
     """Held-out data sets; without any there is no validation."""
-    every_steps: int = 500
+    every_steps: int = field(default=500, metadata=_EVERY)
     """Validate after every so many steps, and after the last."""
     metric: Literal["loss", "map"] = "loss"
     """What decides which encoder is best. loss: mean of the losses over a fixed set of batches of each of `kinds`; map:
     mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
     kinds: list[KindName] | None = None
     """loss: kinds of batches (default: x-x-mono and x-y); runs are compared by the same."""
-    patience: int | None = None
+    patience: int | None = field(default=None, metadata=_EVERY)
     """Stop after so many validations in a row without a new best; None: never."""
-    select_after_share: float = 0.0
+    select_after_share: float = field(default=0.0, metadata=limits(ge=0, lt=1))
     """Share of the steps, from the first on, whose validations are only reported: best and patience count the later
     ones, the last in any case. With sampling.share of a sequential run, the best encoder is one of its second phase."""
-    batch_size: int | None = None
+    batch_size: int | None = field(default=None, metadata=_BATCH)
     """loss: examples of a batch over all processes (default: sampling.batch_size); map: texts that a process encodes at
     once (default: 128)."""
-    batches: int = 8
+    batches: int = field(default=8, metadata=limits(ge=1, le=10_000))
     """loss: batches of each kind."""
-    examples: int | None = 1000
+    examples: int | None = field(default=1000, metadata=_EVERY)
     """map: examples of each corpus, evenly spaced; None: all."""
     languages: list[str] | None = None
     """Only these languages; by default all that a corpus has."""
@@ -143,17 +137,11 @@ class ValidationConfig:
     """Count, before training, the validation texts that also stand in the training corpora."""
 
     def __post_init__(self) -> None:
-        for name in ("every_steps", "patience", "batch_size", "batches", "examples"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
+        check_options(self, "validation")
         if self.kinds is not None:
             check_kinds("validation.kinds", self.kinds)
             if len(set(self.kinds)) < len(self.kinds):
                 raise UserError(f"validation.kinds names a kind twice: {', '.join(self.kinds)}")
-        if not 0 <= self.select_after_share < 1:
-            raise UserError(
-                f"validation.select_after_share is {self.select_after_share}: it must be at least 0 and less than 1"
-            )
         if self.languages is not None and not self.languages:
             raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
         if not self.corpora and (self.metric == "map" or self.patience is not None):
@@ -171,22 +159,21 @@ class RunConfig:
     """Data sets to train on."""
     model: EncoderConfig
     """The encoder."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=limits(ge=0, lt=1 << 63))
     """Of batches, fresh weights and dropout."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Which batches."""
-    loss: LossConfig = field(default_factory=LossConfig)
-    """The contrastive loss."""
+    loss: LossConfig = field(default_factory=DEFAULT_LOSS)
+    """The loss; its options are those of its kind."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The loop."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Measuring during the run."""
 
     def __post_init__(self) -> None:
+        check_options(self, "")
         if not self.corpora:
             raise UserError("corpora is empty: name at least one data set to train on")
-        if not 0 <= self.seed < 1 << 63:
-            raise UserError(f"seed is {self.seed}: it must not be negative, and less than 2 to the power of 63")
 
     def select_from_step(self) -> int:
         """The first step whose validation counts for the best encoder; halves are rounded up, as the phases of a
@@ -201,26 +188,37 @@ class RunConfig:
         return plain
 
 
-def run_parser(prog: str, description: str) -> ArgumentParser:
-    """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file."""
+def run_parser(prog: str, description: str, argv: Sequence[str]) -> ArgumentParser:
+    """A parser of RunConfig's options, with `--config FILE`; later options win over earlier ones and over the file.
+
+    Args:
+        argv: what will be parsed; its `loss.kind` decides which options the section `loss` has.
+
+    Raises:
+        UserError: there is no such loss.
+    """
     # The docstrings below the fields become the help of the options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     kinds = "; ".join(f"{entry.name}: {entry.summary}" for entry in (KINDS | COMPOSITIONS).values())
     epilog = f"What sampling.kind may be. {kinds}."
     parser = ArgumentParser(prog=prog, description=description, epilog=epilog, exit_on_error=False)
+    for file in config_files(argv):
+        check_config_file(file)
+    check_languages_of(argv)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True)
+    parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True, skip={"loss"})
+    parser.add_class_arguments(_loss_config(argv), "loss", fail_untyped=True)
     return parser
 
 
-def load_run_config(argv: Sequence[str] | None = None, *, prog: str = "hybatch/train.py") -> RunConfig:
+def load_run_config(argv: Sequence[str] | None = None, *, prog: str = "hybatch train") -> RunConfig:
     """Read the configuration of a run from the command line and the files it names.
 
     Raises:
         UserError: an unknown option, a value of the wrong type or out of its range, a file that cannot be read.
     """
-    parser = run_parser(prog, "Train a multilingual retrieval encoder with hybrid batches.")
-    return instantiate(parser, sys.argv[1:] if argv is None else argv)[0]
+    argv = sys.argv[1:] if argv is None else argv
+    return instantiate(run_parser(prog, "Train a multilingual retrieval encoder with hybrid batches.", argv), argv)[0]
 
 
 def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig, Any]:
@@ -229,19 +227,26 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
     Raises:
         UserError: as `load_run_config`.
     """
-    for file in _config_files(argv):
-        check_config_file(file)
-    check_languages_of(argv)
     try:
         namespace = parser.parse_args(list(argv))
         _check_sections(namespace)
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
     # ValueError: no member of a union takes the value, which shows only when the classes are made.
-    except (ParseError, ValueError) as error:
-        raise UserError(f"{error}{_files_named(argv)}") from error
+    # OverflowError: an integer that no float holds.
+    except (ParseError, ValueError, OverflowError) as error:
+        raise UserError(f"{error}{files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
+
+
+def _loss_config(argv: Sequence[str]) -> type[LossConfig]:
+    kind = said_last(argv, "loss", "kind")
+    if kind is None:
+        return DEFAULT_LOSS
+    if not isinstance(kind, str) or kind not in LOSSES:
+        raise UserError(f"loss.kind is {kind!r}: it must be one of {', '.join(LOSSES)}{files_named(argv)}")
+    return LOSSES[kind]
 
 
 def _check_sections(namespace: Namespace) -> None:
@@ -251,14 +256,3 @@ def _check_sections(namespace: Namespace) -> None:
         if not isinstance(value, Namespace):
             holds = "is empty" if value is None else f"is {value!r}"
             raise UserError(f"section {name} {holds}: give it options, `{name}: {{option: value}}`, or take it out")
-
-
-def _config_files(argv: Sequence[str]) -> Iterator[str]:
-    yield from (following for option, following in pairwise(argv) if option == "--config")
-    yield from (option.removeprefix("--config=") for option in argv if option.startswith("--config="))
-
-
-def _files_named(argv: Sequence[str]) -> str:
-    """The files of `--config`, which the parser's message on their syntax leaves out."""
-    files = ", ".join(_config_files(argv))
-    return f" (read from the command line and {files})" if files else ""

@@ -1,11 +1,11 @@
-"""What the parser of configurations lets pass or does not explain: keys that stand twice, languages that YAML reads as
-false, bytes that are no text."""
+"""The files of a configuration before they are parsed: which there are, what they say of an option, what is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +14,59 @@ from hybatch.errors import UserError
 # Lists of language codes, and codes with the names that files use for them.
 _LANGUAGE_OPTIONS = ("languages", "exclude_languages", "language_names")
 _BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+def config_files(argv: Sequence[str]) -> list[str]:
+    """The files of `--config`, in their order."""
+    return [value for option, value in _options(argv) if option == "--config"]
+
+
+def files_named(argv: Sequence[str]) -> str:
+    """For the end of a message: the files that were read, which the parser's own leaves out."""
+    files = ", ".join(config_files(argv))
+    return f" (read from the command line and {files})" if files else ""
+
+
+def said_last(argv: Sequence[str], section: str, name: str) -> Any:
+    """What the command line and its files give the option `section.name`, later ones before earlier; None: nothing.
+
+    For an option on which it depends what other options there are. Files and values that cannot be read say nothing:
+    the parser says what is wrong with them.
+    """
+    found = None
+    for option, value in _options(argv):
+        if option == f"--{section}.{name}":
+            found = value
+        elif option == "--config":
+            found = _held(_held(_read(value), section), name, found)
+        elif option == f"--{section}":
+            found = _held(_read(value) if Path(value).is_file() else _parsed(value), name, found)
+    return found
+
+
+def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for argument, following in zip_longest(argv, argv[1:], fillvalue=""):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--"):
+            yield option, value if equals else following
+
+
+def _read(file: str) -> Any:
+    try:
+        return _parsed(Path(file).read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _held(mapping: Any, key: str, otherwise: Any = None) -> Any:
+    return mapping.get(key, otherwise) if isinstance(mapping, dict) else otherwise
 
 
 def check_config_file(file: str) -> None:
@@ -51,10 +104,7 @@ def check_languages_of(argv: Sequence[str]) -> None:
     Raises:
         UserError: names the option and the word.
     """
-    options = [option.split("=", 1) for option in argv if option.startswith("--") and "=" in option]
-    for option, value in [*options, *pairwise(argv)]:
-        if not option.startswith("--"):
-            continue
+    for option, value in _options(argv):
         try:
             root = yaml.compose(value, Loader=yaml.SafeLoader)
         except yaml.YAMLError:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: the configuration or the data do not allow the run.
     """
-    parser = run_parser("hybatch batches", SUMMARY)
+    parser = run_parser("hybatch batches", SUMMARY, argv)
     parser.add_argument("--steps", type=int, default=20, help="draw and count the batches of so many steps")
     parser.add_argument("--samples", type=int, default=3, help="examples to print of each of the first batches")
     config, options = instantiate(parser, argv)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.training.config import RunConfig
 
 
@@ -42,6 +43,8 @@ def _plain(value: Any) -> Any:
 def _filled(value: Any, hint: Any) -> Any:
     """`value` with the defaults of the dataclasses that it holds, as its type says which."""
     for part in _alternatives(hint):
+        if isinstance(value, dict) and part is LossConfig:
+            return with_defaults(value, LOSSES.get(value.get("kind", DEFAULT_LOSS.kind), LossConfig))
         if isinstance(value, dict) and isinstance(part, type) and is_dataclass(part):
             return with_defaults(value, part)
         if isinstance(value, list) and get_origin(part) is list:

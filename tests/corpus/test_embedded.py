@@ -16,7 +16,7 @@ from hybatch.corpus.embedded.evaluation import evaluation_paragraphs
 from hybatch.corpus.embedded.facts import Fact, load_facts, read_table
 from hybatch.corpus.embedded.split import held_out_facts, training_facts
 from hybatch.corpus.embedded.templates import DATA, fill_passage, load_kinds
-from hybatch.corpus.squad import SquadFile, read_squad_file
+from hybatch.corpus.formats.squad import SquadFile, read_squad_file
 
 SCRIPTS = {"ar": "ARABIC", "el": "GREEK", "hi": "DEVANAGARI", "ru": "CYRILLIC", "th": "THAI", "zh": "CJK"}
 # Parts of these names are written in Latin letters in Greek and Thai texts, too.

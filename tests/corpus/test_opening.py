@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
-from hybatch.corpus.table import TableWriter
+from hybatch.corpus.index.table import TableWriter
 from hybatch.errors import UserError
 from tests.corpus.layouts import Row, contents, opened, write_jsonl
 
@@ -48,7 +48,7 @@ def test_the_second_opening_reads_the_index_and_not_the_source(tmp_path: Path, m
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the index was written again")
 
-    monkeypatch.setattr("hybatch.corpus.opening.build_index", refuse)
+    monkeypatch.setattr("hybatch.corpus.formats.entry.build_index", refuse)
     second = opened(folder, tmp_path / "cache", name="other")
     assert second.directory == first.directory
     assert (first.name, second.name) == ("corpus", "other")
@@ -218,7 +218,7 @@ def test_a_source_that_cannot_be_read_is_told_from_a_cache_that_cannot_be_writte
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder / "de.jsonl"))
 
-    monkeypatch.setattr("hybatch.corpus.jsonl.JsonlSource.batches", refuse)
+    monkeypatch.setattr("hybatch.corpus.formats.jsonl.JsonlSource.batches", refuse)
     with pytest.raises(UserError, match=r"de\.jsonl: cannot be read \(Permission denied\)"):
         opened(folder, tmp_path / "cache")
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
-from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveLoss, LossConfig
+from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveConfig, ContrastiveLoss
 from tests.processes import run_processes
 
 BATCH = 8
@@ -192,4 +192,4 @@ def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_wh
 )
 def test_impossible_options_are_named(options: dict[str, float | str], word: str) -> None:
     with pytest.raises(UserError, match=word):
-        LossConfig(**options)  # type: ignore[arg-type]
+        ContrastiveConfig(**options)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hybatch.losses import EMPTY_SLOT, ContrastiveLoss, ring_terms
+from hybatch.losses import EMPTY_SLOT, ContrastiveInputs, ContrastiveLoss, ring_terms
 from hybatch.processes import world_size
 from tests.ops.contrastive.oracle import EPSILON, Problem, Reference, make_problem, reference
 from tests.processes import run_processes
@@ -130,14 +130,15 @@ def _held_rows() -> int:
     queries, candidates = torch.randn(FEW, WIDTH), torch.randn(BLOCK, WIDTH)
     with _HeldRows(WIDTH) as held:
         leaves = [(rows * 1.0).requires_grad_() for rows in (queries, candidates)]
-        terms = ring_terms(
-            *leaves,
+        inputs = ContrastiveInputs(
+            queries_QH=leaves[0],
+            candidates_DH=leaves[1],
             positive_index_Q=torch.arange(FEW),
             query_groups_Q=torch.arange(FEW),
             candidate_groups_D=torch.full((BLOCK,), EMPTY_SLOT + 1),
             temperature=1.0,
-            columns=True,
         )
+        terms = ring_terms(inputs, columns=True)
         assert terms.column_lse_D is not None
         torch.autograd.grad(terms.row_lse_Q.sum() + terms.column_lse_D.sum(), leaves)
     return held.peak

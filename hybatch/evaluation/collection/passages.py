@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from hybatch.corpus.keys import Keys, KeyTable, first_occurrence, keys_of
+from hybatch.corpus.index.keys import Keys, KeyTable, first_occurrence, keys_of
 from hybatch.errors import UserError
 from hybatch.evaluation.files import open_binary, parse_object, text_field
 from hybatch.processes import rank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +17,10 @@ import yaml
 from rich.table import Table
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
-from hybatch.corpus.opening import resolve_format
+from hybatch.corpus.formats.registry import find_format
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
+from hybatch.evaluation.cut_texts import CutTexts, cut_warnings
 from hybatch.evaluation.mining.mine import (
     Mined,
     MiningFigures,
@@ -27,7 +29,7 @@ from hybatch.evaluation.mining.mine import (
     select_negatives,
     total_figures,
 )
-from hybatch.evaluation.mining.output import check_mining_output, write_filled, write_mined
+from hybatch.evaluation.mining.output import check_mining_output, check_rows, write_filled, write_mined
 from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
 from hybatch.evaluation.results import versions
@@ -53,7 +55,13 @@ def main(argv: Sequence[str]) -> int:
         corpus, task = main_first(lambda: _checked_task(arguments))
         device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
         encoder = Encoder.load(arguments.model).to(device)
-        queries, passages_UH = encode_task(encoder, task, batch_size=arguments.batch_size)
+        encoder.refuse_tokenless(task.candidates.texts, "passage")
+        encoder.refuse_tokenless((text for asked in task.questions for text in asked.texts), "query")
+        cut = CutTexts()
+        queries, passages_UH = encode_task(
+            encoder, task, batch_size=arguments.batch_size, model=arguments.model, cut=cut
+        )
+        lines = cut_warnings(cut.counts())
         problem = None
         if rank() == 0:
             try:
@@ -61,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
                     task, queries, passages_UH, method=arguments.search, device=device, progress=True
                 )
                 _finish(arguments, corpus, mined)
+                for line in lines:
+                    print(f"warning: {line}", file=sys.stderr)
             except UserError as error:
                 problem = str(error)
         fail_together(problem)
@@ -106,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         help="window of ranks, 1 the most similar passage that is no answer (default 10 200)",
     )
     parser.add_argument("--margin", type=float, help="a negative must score below its question's positive less this")
-    parser.add_argument("--ratio", type=float, help="a negative must score below this times the positive; say 0.95")
+    parser.add_argument(
+        "--ratio", type=float, help="a negative must score below the positive less a share of 1 - ratio of it; say 0.95"
+    )
     parser.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
     parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")
     parser.add_argument(
@@ -135,6 +147,8 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
     if rank() == 0:
         check_mining_output(arguments.output, Path(config.path.split("{language}")[0]), overwrite=arguments.overwrite)
     corpus = open_corpus(config, progress=rank() == 0)
+    if rank() == 0 and resolve_format(config, config.path) == "jsonl":
+        check_rows(Path(config.path), corpus)
     rule = Rule(
         negatives=arguments.negatives,
         first_rank=first,
@@ -174,7 +188,7 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
         )
     report = _report(arguments, corpus, mined.figures, total)
     config = _corpus_config(arguments)
-    if resolve_format(config, config.path) == "jsonl":
+    if find_format(config, config.path).name == "jsonl":
         write_filled(Path(config.path), corpus, arguments.output, mined.negatives, report)
     else:
         write_mined(corpus, arguments.output, mined.negatives, report)

@@ -17,8 +17,7 @@ from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
 from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
-from hybatch.evaluation.settings.language_figures import figures_table
-from hybatch.evaluation.table import table_console
+from hybatch.evaluation.table import results_table, table_console
 from hybatch.paths import path_of
 
 SUMMARY = "run tasks of MTEB on a model, with the installed package mteb"
@@ -56,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.output:
             timings = {"total_seconds": time.perf_counter() - started, "device": device}
             write_results(arguments.output / task.metadata.name, results, timings)
-        console.print(figures_table(results))
+        console.print(results_table(results))
     if arguments.output:
         print(f"wrote {arguments.output}: results.json of each task, and mteb's own files under results/")
     return 0

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.collection.judgements import Judgements, join
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.files import read_objects
-from hybatch.evaluation.tasks.entry import TaskEntry
 
 LANGUAGES = ("ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk")
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.files import read_lines
 from hybatch.evaluation.probe import ProbeTask
-from hybatch.evaluation.settings.task import LabelledTexts, RetrievalTask, join_by_label
-from hybatch.evaluation.tasks.entry import TaskEntry
-from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS
+from hybatch.evaluation.settings.task import METRIC, SETTINGS, LabelledTexts, RetrievalTask, join_by_label
 
 LANGUAGES = ("de", "en", "es", "fr", "hi", "th")
 _COLUMNS = ("id", "intent", "slots", "utterance", "domain", "locale", "decoupled form", "tokens")

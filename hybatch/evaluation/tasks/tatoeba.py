@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.files import read_lines
-from hybatch.evaluation.tasks.entry import TaskEntry
 
 XTREME_LANGUAGES = (
     "afr", "ara", "ben", "bul", "cmn", "deu", "ell", "est", "eus", "fin", "fra", "heb", "hin", "hun", "ind", "ita",

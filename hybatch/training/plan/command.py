@@ -89,8 +89,8 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         batch_size=config.sampling.batch_size,
         chunk_size=config.training.chunk_size,
         negatives=config.loss.hard_negatives,
-        ring=config.loss.gather == "ring",
-        dense={"dense": True, "streaming": False}.get(config.loss.implementation),
+        ring=config.loss.passes_blocks,
+        dense=config.loss.holds_logits,
         checkpointing=model.gradient_checkpointing,
         width=sizes.width,
     )
@@ -138,7 +138,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: as `make_plan`, or an option is out of its range.
     """
-    parser = run_parser("hybatch plan", SUMMARY)
+    parser = run_parser("hybatch plan", SUMMARY, argv)
     parser.add_argument("--gpus", type=int, default=1, help="devices, one process each")
     parser.add_argument("--gpu-memory", type=float, default=80, help="GB (10^9 bytes) of one device")
     parser.add_argument("--peak-tflops", type=float, default=989, help="of one device: H100 and H200 dense bf16 989")

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
-from hybatch.losses import ContrastiveLoss, LossConfig
+from hybatch.losses import Loss
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
 from hybatch.models.tokenization import tokenize
@@ -146,7 +146,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     if config.training.compile:
         _compile(encoder)
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
-    loss = _build_loss(config.loss)
+    loss = config.loss.build()
     engine = _build_engine(config, strategy, loss)
     loader = BatchLoader(
         sampler=sampler,
@@ -256,16 +256,7 @@ def _build_strategy(config: RunConfig, encoder: Encoder, prepared: PreparedEngin
     )
 
 
-def _build_loss(config: LossConfig) -> ContrastiveLoss:
-    return ContrastiveLoss(
-        temperature=config.temperature,
-        symmetric=config.symmetric,
-        implementation=config.implementation,
-        gather=config.gather,
-    )
-
-
-def _build_engine(config: RunConfig, strategy: Strategy, loss: ContrastiveLoss) -> StepEngine:
+def _build_engine(config: RunConfig, strategy: Strategy, loss: Loss) -> StepEngine:
     training = config.training
 
     def learning_rate_at(step: int) -> float:

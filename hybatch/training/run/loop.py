@@ -203,10 +203,7 @@ class TrainingLoop:
         if self._best.update(figures["selection"], step):
             self._save_encoder(self._folder.best)
         elif self._best.exhausted:
-            self._reporter.say(
-                f"stopping early at step {step}: no validation since step {self._best.step} was better than its "
-                f"{self._best.value:.4f}"
-            )
+            self._reporter.say(f"stopping early at step {step}: {self._best.reason_to_stop}")
 
     def _save_encoder(self, directory: Path) -> None:
         weights = self._parts.engine.strategy.state_dict()

@@ -15,20 +15,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import Loss
 from hybatch.training.step.batches import LocalBatch
 from hybatch.training.strategy import Strategy
 
 
-def plain_backward(strategy: Strategy, loss: ContrastiveLoss, local: LocalBatch) -> Tensor:
-    """Accumulate the gradients of one step and return this process's loss (see ContrastiveLoss for the reduction)."""
+def plain_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> Tensor:
+    """Accumulate the gradients of one step and return this process's loss (see `share_of_batch_mean`)."""
     with strategy.accumulating(last=True):
         value = loss_of_embeddings(loss, local, strategy.encode(local.chunks))
         strategy.backward(value)
     return value.detach()
 
 
-def cached_backward(strategy: Strategy, loss: ContrastiveLoss, local: LocalBatch) -> Tensor:
+def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> Tensor:
     """As `plain_backward`, holding the graph of one chunk at a time."""
     *others, last = local.chunks
     if not others:
@@ -48,7 +48,7 @@ def cached_backward(strategy: Strategy, loss: ContrastiveLoss, local: LocalBatch
     return value.detach()
 
 
-def loss_of_embeddings(loss: ContrastiveLoss, local: LocalBatch, embeddings: Tensor) -> Tensor:
+def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Tensor:
     """Put embeddings, given in the order of the chunks, into their slots and compute this process's loss."""
     num_rows = len(local.groups_Q)
     num_slots = 0 if local.negative_groups_QN is None else local.negative_groups_QN.shape[1]

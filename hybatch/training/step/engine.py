@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import Loss
 from hybatch.training.step.batches import LocalBatch
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.strategy import Strategy
@@ -39,7 +39,7 @@ class StepEngine:
     """
 
     strategy: Strategy
-    loss: ContrastiveLoss
+    loss: Loss
     cached: bool
     learning_rate_at: Callable[[int], float]
     max_grad_norm: float | None

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from hybatch.errors import UserError
+from hybatch.training.config import StrategyOption
 from hybatch.training.strategy.deepspeed import DeepSpeedStrategy, check_accepted, import_deepspeed
 from hybatch.training.strategy.deepspeed_options import engine_options, zero_block
 from hybatch.training.strategy.fully_sharded import FullyShardedStrategy
 from hybatch.training.strategy.protocol import Strategy
 from hybatch.training.strategy.replicated import ReplicatedStrategy
 
-STRATEGIES = ("none", "ddp", "zero1", "zero2", "zero3", "fsdp2")
+STRATEGIES = tuple(name for name in get_args(StrategyOption) if name != "auto")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ ALLOWED: Mapping[str, str] = {
 
 _FLAGS = ("wall_clock_breakdown", "memory_breakdown", "dump_state")
 _ZERO = "zero_optimization"
+_OFFLOADS = ("offload_optimizer", "offload_param")
 
 # Other keys pass at the one value at which they do nothing; many files spell out such defaults.
 _WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {
@@ -239,7 +240,7 @@ def check_file(path: str) -> None:
     """Check that a file holds a DeepSpeed configuration, before accelerate reads it.
 
     Raises:
-        UserError: it is missing, not JSON, or says nothing of ZeRO.
+        UserError: it is missing, not JSON, or says nothing of ZeRO or nothing that accelerate could read.
     """
     mend = "deepspeed_config_file in accelerate's configuration names it"
     try:
@@ -250,24 +251,33 @@ def check_file(path: str) -> None:
         raise UserError(f"{path}: is not JSON ({error}); {mend}") from error
     if not isinstance(given, dict) or _ZERO not in given:
         raise UserError(f'{path}: has no "{_ZERO}" with a stage; configs/deepspeed/ has examples')
+    for part in _OFFLOADS:
+        _offload_device(zero_block(given), part)
 
 
 def _check_zero(zero: dict[str, Any]) -> None:
     stage = zero.get("stage")
     if stage not in (1, 2, 3) or isinstance(stage, bool | float):
         raise UserError(f"DeepSpeed's configuration has {_ZERO}.stage {stage!r}: use 1, 2 or 3, or plain DDP")
-    devices = {}
-    for part in ("offload_optimizer", "offload_param"):
-        block = zero.get(part)
-        if block not in (None, "auto") and not isinstance(block, dict):
-            raise UserError(f'{_ZERO}.{part} is {block!r}: write an object, {{"device": "cpu"}}')
-        devices[part] = block.get("device", "none") if isinstance(block, dict) else "none"
-        if devices[part] not in ("none", "auto", "cpu", None):
-            raise UserError(f"{_ZERO}.{part}.device is {devices[part]!r}: use none or cpu")
+    devices = {part: _offload_device(zero, part) for part in _OFFLOADS}
     if stage < 3 and devices["offload_param"] == "cpu":
         raise UserError(f"{_ZERO}.offload_param needs stage 3, not {stage}: offload the optimizer only")
     if stage < 2 and devices["offload_optimizer"] == "cpu":
         raise UserError(f"{_ZERO}.offload_optimizer needs stage 2 or 3, not 1")
+
+
+def _offload_device(zero: dict[str, Any], part: str) -> str:
+    block = zero.get(part)
+    if block is None:
+        return "none"
+    if not isinstance(block, dict):
+        raise UserError(f'{_ZERO}.{part} is {block!r}: write an object, {{"device": "cpu"}}')
+    device = block.get("device", "none")
+    if device in (None, "auto"):
+        return "none"
+    if device not in ("none", "cpu"):
+        raise UserError(f"{_ZERO}.{part}.device is {device!r}: use none or cpu")
+    return str(device)
 
 
 def _allowed_part(given: dict[str, Any], prefix: str) -> dict[str, Any]:

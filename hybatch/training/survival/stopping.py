@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -81,10 +82,14 @@ class BestSoFar:
     without_progress: int = 0
 
     def update(self, value: float, step: int) -> bool:
-        """Take in a measurement; return whether it is a new best."""
+        """Take in a measurement; return whether it is a new best, which NaN never is."""
         if step < self.from_step:
             return False
-        better = self.value is None or (value > self.value if self.larger_is_better else value < self.value)
+        better = not math.isnan(value) and (
+            self.value is None
+            or math.isnan(self.value)  # as checkpoints of earlier versions may have it
+            or (value > self.value if self.larger_is_better else value < self.value)
+        )
         if better:
             self.value, self.step, self.without_progress = value, step, 0
         else:
@@ -94,6 +99,12 @@ class BestSoFar:
     @property
     def exhausted(self) -> bool:
         return self.patience is not None and self.without_progress >= self.patience
+
+    @property
+    def reason_to_stop(self) -> str:
+        if self.value is None:
+            return "no validation gave a number"
+        return f"no validation since step {self.step} was better than its {self.value:.4f}"
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

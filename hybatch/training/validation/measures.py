@@ -11,7 +11,7 @@ import torch
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.evaluation import evaluate_encoder, parallel_task
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import Loss
 from hybatch.models import Encoder
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.sampling import BatchSampler, NoCellError, SamplingConfig
@@ -51,7 +51,7 @@ class LossValidation:
         config: RunConfig,
         corpora: Sequence[ParallelCorpus],
         strategy: Strategy,
-        loss: ContrastiveLoss,
+        loss: Loss,
         tokenize: Tokenize,
         device: torch.device,
         *,
@@ -177,7 +177,7 @@ def build_validation(
     config: RunConfig,
     corpora: Sequence[ParallelCorpus],
     strategy: Strategy,
-    loss: ContrastiveLoss,
+    loss: Loss,
     tokenize: Tokenize,
     device: torch.device,
     *,

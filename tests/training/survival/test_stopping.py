@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 
@@ -47,6 +48,20 @@ def test_patience_counts_measurements_without_a_new_best() -> None:
     assert not restored.update(1.7, 5)
     assert restored.exhausted
     assert (restored.value, restored.step) == (1.5, 3)
+    assert restored.reason_to_stop == "no validation since step 3 was better than its 1.5000"
+
+
+@pytest.mark.parametrize("larger_is_better", [True, False])
+def test_a_measurement_that_is_no_number_is_never_the_best(larger_is_better: bool) -> None:
+    best = BestSoFar(larger_is_better=larger_is_better, patience=2)
+    assert not best.update(math.nan, 1)
+    assert best.reason_to_stop == "no validation gave a number"
+    assert best.update(0.5, 2)
+    assert not best.update(math.nan, 3)
+    assert best.value == 0.5
+    best.restore({"value": math.nan, "step": 3, "without_progress": 1})
+    assert best.update(0.1, 4)
+    assert (best.value, best.without_progress) == (0.1, 0)
 
 
 def test_a_larger_map_is_better() -> None:

@@ -1,0 +1,1 @@
+"""The formats that a corpus can have: one file each, and their registry."""

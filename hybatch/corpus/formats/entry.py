@@ -1,0 +1,57 @@
+"""What opening a corpus knows of a format: how its files are told, what an index depends on, how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from hybatch.corpus.index.build import build_index
+from hybatch.corpus.rows import RowSource
+
+if TYPE_CHECKING:
+    from hybatch.corpus.config import CorpusConfig
+
+
+class Build(Protocol):
+    """Writes the index of the corpus at `path`, expanded, into the empty folder `directory`.
+
+    Raises:
+        UserError: the source is missing or bad; the message names file and line.
+        OSError: the folder cannot be written or the disk is full.
+    """
+
+    def __call__(self, config: CorpusConfig, path: str, directory: Path, *, progress: bool) -> None: ...
+
+
+def below(path: str) -> Path:
+    """The file or folder at `path`; of a path with `{language}` the folder that holds what fills it."""
+    return Path(path.split("{language}")[0] + "-").parent if "{language}" in path else Path(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatEntry:
+    """One format by name."""
+
+    name: str
+    """What `format` calls it."""
+    description: str
+    """What is read, in one line."""
+    recognises: Callable[[str], bool] = lambda path: False
+    """Whether the corpus at this path, expanded, is of the format where none is named."""
+    source: Callable[[str], Path] = below
+    """The file or folder whose files' sizes and times of change name the index; need not exist."""
+    first_reading: Callable[[str], int] = lambda path: 1
+    """The oldest INDEX_FORMAT whose indexes of this path hold what is read today."""
+    build: Build
+    """Writes the index."""
+
+
+def from_rows(source: Callable[[CorpusConfig, str], RowSource]) -> Build:
+    """Index the rows of what `source` makes of a configuration and its path, expanded."""
+
+    def build(config: CorpusConfig, path: str, directory: Path, *, progress: bool) -> None:
+        build_index(source(config, path), directory, progress=progress)
+
+    return build

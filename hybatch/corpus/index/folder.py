@@ -1,0 +1,252 @@
+"""What an index folder holds: tables of texts, one table with a row an example, and `index.json` that ties them.
+
+`index.json`: format, fingerprint, languages, num_examples, num_groups, has_hard_negatives, statistics, `tables`
+(name -> columns, num_rows, digest), `cells` (language -> CellPlaces), `files` (name -> bytes, checksum) and its own
+`checksum`. The table `examples` holds per example `passage_group`, `question_mask`, `passage_mask` and the row columns
+that `cells` names; the table `ids` its id.
+
+Indexes of format 1, which version 0.1.0 wrote, lack `files` and `checksum`, and their passage groups do not join what
+the same question answers. `adopted.json` beside `index.json` has the `files` of one that was found right, and whether
+its groups are those of today.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from hybatch.corpus.index.integrity import DamagedIndexError, check_sizes, describe_file, remember_verified
+from hybatch.corpus.index.table import MappedTable, TableWriter, files_of_table
+
+INDEX_FORMAT = 2
+ADOPTED = "adopted.json"
+# Batches are drawn by the fingerprint: it must not change where the content does not.
+_FINGERPRINT_FORMAT = 1
+_SLICE = 1 << 20
+
+
+@dataclass(frozen=True)
+class TextPlace:
+    """Where a language keeps its questions or passages.
+
+    Example i stands in row i of the text column, or, with `row_column`, in the row that column of `examples` says;
+    -1, a row past the end and an empty text mean that the language lacks it.
+    """
+
+    table: str
+    column: str
+    row_column: str | None = None
+
+
+@dataclass(frozen=True)
+class NegativePlace:
+    """Where a language keeps hard negatives: rows first .. first + count - 1, both read from columns of `examples`.
+
+    `group_table` has a column `group` parallel to the text column.
+    """
+
+    table: str
+    column: str
+    group_table: str
+    first_column: str
+    count_column: str
+
+
+@dataclass(frozen=True)
+class CellPlaces:
+    """Where one language keeps its texts."""
+
+    question: TextPlace
+    passage: TextPlace
+    negatives: NegativePlace | None = None
+
+
+@dataclass(frozen=True)
+class CorpusStatistics:
+    """Counts of a corpus; `shared_ids` is the share, 0 to 1, of examples that at least two languages have."""
+
+    examples: int
+    passage_groups: int
+    questions: dict[str, int]
+    passages: dict[str, int]
+    shared_ids: float
+
+
+class IndexWriter:
+    """Write an index into an empty folder: tables first, in any order, then `finish` once."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._tables: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def table(self, name: str, columns: Mapping[str, str]) -> Iterator[TableWriter]:
+        """Write the table `name` whole; `columns` maps names to "text", "int64" or "uint64"."""
+        with TableWriter(self.directory / f"{name}.arrow", columns) as writer:
+            yield writer
+        self._tables[name] = writer.describe()
+
+    def write_numbers(self, name: str, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Write a table of parallel number columns [n]."""
+        kinds = {column: str(values.dtype) for column, values in columns.items()}
+        with self.table(name, kinds) as writer:
+            for start in range(0, len(next(iter(columns.values()))), _SLICE):
+                writer.append({column: values[start : start + _SLICE] for column, values in columns.items()})
+
+    def finish(
+        self,
+        cells: Mapping[str, CellPlaces],
+        *,
+        passage_groups: NDArray[np.int64],
+        question_mask: NDArray[np.uint64],
+        passage_mask: NDArray[np.uint64],
+        row_columns: Mapping[str, NDArray[np.int64]],
+    ) -> None:
+        """Write the table `examples` and `index.json`; the table `ids` must stand.
+
+        Args:
+            cells: language -> its places, languages in alphabetical order.
+            passage_groups: [N] dense group of every example.
+            question_mask, passage_mask: [N]; bit k says that languages[k] has the text.
+            row_columns: name -> [N], the columns that `cells` names.
+        """
+        masks = {"question_mask": question_mask, "passage_mask": passage_mask}
+        self.write_numbers("examples", {"passage_group": passage_groups, **masks, **row_columns})
+        statistics = count_corpus(list(cells), passage_groups, question_mask, passage_mask)
+        places = {language: asdict(cell) for language, cell in cells.items()}
+        index: dict[str, Any] = {
+            "format": INDEX_FORMAT,
+            "fingerprint": fingerprint(places, self._tables),
+            "languages": list(cells),
+            "num_examples": len(passage_groups),
+            "num_groups": statistics.passage_groups,
+            "has_hard_negatives": any(cell.negatives is not None for cell in cells.values()),
+            "statistics": asdict(statistics),
+            "tables": self._tables,
+            "cells": places,
+            "files": describe_files(self.directory, self._tables),
+        }
+        index["checksum"] = _checksum(index)
+        (self.directory / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False), encoding="utf-8")
+        remember_verified(self.directory, index["files"])
+
+
+def fingerprint(places: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Names the content of an index: `cells` and `tables` of its index.json."""
+    digests = sorted((name, table["columns"], table["digest"]) for name, table in tables.items())
+    content = json.dumps([_FINGERPRINT_FORMAT, places, digests], sort_keys=True, ensure_ascii=False)
+    return str(xxhash.xxh3_128_hexdigest(content.encode()))
+
+
+def describe_files(directory: Path, tables: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`files` of index.json: name -> size and checksum of every file of the tables."""
+    names = [path.name for table in tables for path in files_of_table(directory / f"{table}.arrow")]
+    return {name: describe_file(directory / name) for name in names}
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return str(xxhash.xxh3_128_hexdigest(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()))
+
+
+def count_corpus(
+    languages: list[str],
+    passage_groups: NDArray[np.int64],
+    question_mask: NDArray[np.uint64],
+    passage_mask: NDArray[np.uint64],
+) -> CorpusStatistics:
+    """Count what a corpus holds; arguments as for IndexWriter.finish."""
+
+    def per_language(mask: NDArray[np.uint64]) -> dict[str, int]:
+        bits = [np.uint64(1 << k) for k in range(len(languages))]
+        return {code: int(np.count_nonzero(mask & bit)) for code, bit in zip(languages, bits, strict=True)}
+
+    num_examples = len(passage_groups)
+    shared = int(np.count_nonzero(np.bitwise_count(question_mask | passage_mask) >= 2))
+    return CorpusStatistics(
+        examples=num_examples,
+        passage_groups=int(passage_groups.max(initial=-1)) + 1,
+        questions=per_language(question_mask),
+        passages=per_language(passage_mask),
+        shared_ids=shared / num_examples if num_examples else 0.0,
+    )
+
+
+class Index:
+    """An index folder, opened; tables are mapped when first asked for.
+
+    Attributes:
+        files: name -> size and checksum of every file; None of an index of format 1 that was not adopted yet.
+        joins_equal_questions: whether passage groups join what the same question answers; None likewise.
+
+    Raises:
+        DamagedIndexError: `index.json` is missing or not as it was written, or a file is of another size.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.files: dict[str, dict[str, Any]] | None = None
+        self.joins_equal_questions: bool | None = None
+        content = _read_json(directory / "index.json")
+        try:
+            self._take(content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedIndexError(directory / "index.json", f"not as it was written ({error!r})") from error
+        if self.files is None:
+            # Where it cannot be read the index is looked through again.
+            with contextlib.suppress(DamagedIndexError, KeyError, TypeError):
+                adopted = _read_json(directory / ADOPTED)
+                self.files, self.joins_equal_questions = adopted["files"], adopted["joins_equal_questions"]
+        if self.files is not None:
+            check_sizes(directory, self.files)
+
+    def _take(self, content: Any) -> None:
+        if content["format"] > 1 and content.get("checksum") != _checksum(content):
+            raise DamagedIndexError(self.directory / "index.json", "not as it was written (checksum)")
+        if content["format"] > 1:
+            self.files, self.joins_equal_questions = content["files"], True
+        self.places: dict[str, Any] = content["cells"]
+        self.fingerprint: str = content["fingerprint"]
+        self.languages: tuple[str, ...] = tuple(content["languages"])
+        self.num_examples: int = content["num_examples"]
+        self.num_groups: int = content["num_groups"]
+        self.has_hard_negatives: bool = content["has_hard_negatives"]
+        self.statistics = CorpusStatistics(**content["statistics"])
+        self.cells = [_cell_places(content["cells"][language]) for language in self.languages]
+        self.tables: dict[str, dict[str, Any]] = content["tables"]
+        self._tables: dict[str, MappedTable] = {}
+
+    def table(self, name: str) -> MappedTable:
+        """The mapped table `name`."""
+        if name not in self._tables:
+            description = self.tables[name]
+            path = self.directory / f"{name}.arrow"
+            self._tables[name] = MappedTable(path, description["columns"], description["num_rows"])
+        return self._tables[name]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DamagedIndexError(path, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DamagedIndexError(path, f"not as it was written ({error})") from error
+
+
+def _cell_places(places: dict[str, Any]) -> CellPlaces:
+    negatives = places["negatives"]
+    return CellPlaces(
+        question=TextPlace(**places["question"]),
+        passage=TextPlace(**places["passage"]),
+        negatives=None if negatives is None else NegativePlace(**negatives),
+    )

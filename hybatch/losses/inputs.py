@@ -1,0 +1,39 @@
+"""What contrastive losses compare, in one bundle.
+
+Shape suffixes: Q queries, D candidates, H embedding width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveInputs:
+    """Queries and the candidates that they are compared with, named as the arguments of `hybatch.ops.info_nce`.
+
+    Attributes:
+        queries_QH: float, rows of unit length.
+        candidates_DH: float, rows of unit length.
+        positive_index_Q: int64, the column of each query's positive.
+        query_groups_Q: int64, the passage group of each query's positive.
+        candidate_groups_D: int64; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there.
+        temperature: greater than 0.
+
+    A candidate of the query's own passage group (a translation or a duplicate of the positive) is no negative; only the
+    positive's own column counts.
+    """
+
+    queries_QH: Tensor
+    candidates_DH: Tensor
+    positive_index_Q: Tensor
+    query_groups_Q: Tensor
+    candidate_groups_D: Tensor
+    temperature: float
+
+    def as_arguments(self) -> dict[str, Any]:
+        """For `info_nce(**inputs.as_arguments())` and its like."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}

@@ -1,0 +1,72 @@
+"""Timings are handed on after every round, and a benchmark that is stopped has written those down."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bench_contrastive
+import bench_ranking
+import pytest
+import torch
+from measure import Contender, interleaved
+
+CPU = torch.device("cpu")
+
+
+class Stopped(Exception):
+    """What ends a benchmark halfway."""
+
+
+def stops_in_round(number: int) -> Callable[[], None]:
+    """Work that is cut short in its so-manieth round, the first, untimed run not counted."""
+    runs = iter(range(number))
+
+    def run() -> None:
+        if next(runs, None) is None:
+            raise Stopped
+
+    return run
+
+
+def test_timings_so_far_are_handed_on_after_every_round() -> None:
+    seen: list[list[int]] = []
+    contenders = [Contender("one", lambda: None), Contender("other", lambda: None, "one", rounds=2)]
+    timings = interleaved(contenders, 3, CPU, lambda so_far: seen.append([len(one.wall) for one in so_far]))
+    assert seen == [[1, 1], [2, 2], [3, 2]]
+    assert [len(one.wall) for one in timings] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "options"),
+    [
+        (bench_contrastive, ["--sizes", "8", "--width", "4", "--what", "forward", "--processes", "0"]),
+        (bench_ranking, ["--shapes", "tiny", "--widths", "4"]),
+    ],
+)
+def test_a_benchmark_that_is_stopped_has_written_the_rounds_before(
+    benchmark: Any, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contenders(*_: object, **__: object) -> Iterator[Contender]:
+        yield Contender("floor", lambda: None)
+        yield Contender("stopped", stops_in_round(3), "floor")
+
+    path = tmp_path / "figures.json"
+    monkeypatch.setattr(benchmark, "contenders", contenders)
+    monkeypatch.setattr(bench_ranking, "SHAPES", {"tiny": next(iter(bench_ranking.SHAPES.values()))})
+    monkeypatch.setattr(bench_ranking, "make_problem", lambda *_: Problem())
+    monkeypatch.setattr(sys, "argv", ["", "--json", str(path), "--device", "cpu", "--rounds", "9", *options])
+    with pytest.raises(Stopped):
+        benchmark.main()
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    assert figures["finished"] is False
+    assert [(row["name"], row["rounds"]) for row in figures["rows"]] == [("floor", 2), ("stopped", 2)]
+
+
+class Problem:
+    """What the ranking benchmark reports of a problem; its contenders are stand-ins."""
+
+    share = 0.03
