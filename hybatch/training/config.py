@@ -17,7 +17,7 @@ from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
 from hybatch.options import check_options, limits
 from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
-from hybatch.sampling.config import KindName, check_kinds
+from hybatch.sampling.config import KindName
 from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
 from hybatch.training.step.schedule import ScheduleShape
 
@@ -139,7 +139,8 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         check_options(self, "validation")
         if self.kinds is not None:
-            check_kinds("validation.kinds", self.kinds)
+            if not self.kinds:
+                raise UserError("validation.kinds is empty; name at least one kind of batch")
             if len(set(self.kinds)) < len(self.kinds):
                 raise UserError(f"validation.kinds names a kind twice: {', '.join(self.kinds)}")
         if self.languages is not None and not self.languages:
