@@ -3,8 +3,8 @@
     python benchmarks/first_step.py --initial DIR --json FILE [--device cuda] [options of training ...]
 
 The encoder is saved in DIR, for runs to start from. Dropout is off. The loss is torch's on all devices, and on the
-device also that of its compiled kernels. Exit status 1 where a loss or gradient differs from the CPU's by more than rounding
-does, or the kernels are not there.
+device also that of its compiled kernels. Exit status 1 where a loss or gradient differs from the CPU's by more than
+rounding does, or the kernels are not there.
 """
 
 from __future__ import annotations
