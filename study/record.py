@@ -42,7 +42,8 @@ from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import training_languages
 from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.config import RunConfig, load_run_config
-from hybatch.training.run.run_folder import RunFolder, differing_fields, flatten
+from hybatch.training.flat import flatten
+from hybatch.training.run.run_folder import RunFolder, differing_fields
 from hybatch.training.survival.stopping import BestSoFar
 from hybatch.training.written_config import with_defaults
 from slurm.grid import GridRun, read_grid

@@ -19,7 +19,7 @@ from hybatch.options import check_options, limits
 from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
 from hybatch.sampling.config import KindName
 from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
-from hybatch.training.step.schedule import ScheduleShape
+from hybatch.training.schedule import ScheduleShape
 
 StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
 

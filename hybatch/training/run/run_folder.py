@@ -17,6 +17,7 @@ from hybatch.paths import expand_path
 from hybatch.training.checkpoints.checkpoint import Checkpoint
 from hybatch.training.checkpoints.folder import CheckpointFolder
 from hybatch.training.config import RunConfig
+from hybatch.training.flat import flatten
 from hybatch.training.survival.lock import folder_lock
 from hybatch.training.written_config import with_defaults
 
@@ -149,13 +150,3 @@ def differing_fields(before: Any, now: Any) -> list[str]:
         for name in sorted(old.keys() | new.keys())
         if old.get(name, missing) != new.get(name, missing) and not _FREE.fullmatch(name)
     ]
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict, "a.b.0" -> leaf; an empty dict or list inside is a leaf."""
-    if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {
-            k: v for name, part in items for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
-        }
-    return {prefix: value}

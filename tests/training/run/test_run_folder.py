@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hybatch.training.run.run_folder import differing_fields, flatten
+from hybatch.training.flat import flatten
+from hybatch.training.run.run_folder import differing_fields
 
 
 def test_nested_values_become_leaves() -> None:
