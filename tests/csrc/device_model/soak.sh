@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the device model's cases under many schedules, and once under AddressSanitizer and ThreadSanitizer. From the root
-# of the repository: tests/csrc/device_model/soak.sh [SEEDS] [PYTEST-ARGUMENTS...]; the interpreter is $PYTHON or python.
+# Runs the device model's cases under many schedules, all once more under AddressSanitizer and a few under
+# ThreadSanitizer: soak.sh [SEEDS] [PYTEST-ARGUMENTS...]. The interpreter is $PYTHON or python.
 set -eu
 cd "$(dirname "$0")/../../.."
 seeds=${1:-10}
