@@ -188,11 +188,13 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def _read_own(path: Path) -> EncoderConfig:
     saved = _read_object(path)
     try:
-        config = EncoderConfig(**saved["encoder"])
-        if isinstance(config.fresh, dict):
-            config.fresh = FreshBackboneConfig(**config.fresh)
-        return config
-    except (KeyError, TypeError) as error:
+        options = dict(saved["encoder"])
+        if isinstance(options.get("fresh"), dict):
+            options["fresh"] = FreshBackboneConfig(**options["fresh"])
+        return EncoderConfig(**options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: was not written by a release like this one ({__version__}): {error}") from error
 
 

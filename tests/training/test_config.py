@@ -57,7 +57,7 @@ def test_values_out_of_range_are_named(options: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sampling.alpha", "{start: 1, end: 2}"], "sampling.alpha.end is 2.0; give a number between 0 and 1"),
+        (["--sampling.alpha", "{start: 1, end: 2}"], "sampling.alpha.end is 2.0: it must be a number from 0 to 1"),
         (["--seed", str(1 << 63)], "seed is 9223372036854775808: it must be a whole number of at least 0 and less"),
     ],
 )

@@ -53,8 +53,6 @@ def used_prefixes(source: Source, task: Task) -> dict[Role, str]:
 
 
 def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> None:
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch-size {arguments.batch_size}: must be at least 1")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
     if arguments.embeddings and arguments.save_embeddings:

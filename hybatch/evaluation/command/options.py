@@ -17,6 +17,7 @@ from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
 from hybatch.models import Role
+from hybatch.options import number_of
 from hybatch.paths import path_of
 
 
@@ -76,7 +77,12 @@ def evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-embeddings", type=path_of("--save-embeddings"), metavar="DIR", help="write what --embeddings reads"
     )
-    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")
+    parser.add_argument(
+        "--batch-size",
+        type=number_of("--batch-size", int, ge=1, le=1_000_000),
+        default=128,
+        help="texts encoded at once by a process (default 128)",
+    )
     parser.add_argument("--backend", default="auto", help="of the ranking op: auto, torch, cpu or cuda (default auto)")
     parser.add_argument(
         "--similarity",
