@@ -223,9 +223,10 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
     # ValueError: no member of a union takes the value, which shows only when the classes are made.
-    # OverflowError: an integer that no float holds.
-    except (ParseError, ValueError, OverflowError) as error:
+    except (ParseError, ValueError) as error:
         raise UserError(f"{error}{files_named(argv)}") from error
+    except OverflowError as error:
+        raise UserError(f"a number is larger than any option can be ({error}){files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
 
