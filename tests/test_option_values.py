@@ -194,7 +194,9 @@ FLAGS = [
 
 
 @pytest.mark.parametrize(("command", "action"), FLAGS, ids=lambda part: getattr(part, "dest", part))
-@pytest.mark.parametrize("text", ["null", "-3", "nan", "inf", "1e99", "1" + 23 * "0", "9" * 5000, "text", "", "true"])
+@pytest.mark.parametrize(
+    "text", ["null", "-2000", "nan", "inf", "1e99", "1" + 23 * "0", "9" * 5000, "text", "", "true"]
+)
 def test_a_number_that_a_command_cannot_do_with_is_refused_by_the_name_of_its_flag(
     command: str, action: Any, text: str
 ) -> None:
