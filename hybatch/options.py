@@ -60,6 +60,19 @@ def check_options(section: Any, name: str) -> None:
         check_value(_below(name, one.name), getattr(section, one.name), hints[one.name], limits_of(one.metadata))
 
 
+def declared(section: type, name: str) -> tuple[Any, Limits | None] | None:
+    """Type and limits of the option that a dotted name means below a dataclass; None where there is none."""
+    first, _, rest = name.partition(".")
+    one = next((one for one in fields(section) if one.name == first), None)
+    if one is None:
+        return None
+    hint = get_type_hints(section)[first]
+    if not rest:
+        return hint, limits_of(one.metadata)
+    inner = (part for part in (get_args(hint) or (hint,)) if is_dataclass(part))
+    return next((found for part in inner if (found := declared(part, rest))), None)  # type: ignore[arg-type]
+
+
 def number_of(option: str, kind: type[int] | type[float], **ends: float) -> Callable[[str], Any]:
     """The `type` of a numeric command-line option for argparse; `ends` as in `Limits`."""
     bounds = Limits(**ends)
@@ -100,9 +113,10 @@ def check_value(name: str, value: Any, hint: Any, bounds: Limits | None = None) 
                 check_value(_below(name, str(place)), item, inner[place if origin is tuple else 0], bounds)
             return None
     if not _fits(value, hint, bounds):
-        mend = "; YAML reads no, yes, off and on as false and true: put the word in quotes"
-        is_word = isinstance(value, bool) and hint is str
-        raise UserError(f"{name} is {_shown(value)}: it must be {_described(hint, bounds)}{mend if is_word else ''}")
+        allowed = _described(hint, bounds)
+        is_word = isinstance(value, bool) and "a text" in allowed
+        mend = "; YAML reads no, yes, off and on as false and true: put the word in quotes" if is_word else ""
+        raise UserError(f"{name} is {_shown(value)}: it must be {allowed}{mend}")
     return None
 
 

@@ -10,16 +10,18 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import jsonargparse
 import pytest
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.losses import LOSSES
 from hybatch.models import EncoderConfig
+from hybatch.models.config import FreshBackboneConfig
 from hybatch.options import check_options, check_value, limits, limits_of, number_of
 from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import Phase
-from hybatch.training.config import RunConfig, load_run_config
+from hybatch.training.config import RunConfig, instantiate, run_parser
 from tests.options import command_parser, recipe_options
 
 NEEDED: dict[type, dict[str, Any]] = {
@@ -139,25 +141,42 @@ def _recipe(option: str) -> list[str]:
     return [part for pair in recipe.items() for part in pair]
 
 
-GIVEN = [name for name, _ in recipe_options() if "[]" not in name and name != "output_dir"]
+@pytest.fixture(scope="module")
+def parser() -> jsonargparse.ArgumentParser:
+    return run_parser("hybatch", "", [])
 
 
-@pytest.mark.parametrize("value", ["null", "100000000000000000000000"])
-@pytest.mark.parametrize("name", GIVEN)
-def test_on_the_command_line_a_value_is_taken_or_refused_by_name(name: str, value: str) -> None:
+def _refusal_on_the_command_line(parser: jsonargparse.ArgumentParser, name: str, value: str) -> str:
     try:
-        load_run_config([*_recipe(name), f"--{name}", value])
-        refusal = None
+        instantiate(parser, [*_recipe(name), f"--{name}", value])
     except UserError as refused:
-        refusal = str(refused)
-    assert refusal is None or name.rpartition(".")[2] in refusal
+        return str(refused)
+    return ""
+
+
+@pytest.mark.parametrize("name", [name for _, _, name in NUMERIC if "corpora" not in name and name.count(".") < 3])
+def test_on_the_command_line_a_number_too_great_is_refused_by_name(
+    name: str, parser: jsonargparse.ArgumentParser
+) -> None:
+    assert name.rpartition(".")[2] in _refusal_on_the_command_line(parser, name, "1" + 23 * "0")
+
+
+@pytest.mark.parametrize("name", [name for _, _, name in OPTIONS if name.startswith("model.fresh.")])
+def test_on_the_command_line_null_is_refused_below_a_section_that_may_be_null(
+    name: str, parser: jsonargparse.ArgumentParser
+) -> None:
+    hint = get_type_hints(FreshBackboneConfig)[name.rpartition(".")[2]]
+    assert ("is null" in _refusal_on_the_command_line(parser, name, "null")) != (type(None) in get_args(hint))
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "1e99", "-1", "true", "[]", "9" * 400, "9" * 5000])
 @pytest.mark.parametrize("name", ["training.weight_decay", "training.steps", "model.fresh.width", "loss.temperature"])
-def test_no_value_on_the_command_line_ends_in_a_traceback(name: str, value: str) -> None:
-    with pytest.raises(UserError):
-        load_run_config([*_recipe(name), f"--{name}", value])
+def test_no_value_on_the_command_line_ends_in_a_traceback(
+    name: str, value: str, parser: jsonargparse.ArgumentParser
+) -> None:
+    refusal = _refusal_on_the_command_line(parser, name, value)
+    # Where the parser itself fails on a number of hundreds of digits it does not say of which option.
+    assert name.rpartition(".")[2] in refusal or (len(value) > 100 and refusal)
 
 
 def _is_numeric(action: argparse.Action) -> bool:
@@ -175,7 +194,9 @@ FLAGS = [
 
 
 @pytest.mark.parametrize(("command", "action"), FLAGS, ids=lambda part: getattr(part, "dest", part))
-@pytest.mark.parametrize("text", ["null", "-3", "nan", "inf", "1e99", "1" + 23 * "0", "9" * 5000, "text", "", "true"])
+@pytest.mark.parametrize(
+    "text", ["null", "-2000", "nan", "inf", "1e99", "1" + 23 * "0", "9" * 5000, "text", "", "true"]
+)
 def test_a_number_that_a_command_cannot_do_with_is_refused_by_the_name_of_its_flag(
     command: str, action: Any, text: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
-from hybatch.options import check_options, limits
+from hybatch.options import check_options, check_value, declared, limits
 from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
 from hybatch.sampling.config import KindName
 from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
@@ -234,11 +235,34 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
     # ValueError: no member of a union takes the value, which shows only when the classes are made.
-    # OverflowError: an integer that no float holds.
-    except (ParseError, ValueError, OverflowError) as error:
-        raise UserError(f"{error}{files_named(argv)}") from error
+    except (ParseError, ValueError) as error:
+        raise UserError(f"{_refusal(error, _loss_config(argv))}{files_named(argv)}") from error
+    except OverflowError as error:
+        raise UserError(f"a number is larger than any option can be ({error}){files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
+
+
+def _refusal(error: BaseException, loss: type[LossConfig]) -> str:
+    """The parser's message in one line: what of a section that may be null was refused, and what it may be instead."""
+    names: list[str] = []
+    innermost: BaseException | None = error
+    while innermost is not None:
+        if isinstance(innermost, UserError):
+            return str(innermost)
+        named = re.match(r'Parser key "([^"]+)":', str(innermost))
+        names += named.groups() if named and [*named.groups()] != names[-1:] else []
+        reason, innermost = str(innermost), innermost.__cause__
+    name, value = ".".join(names), reason.partition("Got value: ")[2]
+    section, _, option = name.partition(".")
+    option_of = declared(loss, option) if section == "loss" else declared(RunConfig, name)
+    if not (value and option_of):
+        return str(error)
+    try:
+        check_value(name, {"None": None, "True": True, "False": False}.get(value, value), *option_of)
+    except UserError as refused:
+        return str(refused)
+    return str(error)
 
 
 def _loss_config(argv: Sequence[str]) -> type[LossConfig]:

@@ -115,6 +115,30 @@ def test_a_section_without_options_is_refused(tmp_path: Path, section: str, mess
         load_run_config(["--config", str(path)])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--training.steps", "text"], "training.steps is 'text': it must be a whole number from 1 to 10,000,000"),
+        (["--model.fresh.width", "null"], "model.fresh.width is null: it must be a whole number from 1 to 100,000"),
+        (["--model.fresh.width", "text"], "model.fresh.width is 'text': it must be a whole number from 1 to 100,000"),
+        (
+            ["--sampling.alpha", "text"],
+            r"sampling.alpha is 'text': it must be a number from 0 to 1 or \{start, end, sh",
+        ),
+        (["--sampling.languages", "[no, en]"], "sampling.languages is false: .*put the word in quotes"),
+        (["--loss.gather", "some"], "loss.gather is 'some': it must be one of all, ring"),
+    ],
+)
+def test_a_refusal_of_the_parser_is_one_line_that_says_what_is_allowed(
+    options: list[str], message: str, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path)
+    with pytest.raises(UserError, match=f"^{message}") as refused:
+        load_run_config(["--config", str(path), *options])
+    assert str(refused.value).endswith(f"(read from the command line and {path})")
+    assert "\n" not in str(refused.value)
+
+
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         load_run_config(["--help"])

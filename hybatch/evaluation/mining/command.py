@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--margin",
-        type=number_of("--margin", float, ge=-2, le=2),
+        type=number_of("--margin", float, ge=-1000, le=1000),
         help="a negative must score below its question's positive less this",
     )
     parser.add_argument(

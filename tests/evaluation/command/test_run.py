@@ -63,7 +63,7 @@ def test_similarity_can_be_forced(data: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--languages", "xx"], "--languages xx"),
-        (["--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "0"], "--batch-size is 0"),
         (["--backend", "gpu"], "--backend gpu.*no such backend"),
         (["--similarity", "dot"], "--similarity: goes with --embeddings"),
         (["--output", "FILE"], "is a file"),
