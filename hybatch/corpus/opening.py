@@ -20,7 +20,7 @@ from hybatch.corpus.config import CorpusConfig
 from hybatch.corpus.formats.entry import FormatEntry
 from hybatch.corpus.formats.registry import find_format
 from hybatch.corpus.index.adoption import adopt
-from hybatch.corpus.index.folder import INDEX_FORMAT, Index
+from hybatch.corpus.index.folder import Index
 from hybatch.corpus.index.integrity import DamagedIndexError, check_contents
 from hybatch.corpus.parallel import ParallelCorpus
 from hybatch.errors import UserError
@@ -31,23 +31,17 @@ from hybatch.paths import expand_path
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def open_corpus(
-    config: CorpusConfig, *, cache_dir: Path | None = None, progress: bool = True, begun_with: str | None = None
-) -> ParallelCorpus:
+def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress: bool = True) -> ParallelCorpus:
     """Open a corpus, indexing it first unless the cache holds its index.
 
     The index is kept under a name made of the configuration and of the sources' sizes and times of change, and
     appears whole or not at all. Any number of processes may call this at once: one indexes, the others wait for it.
-    An index whose files are not what was written is made anew, with a line on stderr that says so. One of version
-    0.1.0 is opened unless its passage groups are no longer the present ones (docs/data.md); then it is left alone,
-    with a line, and one beside it is made.
+    An index whose files are not what was written is made anew, with a line on stderr that says so.
 
     Args:
         config: where the corpus comes from.
         cache_dir: where indexes are kept; by default HYBATCH_CACHE_DIR, else ~/.cache/hybatch.
         progress: show a progress bar with the time left while indexing.
-        begun_with: the fingerprint of the index that a run began with, which goes on with this index where it is
-            still there, even if its passage groups are those of version 0.1.0.
 
     Raises:
         UserError: the source is missing or bad (the message names file and line), a variable of the path is not set,
@@ -58,26 +52,20 @@ def open_corpus(
     root = cache_dir or Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
     last_part = Path(path.replace("{language}", "")).name or entry.name
     slug = re.sub(r"[^\w.-]", "-", last_part)
-    directories = [Path(root) / "corpora" / f"{slug}-{key}" for key in _cache_keys(config, entry, path)]
-    directory = _usable_index(directories, begun_with, progress=progress)
-    if directory is None:
-        directory = directories[0]
-        _index_once(config, entry, path, directory, progress=progress)
+    directory = Path(root) / "corpora" / f"{slug}-{_cache_key(config, entry, path)}"
+    with _cache_errors(directory):
+        if not _is_intact(directory, progress=progress):
+            _mend_or_make(config, entry, path, directory, progress=progress)
     return ParallelCorpus(directory, name=config.name or last_part)
 
 
-def _cache_keys(config: CorpusConfig, entry: FormatEntry, path: str) -> list[str]:
-    """What the index of a corpus is named after: in the present format, then in those that still hold what is read."""
+def _cache_key(config: CorpusConfig, entry: FormatEntry, path: str) -> str:
     # Hub ids must not depend on the working folder, local paths must.
     where = os.path.abspath(path) if "{language}" in path or os.path.exists(path) else path
     settings: dict[str, Any] = asdict(config) | {"name": "", "format": entry.name, "path": where}
     settings["languages"] = sorted(set(config.languages)) if config.languages is not None else None
-    stamps = _stamps(entry.source(path))
-    keys = []
-    for index_format in range(INDEX_FORMAT, entry.first_reading(path) - 1, -1):
-        content = json.dumps([index_format, settings, stamps], sort_keys=True)
-        keys.append(hashlib.sha256(content.encode()).hexdigest()[:16])
-    return keys
+    content = json.dumps([entry.reading(path), settings, _stamps(entry.source(path))], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _stamps(root: Path) -> list[tuple[str, int, int]]:
@@ -91,62 +79,32 @@ def _stamps(root: Path) -> list[tuple[str, int, int]]:
     return sorted(stamps)
 
 
-def _usable_index(directories: list[Path], begun_with: str | None, *, progress: bool) -> Path | None:
-    """The first of these folders that holds an index to open, or the one that has the fingerprint `begun_with`."""
-    usable = None
-    for directory in filter(Path.is_dir, directories):
-        if usable is not None and begun_with is None:
-            break
-        try:
-            index = checked_index(directory, progress=progress)
-        except DamagedIndexError as error:
-            _say(f"{error}: this index is damaged; another one is made")
-            continue
-        if index.fingerprint == begun_with:
-            return directory
-        if index.joins_equal_questions:
-            usable = usable or directory
-        elif usable is None:
-            _say(
-                f"{directory}: in this index of version 0.1.0 passages that answer the same question are of different "
-                "passage groups; it is left to runs that began with it, and another one is made"
-            )
-    return usable
-
-
-def checked_index(directory: Path, *, progress: bool) -> Index:
-    """The index in a folder, after its files were compared with what was written.
-
-    Raises:
-        DamagedIndexError: one of them differs.
-    """
-    index = Index(directory)
-    if index.files is None:
-        adopt(index)
-    else:
-        check_contents(directory, index.files, progress=progress)
-    return index
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _index_once(config: CorpusConfig, entry: FormatEntry, path: str, directory: Path, *, progress: bool) -> None:
-    with _cache_errors(directory), _lock(directory) as is_alone:
-        recover(directory.parent, name=directory.name, alone=is_alone)
-        if _is_intact(directory):
-            return
-        with atomic_directory(directory) as partial:
-            entry.build(config, path, partial, progress=progress)
-
-
-def _is_intact(directory: Path) -> bool:
+def _is_intact(directory: Path, *, progress: bool) -> bool:
+    """Whether a folder holds an index whose files are what was written; one of version 0.1.0 must be adopted first."""
     try:
-        checked_index(directory, progress=False)
+        index = Index(directory)
+        if index.files is None:
+            return False
+        check_contents(directory, index.files, progress=progress)
     except DamagedIndexError:
         return False
     return True
+
+
+def _mend_or_make(config: CorpusConfig, entry: FormatEntry, path: str, directory: Path, *, progress: bool) -> None:
+    with _lock(directory) as is_alone:
+        recover(directory.parent, name=directory.name, alone=is_alone)
+        if directory.is_dir():
+            try:
+                index = Index(directory)
+                if index.files is None:
+                    adopt(index)
+                check_contents(directory, index.files or {}, progress=progress)
+                return
+            except DamagedIndexError as error:
+                print(f"{error}: the index is damaged and is made anew", file=sys.stderr, flush=True)
+        with atomic_directory(directory) as partial:
+            entry.build(config, path, partial, progress=progress)
 
 
 @contextmanager

@@ -65,10 +65,27 @@ class ParallelCorpus:
         """Passage groups [n] int64, dense in [0, num_groups).
 
         Two examples are of one group if they carry the same `passage_id`; in a corpus without that column, if they
-        have an identical passage text in any languages; if they have an identical question in the same language; and
-        whenever a third example joins them so.
+        have an identical passage text in any languages; and whenever a third example joins them so.
         """
         return self._examples("passage_group", indices)
+
+    def answering_groups(self, indices: Indices, language_indices: Indices) -> list[list[int]]:
+        """The passage groups, beside its own, that answer the question of indices[i] in languages[language_indices[i]].
+
+        They are those of the other examples that ask the same in this language, word for word; [] of nearly all. It is
+        no matter of the groups alone, which would grow together over questions and passages in turn: of a dictionary,
+        whose words have several senses, a quarter would be one group.
+        """
+
+        def read(language: int, examples: NDArray[np.int64]) -> list[list[int]]:
+            found: list[list[int]] = [[] for _ in examples]
+            equal = self._index.equal_questions(self.languages[language])
+            for place, asking in equal.asking_the_same(examples) if equal is not None else ():
+                own = self.passage_groups(examples[place : place + 1]).tolist()
+                found[place] = sorted(set(self.passage_groups(asking).tolist()).difference(own))
+            return found
+
+        return self._per_language(read, indices, language_indices)
 
     def question_mask(self, indices: Indices) -> NDArray[np.uint64]:
         """[n] uint64; bit k says that the example has a question in languages[k]."""

@@ -59,7 +59,9 @@ def _write(directory: Path, num_examples: int, languages: list[str], passage_byt
         cells[language] = CellPlaces(TextPlace(name, "question"), TextPlace(name, "passage"))
     mask = np.full(num_examples, (1 << len(languages)) - 1, dtype=np.uint64)
     groups = np.arange(num_examples, dtype=np.int64)
-    writer.finish(cells, passage_groups=groups, question_mask=mask, passage_mask=mask, row_columns={})
+    writer.finish(
+        cells, passage_groups=groups, question_mask=mask, passage_mask=mask, row_columns={}, questions_differ=True
+    )
 
 
 def _numbered_texts(before: str, after: str, start: int, stop: int) -> Any:

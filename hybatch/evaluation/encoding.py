@@ -42,6 +42,10 @@ class EncodedTask:
         self._rows: dict[Part, np.ndarray] = {}
         self._places: dict[tuple[Part, str], np.ndarray] = {}
         for part in PARTS:
+            encoder.refuse_tokenless(
+                {text for listed in getattr(task, part).values() for text in listed}, task.roles[part]
+            )
+        for part in PARTS:
             role = task.roles[part]
             texts: dict[str, list[str]] = getattr(task, part)
             distinct = sorted(
@@ -84,9 +88,10 @@ def encode_texts(
         float32 [len(texts), H] on the CPU of every process; equal texts have equal rows.
 
     Raises:
-        UserError: the encoder gives an embedding that is not finite.
+        UserError: a text leaves nothing to encode, or the encoder gives an embedding that is not finite.
     """
     distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    encoder.refuse_tokenless(distinct, role)
     place = {text: row for row, text in enumerate(distinct)}
     rows_UH = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut)
     return rows_UH[[place[text] for text in texts]]

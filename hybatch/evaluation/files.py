@@ -94,8 +94,17 @@ def text_field(row: dict[str, Any], field: str, path: Path, number: int) -> str:
     if not isinstance(value, str):
         found = "is missing" if field not in row else f"is {value!r}, not text"
         raise UserError(f"{path}:{number}: field {field!r} {found}; the line has {', '.join(row) or 'no field'}")
-    if not value.isascii() and (half := HALF_A_PAIR.search(value)):
-        raise UserError(
-            f"{path}:{number}: field {field!r} holds half a surrogate pair ({half[0]!a}), which is no text; take it out"
-        )
+    refuse_half_a_pair(value, f"field {field!r}", path, number)
     return value
+
+
+def refuse_half_a_pair(text: str, name: str, path: Path, number: int) -> None:
+    """Refuse what no tokenizer and no file takes, before anything is encoded.
+
+    Raises:
+        UserError: `text`, which a message calls `name`, holds half a surrogate pair.
+    """
+    if not text.isascii() and (half := HALF_A_PAIR.search(text)):
+        raise UserError(
+            f"{path}:{number}: {name} holds half a surrogate pair ({half[0]!a}), which is no text; take it out"
+        )

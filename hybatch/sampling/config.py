@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hybatch.errors import UserError
 from hybatch.options import check_options, limits
-from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL
+from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL, Composition
 
 Shape = Literal["linear", "cosine"]
 KindName = str
@@ -17,7 +17,8 @@ SamplingKind = str
 if not TYPE_CHECKING:  # what the parser of configurations offers and checks
     KindName = Literal[tuple(KINDS)]
     SamplingKind = Literal[tuple(KINDS | COMPOSITIONS)]
-_SUM_TOLERANCE = 1e-6
+_SUM_TOLERANCE = 1e-5
+"""Shares may be rounded to six digits."""
 _SHARE = limits(ge=0, le=1)
 _EXPONENT = limits(ge=0, le=10)
 
@@ -52,9 +53,8 @@ class SamplingConfig:
     """Which global batches a run trains on."""
 
     kind: SamplingKind = "hybrid"
-    """What the batches are made of: all of one kind, named by the languages of question and passage (x: any; mono: one
-    for the whole batch; docs/sampling.md has the table), or of several: `hybrid`, drawn batch by batch (x-x-mono with
-    probability alpha, else x-y, or as `mixture` says); `sequential` (first x-x-mono, then x-y, or as `phases` says)."""
+    """What the batches are made of: all of one kind, named by the languages of question and passage (x, y: any; mono:
+    one for the whole batch), or of several: hybrid, drawn batch by batch, or sequential, one after the other."""
 
     batch_size: int = field(default=100, metadata=limits(ge=1, le=1_000_000))
     """Examples per optimiser step over all processes together; their number must divide it."""
@@ -80,8 +80,8 @@ class SamplingConfig:
     alike."""
 
     language_exponent: float = field(default=0.0, metadata=_EXPONENT)
-    """The language of an x-x-mono batch is drawn with probability proportional to the data set's number of usable ids
-    in it to this power: 0 all alike, 1 by size."""
+    """The language of a batch in one language is drawn with probability proportional to the data set's number of usable
+    ids in it to this power: 0 all alike, 1 by size."""
 
     languages: list[str] | None = None
     """Train on these languages only; by default on all that the corpora have."""
@@ -91,16 +91,20 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         check_options(self, "sampling")
-        _check_mixture(self)
-        _check_phases(self)
+        for composition in COMPOSITIONS.values():
+            _check_option_of(self, composition)
+        if self.mixture is not None:
+            _check_mixture(self.mixture)
+        if self.phases is not None:
+            _require_sum("sampling.phases: the shares", [phase.share for phase in self.phases])
         if self.languages is not None and not self.languages:
             raise UserError("sampling.languages is an empty list; name languages, or leave it out to train on all")
 
 
 def shares_of(config: SamplingConfig) -> dict[str, float | ShareSchedule]:
-    """The probability of each kind in a hybrid run, in the order of `KINDS`."""
+    """The probability of each kind in a hybrid run."""
     if config.mixture is not None:
-        return {kind: config.mixture[kind] for kind in KINDS if kind in config.mixture}
+        return config.mixture
     alpha = config.alpha
     if isinstance(alpha, ShareSchedule):
         return {
@@ -136,22 +140,27 @@ def training_languages(config: SamplingConfig, available: Iterable[str]) -> tupl
     return tuple(sorted(chosen))
 
 
-def _check_mixture(config: SamplingConfig) -> None:
-    if config.mixture is None:
+def _check_option_of(config: SamplingConfig, composition: Composition) -> None:
+    """Refuse the option of a composition where it names no kind, where another is asked for, beside its short form."""
+    option, short_form = f"sampling.{composition.option}", f"sampling.{composition.short_form}"
+    named = getattr(config, composition.option)
+    if named is None:
         return
-    if config.kind != "hybrid":
-        raise UserError(f"sampling.mixture goes with sampling.kind hybrid, which is {config.kind}; set it to null")
-    if config.alpha != SamplingConfig.alpha:
-        raise UserError("sampling.alpha and sampling.mixture are both given; alpha is short for a mixture: give one")
-    if not config.mixture:
-        raise UserError("sampling.mixture is empty; name at least one kind of batch")
-    ends: list[list[float]] = [[], []]
-    for share in config.mixture.values():
-        for end, value in zip(ends, _both_ends(share), strict=True):
-            end.append(value)
-    for when, values in zip(("first", "last"), ends, strict=True):
+    if not named:
+        raise UserError(f"{option} is empty; name at least one kind of batch")
+    if config.kind != composition.name:
+        raise UserError(
+            f"{option} goes with sampling.kind {composition.name}, but that is {config.kind}; set {option} to null"
+        )
+    if getattr(config, composition.short_form) != getattr(SamplingConfig, composition.short_form):
+        raise UserError(f"{short_form} and {option} are both given; {short_form} is its short form: give one of them")
+
+
+def _check_mixture(mixture: dict[KindName, float | ShareSchedule]) -> None:
+    firsts, lasts = zip(*map(_both_ends, mixture.values()), strict=True)
+    for when, values in (("first", firsts), ("last", lasts)):
         _require_sum(f"sampling.mixture: the shares at the {when} step", values)
-    shapes = {share.shape for share in config.mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
+    shapes = {share.shape for share in mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
     if len(shapes) > 1:
         raise UserError(
             "sampling.mixture: shares that change along a line and along a cosine do not sum to 1 in between; "
@@ -165,18 +174,6 @@ def _both_ends(share: float | ShareSchedule) -> tuple[float, float]:
 
 def _moves(share: ShareSchedule) -> bool:
     return share.start != share.end
-
-
-def _check_phases(config: SamplingConfig) -> None:
-    if config.phases is None:
-        return
-    if config.kind != "sequential":
-        raise UserError(f"sampling.phases goes with sampling.kind sequential, which is {config.kind}; set it to null")
-    if config.share != SamplingConfig.share:
-        raise UserError("sampling.share and sampling.phases are both given; share is short for two phases: give one")
-    if not config.phases:
-        raise UserError("sampling.phases is empty; name at least one kind of batch")
-    _require_sum("sampling.phases: the shares", [phase.share for phase in config.phases])
 
 
 def _require_sum(what: str, shares: Sequence[float]) -> None:

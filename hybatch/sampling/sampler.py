@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
+from hybatch.sampling.answers import join_answers
 from hybatch.sampling.cells import Cell, ExcludedCell, find_cells
 from hybatch.sampling.config import SamplingConfig, training_languages
 from hybatch.sampling.keyed import Int64Array, KeyedPermutation, derive_key, draws, subkey
-from hybatch.sampling.kinds import KINDS
+from hybatch.sampling.kinds import COMPOSITIONS, KINDS
 from hybatch.sampling.languages import draw_language, draw_language_pair
 from hybatch.sampling.plan import Plan, draw_plan, planned_kinds
 
@@ -25,7 +26,7 @@ _STREAM = 1
 class GlobalBatch:
     """The examples of one optimiser step over all processes, without their texts.
 
-    No example and no passage group stands in it twice.
+    No example and no passage group of the corpus stands in it twice.
 
     Attributes:
         step: the step it belongs to.
@@ -34,7 +35,10 @@ class GlobalBatch:
         language: of kinds in one language, an index into corpora[dataset].languages; else None.
         examples: [B] int64 example indices of the corpus.
         question_languages, passage_languages: [B] int64 indices into corpora[dataset].languages.
-        passage_groups: [B] int64, all different.
+        passage_groups: [B] int64, all different but where one's passage answers the other's question, too: these have
+            the group of the first of them.
+        renamed_groups: the corpus's passage group -> its group in this batch, where it is another one, EMPTY_SLOT where
+            it answers several queries: what the groups of hard negatives must be told by.
         displaced: examples that gave way because their passage group was already there.
         spilled: examples read beyond the batch's own window of the epoch, displaced ones included.
     """
@@ -49,6 +53,7 @@ class GlobalBatch:
     passage_groups: Int64Array
     displaced: int
     spilled: int = 0
+    renamed_groups: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class BatchTexts:
     """Texts of some rows of a batch, parallel to them.
 
     Hard negatives are in the passage's language, [] where an example has none; `hard_negative_groups` holds for each
-    the passage group that its text belongs to, -1 where it is no example's passage.
+    the passage group that its text belongs to, or the batch's group of the query that this answers; -1 where it is no
+    example's passage, EMPTY_SLOT where it answers several queries of the batch.
     """
 
     questions: list[str]
@@ -134,6 +140,7 @@ class BatchSampler:
         epoch, window = divmod(int(self.plan.positions[step]), cell.windows.count)
         examples, groups, num_read = self._examples_of(cell, epoch, window)
         questions, passages = self._languages_of(cell, step, examples)
+        groups, renamed_groups = join_answers(self.corpora[cell.dataset], examples, questions, groups)
         return GlobalBatch(
             step=step,
             kind=cell.kind,
@@ -145,6 +152,7 @@ class BatchSampler:
             passage_groups=groups,
             displaced=num_read - len(examples),
             spilled=max(0, num_read - cell.windows.width),
+            renamed_groups=renamed_groups,
         )
 
     def texts(self, batch: GlobalBatch, rows: slice | None = None) -> BatchTexts:
@@ -156,7 +164,10 @@ class BatchSampler:
         negative_groups: list[list[int]] = [[] for _ in examples]
         if corpus.has_hard_negatives:
             negatives = corpus.hard_negatives(examples, passage_languages)
-            negative_groups = corpus.hard_negative_groups(examples, passage_languages)
+            negative_groups = [
+                [batch.renamed_groups.get(group, group) for group in row]
+                for row in corpus.hard_negative_groups(examples, passage_languages)
+            ]
         return BatchTexts(
             questions=corpus.questions(examples, batch.question_languages[rows]),
             passages=corpus.passages(examples, passage_languages),
@@ -191,12 +202,17 @@ class BatchSampler:
         question_masks = corpus.question_mask(examples) & np.uint64(cell.question_mask)
         passage_masks = corpus.passage_mask(examples) & np.uint64(cell.passage_mask)
         numbers = draws(subkey(self._language_key, step), np.arange(len(examples)))
-        if KINDS[cell.kind].match == "different":
-            return draw_language_pair(numbers, question_masks, passage_masks, len(corpus.languages))
-        alike = draw_language(numbers, question_masks & passage_masks, len(corpus.languages))
-        return alike, alike.copy()
+        match, num_languages = KINDS[cell.kind].match, len(corpus.languages)
+        if match == "same":
+            alike = draw_language(numbers, question_masks & passage_masks, num_languages)
+            return alike, alike.copy()
+        different = match == "different"
+        return draw_language_pair(numbers, question_masks, passage_masks, num_languages, different=different)
 
     def _identity(self) -> str:
         fingerprints = [corpus.fingerprint for corpus in self.corpora]
-        content = json.dumps([_STREAM, asdict(self.config), fingerprints, self.seed, self.total_steps], sort_keys=True)
+        # Options that came later and are not given leave the digest as it was.
+        added = {composition.option for composition in COMPOSITIONS.values()}
+        options = {name: value for name, value in asdict(self.config).items() if name not in added or value is not None}
+        content = json.dumps([_STREAM, options, fingerprints, self.seed, self.total_steps], sort_keys=True)
         return f"{derive_key('identity', content):016x}"

@@ -17,9 +17,10 @@ from hybatch.errors import UserError
 from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
 from hybatch.options import check_options, check_value, declared, limits
-from hybatch.sampling import SamplingConfig
-from hybatch.training.config_file import check_config_file, config_files, files_named, said_last
-from hybatch.training.step.schedule import ScheduleShape
+from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
+from hybatch.sampling.config import KindName
+from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
+from hybatch.training.schedule import ScheduleShape
 
 StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
 
@@ -115,8 +116,10 @@ class ValidationConfig:
     every_steps: int = field(default=500, metadata=_EVERY)
     """Validate after every so many steps, and after the last."""
     metric: Literal["loss", "map"] = "loss"
-    """What decides which encoder is best. loss: mean of the losses over a fixed set of x-x-mono and one of x-y batches;
-    map: mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    """What decides which encoder is best. loss: mean of the losses over a fixed set of batches of each of `kinds`; map:
+    mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    kinds: list[KindName] | None = None
+    """loss: kinds of batches (default: x-x-mono and x-y); runs are compared by the same."""
     patience: int | None = field(default=None, metadata=_EVERY)
     """Stop after so many validations in a row without a new best; None: never."""
     select_after_share: float = field(default=0.0, metadata=limits(ge=0, lt=1))
@@ -136,6 +139,11 @@ class ValidationConfig:
 
     def __post_init__(self) -> None:
         check_options(self, "validation")
+        if self.kinds is not None:
+            if not self.kinds:
+                raise UserError("validation.kinds is empty; name at least one kind of batch")
+            if len(set(self.kinds)) < len(self.kinds):
+                raise UserError(f"validation.kinds names a kind twice: {', '.join(self.kinds)}")
         if self.languages is not None and not self.languages:
             raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
         if not self.corpora and (self.metric == "map" or self.patience is not None):
@@ -193,9 +201,12 @@ def run_parser(prog: str, description: str, argv: Sequence[str]) -> ArgumentPars
     """
     # The docstrings below the fields become the help of the options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    kinds = "; ".join(f"{entry.name}: {entry.summary}" for entry in (KINDS | COMPOSITIONS).values())
+    epilog = f"What sampling.kind may be. {kinds}."
+    parser = ArgumentParser(prog=prog, description=description, epilog=epilog, exit_on_error=False)
     for file in config_files(argv):
         check_config_file(file)
+    check_languages_of(argv)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True, skip={"loss"})
     parser.add_class_arguments(_loss_config(argv), "loss", fail_untyped=True)

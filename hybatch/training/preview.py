@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +19,7 @@ from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
 from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
+from hybatch.ops.contrastive import EMPTY_SLOT
 from hybatch.options import number_of
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
 from hybatch.training.config import RunConfig, instantiate, run_parser
@@ -82,16 +84,19 @@ def _shorten(text: str, width: int = 100) -> str:
 
 
 def _masked_line(batches: Sequence[GlobalBatch], texts: Sequence[BatchTexts]) -> str:
-    """Count the hard negatives that the loss leaves out because they are some query's positive."""
-    listed = masked = 0
+    """Count the passages and hard negatives that the loss leaves out because they answer some other query."""
+    listed = masked = passages = 0
     for batch, its_texts in zip(batches, texts, strict=True):
-        groups = set(batch.passage_groups.tolist())
+        groups, sizes = np.unique(batch.passage_groups, return_counts=True)
+        passages += int((sizes * (sizes - 1)).sum())
         for negative_groups in its_texts.hard_negative_groups:
             listed += len(negative_groups)
-            masked += sum(group in groups for group in negative_groups)
+            masked += sum(group in groups or group == EMPTY_SLOT for group in negative_groups)
+    among = f"{passages:,} among the passages" if passages else "none among the passages"
     return (
-        f"Masked negatives: none among the passages (no passage group stands twice in a batch); of {listed:,} hard "
-        f"negatives listed {masked:,} are the positive of a query of their batch and are left out for that query."
+        f"Masked negatives: {among} (no passage group stands twice in a batch; one that answers the same question may "
+        f"stand beside it); of {listed:,} hard negatives listed {masked:,} are the positive of a query of their batch "
+        "and are left out for that query."
     )
 
 

@@ -79,6 +79,9 @@ class FakeCorpus(ParallelCorpus):
     def hard_negative_groups(self, indices: Any, language_indices: Any) -> list[list[int]]:
         return [[-1] for _ in indices]
 
+    def answering_groups(self, indices: Any, language_indices: Any) -> list[list[int]]:
+        return [[] for _ in indices]
+
 
 _FOLDERS = tempfile.TemporaryDirectory(prefix="hybatch-cells-")
 """Removed when the process ends."""

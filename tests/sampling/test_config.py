@@ -73,7 +73,7 @@ def test_a_bad_schedule_is_refused_with_the_name_of_its_option(option: str, sche
             r"sampling\.mixture: .*one shape",
         ),
         ({"mixture": {"x-y": 1}, "alpha": 0.25}, r"sampling\.alpha and sampling\.mixture are both given"),
-        ({"mixture": {"x-y": 1}, "kind": "x-y"}, r"sampling\.mixture goes with sampling\.kind hybrid"),
+        ({"mixture": {"x-y": 1}, "kind": "x-y"}, r"sampling\.mixture goes with sampling\.kind hybrid, but that is x-y"),
         ({"kind": "sequential", "phases": []}, r"sampling\.phases is empty"),
         (
             {"kind": "sequential", "phases": [Phase(kind="x-y", share=0.5)]},

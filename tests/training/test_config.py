@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hybatch.errors import UserError
-from hybatch.sampling import ShareSchedule
+from hybatch.sampling import COMPOSITIONS, KINDS, ShareSchedule
 from hybatch.training.config import TrainingConfig, ValidationConfig, load_run_config
 from tests.training.small_run import write_config
 
@@ -37,6 +38,44 @@ def test_the_resolved_configuration_gives_the_same_run_again(tmp_path: Path) -> 
     again = load_run_config(["--config", str(resolved)])
     assert again == config
     assert again.as_dict() == config.as_dict()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampling.mixture", "{x-y: {start: 0.25, end: 1}, x-en: {start: 0.75, end: 0}}"],
+        ["--sampling.mixture.x-y", "0.25", "--sampling.mixture.en-x", "0.75"],
+        ["--sampling.kind", "sequential", "--sampling.phases", "[{kind: x-y, share: 0.25}, {kind: x-x, share: 0.75}]"],
+        ["--validation.kinds", "[x-en, x-x-mono]"],
+    ],
+)
+def test_mixtures_phases_and_kinds_of_validation_come_through_a_file(tmp_path: Path, options: list[str]) -> None:
+    config = load_run_config(["--config", str(write_config(tmp_path)), *options])
+    assert config != load_run_config(["--config", str(tmp_path / "config.yaml")])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False), encoding="utf-8")
+    assert load_run_config(["--config", str(resolved)]) == config
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampling.kind", "x-z"],
+        ["--sampling.mixture", "{x-z: 1}"],
+        ["--sampling.kind", "sequential", "--sampling.phases", "[{kind: x-z, share: 1}]"],
+        ["--validation.kinds", "[x-z]"],
+    ],
+)
+def test_an_unknown_kind_is_refused_and_the_known_ones_are_listed(tmp_path: Path, options: list[str]) -> None:
+    with pytest.raises(UserError) as refused:
+        load_run_config(["--config", str(write_config(tmp_path)), *options])
+    assert {"x-z", *KINDS} <= set(re.findall(r"[\w-]+", str(refused.value)))
+
+
+@pytest.mark.parametrize(("kinds", "message"), [([], "kinds is empty"), (["x-y", "x-en", "x-y"], "a kind twice")])
+def test_kinds_of_validation_that_measure_nothing_or_twice_are_refused(kinds: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=rf"validation\.{message}|validation\.kinds names {message}"):
+        ValidationConfig(kinds=kinds)
 
 
 def test_warm_up_is_given_in_steps_or_as_a_share() -> None:
@@ -106,7 +145,9 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert end.value.code == 0
     help_text = " ".join(capsys.readouterr().out.split())
     assert "--training.chunk_size CHUNK_SIZE Texts that a process encodes at once" in help_text
-    assert "--sampling.kind" in help_text
+    assert "--sampling.kind {" + ",".join([*KINDS, *COMPOSITIONS]) + "}" in help_text
+    for entry in (KINDS | COMPOSITIONS).values():
+        assert f"{entry.name}: {entry.summary}" in help_text
 
 
 @pytest.mark.parametrize(("share", "steps", "step"), [(0.0, 40, 1), (0.5, 40, 21), (0.5, 41, 22), (0.99, 10, 10)])

@@ -42,8 +42,8 @@ class FormatEntry:
     """Whether the corpus at this path, expanded, is of the format where none is named."""
     source: Callable[[str], Path] = below
     """The file or folder whose files' sizes and times of change name the index; need not exist."""
-    first_reading: Callable[[str], int] = lambda path: 1
-    """The oldest INDEX_FORMAT whose indexes of this path hold what is read today."""
+    reading: Callable[[str], int] = lambda path: 1
+    """Goes up, for the paths concerned, where more or other rows are read of the same files than before."""
     build: Build
     """Writes the index."""
 

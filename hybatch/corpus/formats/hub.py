@@ -218,7 +218,7 @@ def _is_recognised(path: str) -> bool:
     return re.fullmatch(HUB_ID, path) is not None and not local.parent.is_dir()
 
 
-def first_reading(path: str) -> int:
+def reading(path: str) -> int:
     """As FormatEntry has it: to version 0.1.0 a cell of CSV or TSV could be a number, a date or nothing."""
     source = below(path)
     files = [Path(path)] if _PLACEHOLDER in path or source.is_file() else source.rglob("*")
@@ -231,6 +231,6 @@ DATASETS = FormatEntry(
     "theirs. One configuration or file a language through `{language}` in `subset` or `path`, or a `language` column; "
     '`id: "@row"` where the rows are parallel',
     recognises=_is_recognised,
-    first_reading=first_reading,
+    reading=reading,
     build=from_rows(DatasetSource),
 )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from hybatch.corpus.formats.entry import FormatEntry
 from hybatch.corpus.index.folder import CellPlaces, IndexWriter, NegativePlace, TextPlace
 from hybatch.corpus.index.groups import PassageGroups
-from hybatch.corpus.index.keys import Alignment, Keys, KeyTable, RepeatedKeyError, first_occurrence, keys_of
+from hybatch.corpus.index.keys import Alignment, Keys, KeyTable, RepeatedKeyError, keys_of
 from hybatch.corpus.rows import check_languages
 from hybatch.errors import UserError
 
@@ -121,7 +121,7 @@ def build_mmarco_index(files: MmarcoFiles, directory: Path, *, progress: bool) -
     """Write the index of an mMARCO folder into the empty folder `directory`.
 
     Every triple (query, positive, negative), or every relevant pair of the qrels, is an example; examples of one
-    query, of queries with the same text in a language, or of one positive passage are of one passage group.
+    query or one positive passage are of one passage group.
 
     Raises:
         UserError: a file or a line is bad; the message names it.
@@ -136,28 +136,20 @@ def build_mmarco_index(files: MmarcoFiles, directory: Path, *, progress: bool) -
 
 
 class _TextTables:
-    """Texts by id in every language, numbered alike: the number of a text is that of its id over all languages.
-
-    Attributes:
-        equal: numbers [n], [n] of texts that are the same, letter for letter, in a language; looked for in queries.
-    """
+    """Texts by id in every language, numbered alike: the number of a text is that of its id over all languages."""
 
     def __init__(self, role: str, files: dict[str, Path], writer: IndexWriter, bar: tqdm) -> None:
         self.role = role
         alignment = Alignment()
         numbers: dict[str, NDArray[np.int64] | None] = {}
         lengths: dict[str, int] = {}
-        self.equal: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         for language, path in files.items():
             bar.set_postfix_str(path.name)
             keys: list[Keys] = []
-            keys_of_texts: list[Keys] = []
             with writer.table(f"{role}.{language}", {"text": "text"}) as table:
                 for ids, texts in _id_and_text(path, bar):
                     keys.append(keys_of(ids))
                     table.append({"text": texts})
-                    if role == "queries":
-                        keys_of_texts.append(keys_of(texts))
             if not keys:
                 raise UserError(f"{path}: the file is empty")
             try:
@@ -166,25 +158,10 @@ class _TextTables:
                 lines = f"{error.first + 1} and {error.second + 1}"
                 raise UserError(f"{path}: lines {lines} have the same id") from error
             lengths[language] = table.num_rows
-            if keys_of_texts:
-                self._note_equal(np.concatenate(keys_of_texts), numbers[language])
         self.num_texts = len(alignment.keys)
         self.ids = KeyTable(alignment.keys)
         # Row of every number in a language: None where number i is row i, as in files of the same order.
         self.rows = {language: self._rows(numbers[language], lengths[language]) for language in files}
-
-    def _note_equal(self, keys: Keys, numbers: NDArray[np.int64] | None) -> None:
-        first = first_occurrence(keys)
-        repeated = np.flatnonzero(first != np.arange(len(first)))
-        pair = first[repeated], repeated
-        self.equal.append(pair if numbers is None else (numbers[pair[0]], numbers[pair[1]]))
-
-    def numbers_of_distinct(self) -> NDArray[np.int64]:
-        """[num_texts] int64: of every number the one of the texts that are equal to its text in some language."""
-        groups = PassageGroups(self.num_texts)
-        for left, right in self.equal:
-            groups.join(left, right)
-        return groups.numbered()
 
     def _rows(self, numbers: NDArray[np.int64] | None, length: int) -> NDArray[np.int64] | None:
         if numbers is None and length == self.num_texts:
@@ -284,7 +261,7 @@ class _ExampleTables:
     def write(self) -> None:
         """Write the tables that join the languages' texts."""
         groups = PassageGroups(len(self.numbers))
-        groups.join_equal_numbers(self.queries.numbers_of_distinct()[self.numbers[:, 0]])
+        groups.join_equal_numbers(self.numbers[:, 0])
         groups.join_equal_numbers(self.numbers[:, 1])
         passage_groups = groups.numbered()
         if self.has_negatives:

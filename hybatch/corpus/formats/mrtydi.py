@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybatch.corpus.formats.entry import FormatEntry, from_rows
-from hybatch.corpus.formats.hub import Converter, DatasetSource, first_reading, text_of_id
+from hybatch.corpus.formats.hub import Converter, DatasetSource, reading, text_of_id
 from hybatch.corpus.rows import Columns, Place, RowBatch
 from hybatch.errors import UserError
 
@@ -95,6 +95,6 @@ MRTYDI = FormatEntry(
     name="mrtydi",
     description="Mr. TyDi's and MIRACL's layout: `query_id`, `query`, `positive_passages`, `negative_passages`. Each "
     "language has questions of its own; `parallel_ids: true` for translated sets",
-    first_reading=first_reading,
+    reading=reading,
     build=from_rows(mrtydi_source),
 )

@@ -1,41 +1,40 @@
-"""Indexes of format 1, which version 0.1.0 wrote: found right once, then opened like any other.
+"""Indexes of version 0.1.0: looked through once, then opened like any other.
 
-Of these only digests of the content are known, not sizes and checksums of files. A reading of the whole index compares
-them, and finds whether its passage groups are the present ones: whether any question stands in two of them.
+Of these only digests of the content are known, not sizes and checksums of files, nor which examples ask the same. What
+was found out is kept beside the index, which stays as it is.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hybatch.atomic import atomic_file
-from hybatch.corpus.index.folder import ADOPTED, Index, count_corpus, describe_files, fingerprint
+from hybatch.corpus.index.folder import ADOPTED, Index, count_corpus, describe_files, find_equal_questions, fingerprint
 from hybatch.corpus.index.integrity import DamagedIndexError, remember_verified
-from hybatch.corpus.index.keys import first_occurrence, keys_of
-
-_TEXTS_AT_ONCE = 1 << 16
 
 
 def adopt(index: Index) -> None:
-    """Fill `index.files` and `index.joins_equal_questions` of an index of format 1, and remember them beside it.
+    """Fill `index.files` of an index of version 0.1.0, and keep what was found out beside it.
 
     Raises:
         DamagedIndexError: something in it is not what its digests say.
+        OSError: the folder cannot be written.
     """
     _check_tables(index)
     _check_counts(index)
-    index.files = describe_files(index.directory, index.tables)
-    index.joins_equal_questions = not any(
-        _has_a_question_in_two_groups(index, language) for language in range(len(index.languages))
+    examples = index.table("examples")
+    everything = slice(None)
+    others = find_equal_questions(
+        index.directory,
+        index.languages,
+        [cell.question for cell in index.cells],
+        examples.numbers("question_mask", everything),
+        lambda column: examples.numbers(column, everything),
+        index.table,
     )
-    content = {"files": index.files, "joins_equal_questions": index.joins_equal_questions}
-    # A folder that is only read is looked through again next time.
-    with contextlib.suppress(OSError), atomic_file(index.directory / ADOPTED) as file:
-        json.dump(content, file)
+    index.files = describe_files(index.directory, index.tables, others)
+    with atomic_file(index.directory / ADOPTED) as file:
+        json.dump({"files": index.files}, file)
     remember_verified(index.directory, index.files)
 
 
@@ -69,24 +68,3 @@ def _check_counts(index: Index) -> None:
     )
     if not agree:
         raise DamagedIndexError(index.directory / "index.json", "not what the tables hold")
-
-
-def _has_a_question_in_two_groups(index: Index, language: int) -> bool:
-    examples = index.table("examples")
-    with_question = np.flatnonzero(examples.numbers("question_mask", slice(None)) & np.uint64(1 << language))
-    if not len(with_question):
-        return False
-    groups = examples.numbers("passage_group", with_question)
-    place = index.cells[language].question
-    rows = with_question if place.row_column is None else examples.numbers(place.row_column, with_question)
-    distinct, text_of_row = np.unique(rows, return_inverse=True)
-    same_text = _same_texts(index, place.table, place.column, distinct)[text_of_row]
-    lowest = np.full(len(distinct), index.num_groups, dtype=np.int64)
-    np.minimum.at(lowest, same_text, groups)
-    return bool((lowest[same_text] != groups).any())
-
-
-def _same_texts(index: Index, table: str, column: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For every row [n] the place in `rows` of the first with an equal text."""
-    blocks = [rows[start : start + _TEXTS_AT_ONCE] for start in range(0, len(rows), _TEXTS_AT_ONCE)]
-    return first_occurrence(np.concatenate([keys_of(index.table(table).texts(column, block)) for block in blocks]))

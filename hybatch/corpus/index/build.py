@@ -18,7 +18,6 @@ from hybatch.corpus.index.keys import (
     KeySpool,
     KeyTable,
     RepeatedKeyError,
-    first_occurrence,
     keys_of,
 )
 from hybatch.corpus.index.table import MappedTable, TableWriter
@@ -63,7 +62,6 @@ class _Gathered:
     ids: list[Keys] = field(default_factory=list)
     has_question: list[NDArray[np.bool_]] = field(default_factory=list)
     has_passage: list[NDArray[np.bool_]] = field(default_factory=list)
-    questions: list[Keys] = field(default_factory=list)
     has_joins: bool = False
     negatives: list[Keys] = field(default_factory=list)
     negative_counts: list[NDArray[np.int64]] = field(default_factory=list)
@@ -83,7 +81,6 @@ class _IndexBuilder:
         self.passages = KeySpool(writer.directory / "passages")
         self.passage_ids = KeySpool(writer.directory / "passage-ids")
         self.joins = KeySpool(writer.directory / "joins")
-        self.equal_questions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def add_language(self, language: str, bit: int, ids: TableWriter, bar: tqdm) -> None:
         """Read one language whole; `bit` is its place in the masks."""
@@ -131,7 +128,6 @@ class _IndexBuilder:
     ) -> None:
         try:
             gathered.ids.append(keys_of(batch.ids))
-            gathered.questions.append(keys_of(text for text in batch.questions if text is not None))
             self.passages.append_keys(keys_of(text for text in batch.passages if text is not None))
             if batch.passage_ids is not None:
                 pairs = zip(batch.passages, batch.passage_ids, strict=True)
@@ -194,7 +190,6 @@ class _IndexBuilder:
         self.passage_mask = np.concatenate([self.passage_mask, np.zeros(num_new, dtype=np.uint64)])
         self.question_mask[rows[has_question]] |= np.uint64(1 << bit)
         self.passage_mask[rows[has_passage]] |= np.uint64(1 << bit)
-        self._join_equal_questions(np.concatenate(gathered.questions), rows[has_question])
         self.passages.append_examples(rows[has_passage])
         if self.has_passage_ids:
             self.passage_ids.append_examples(rows[has_passage])
@@ -204,19 +199,11 @@ class _IndexBuilder:
             self.negative_counts[language] = np.concatenate(gathered.negative_counts)
             self.negative_keys[language] = np.concatenate(gathered.negatives)
 
-    def _join_equal_questions(self, keys: Keys, examples: NDArray[np.int64]) -> None:
-        """Note which `examples` [n] of one language ask the same, by the `keys` [n, 2] of their questions."""
-        first = first_occurrence(keys)
-        repeated = np.flatnonzero(first != np.arange(len(first)))
-        self.equal_questions.append((examples[first[repeated]], examples[repeated]))
-
     def finish(self) -> None:
         """Find the passage groups and write what joins the languages' tables."""
         groups = PassageGroups(len(self.question_mask))
         groups.join_equal_keys(*(self.passage_ids if self.has_passage_ids else self.passages).read())
         groups.join_equal_keys(*self.joins.read())
-        for first, repeated in self.equal_questions:
-            groups.join(first, repeated)
         passage_groups = groups.numbered()
         if self.negative_keys:
             self._write_negative_groups(passage_groups)

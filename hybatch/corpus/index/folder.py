@@ -3,20 +3,21 @@
 `index.json`: format, fingerprint, languages, num_examples, num_groups, has_hard_negatives, statistics, `tables`
 (name -> columns, num_rows, digest), `cells` (language -> CellPlaces), `files` (name -> bytes, checksum) and its own
 `checksum`. The table `examples` holds per example `passage_group`, `question_mask`, `passage_mask` and the row columns
-that `cells` names; the table `ids` its id.
+that `cells` names; the table `ids` its id. `equal-questions.<lang>.npy`
+says which examples ask the same (equal_questions.py).
 
-Indexes of format 1, which version 0.1.0 wrote, lack `files` and `checksum`, and their passage groups do not join what
-the same question answers. `adopted.json` beside `index.json` has the `files` of one that was found right, and whether
-its groups are those of today.
+Version 0.1.0 wrote neither `files` nor `checksum`, and nothing about equal questions. What was found out about an index
+of it stands beside it, in `adopted.json`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from hybatch.corpus.index.equal_questions import EqualQuestions, file_of, write_equal_questions
 from hybatch.corpus.index.integrity import DamagedIndexError, check_sizes, describe_file, remember_verified
 from hybatch.corpus.index.table import MappedTable, TableWriter, files_of_table
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 1
 ADOPTED = "adopted.json"
-# Batches are drawn by the fingerprint: it must not change where the content does not.
-_FINGERPRINT_FORMAT = 1
 _SLICE = 1 << 20
 
 
@@ -110,6 +110,7 @@ class IndexWriter:
         question_mask: NDArray[np.uint64],
         passage_mask: NDArray[np.uint64],
         row_columns: Mapping[str, NDArray[np.int64]],
+        questions_differ: bool = False,
     ) -> None:
         """Write the table `examples` and `index.json`; the table `ids` must stand.
 
@@ -118,11 +119,13 @@ class IndexWriter:
             passage_groups: [N] dense group of every example.
             question_mask, passage_mask: [N]; bit k says that languages[k] has the text.
             row_columns: name -> [N], the columns that `cells` names.
+            questions_differ: no question stands twice in a language; otherwise that is looked for.
         """
         masks = {"question_mask": question_mask, "passage_mask": passage_mask}
         self.write_numbers("examples", {"passage_group": passage_groups, **masks, **row_columns})
         statistics = count_corpus(list(cells), passage_groups, question_mask, passage_mask)
         places = {language: asdict(cell) for language, cell in cells.items()}
+        equal_questions = () if questions_differ else self._find_equal_questions(cells, question_mask, row_columns)
         index: dict[str, Any] = {
             "format": INDEX_FORMAT,
             "fingerprint": fingerprint(places, self._tables),
@@ -133,24 +136,56 @@ class IndexWriter:
             "statistics": asdict(statistics),
             "tables": self._tables,
             "cells": places,
-            "files": describe_files(self.directory, self._tables),
+            "files": describe_files(self.directory, self._tables, equal_questions),
         }
         index["checksum"] = _checksum(index)
         (self.directory / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False), encoding="utf-8")
         remember_verified(self.directory, index["files"])
 
+    def _find_equal_questions(
+        self,
+        cells: Mapping[str, CellPlaces],
+        question_mask: NDArray[np.uint64],
+        row_columns: Mapping[str, NDArray[np.int64]],
+    ) -> list[str]:
+        def table(name: str) -> MappedTable:
+            described = self._tables[name]
+            return MappedTable(self.directory / f"{name}.arrow", described["columns"], described["num_rows"])
+
+        places = [cell.question for cell in cells.values()]
+        return find_equal_questions(self.directory, list(cells), places, question_mask, row_columns.__getitem__, table)
+
+
+def find_equal_questions(
+    directory: Path,
+    languages: Sequence[str],
+    places: Sequence[TextPlace],
+    question_mask: NDArray[np.uint64],
+    row_column: Callable[[str], NDArray[np.int64]],
+    table: Callable[[str], MappedTable],
+) -> list[str]:
+    """Write which examples ask the same, and return the names of the files: those of the languages that have such."""
+    written = []
+    for bit, (language, place) in enumerate(zip(languages, places, strict=True)):
+        examples = np.flatnonzero(question_mask & np.uint64(1 << bit))
+        rows = examples if place.row_column is None else row_column(place.row_column)[examples]
+        texts = partial(table(place.table).texts, place.column)
+        if write_equal_questions(directory / file_of(language), examples, rows, texts):
+            written.append(file_of(language))
+    return written
+
 
 def fingerprint(places: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Names the content of an index: `cells` and `tables` of its index.json."""
     digests = sorted((name, table["columns"], table["digest"]) for name, table in tables.items())
-    content = json.dumps([_FINGERPRINT_FORMAT, places, digests], sort_keys=True, ensure_ascii=False)
+    content = json.dumps([INDEX_FORMAT, places, digests], sort_keys=True, ensure_ascii=False)
     return str(xxhash.xxh3_128_hexdigest(content.encode()))
 
 
-def describe_files(directory: Path, tables: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """`files` of index.json: name -> size and checksum of every file of the tables."""
+def describe_files(directory: Path, tables: Iterable[str], others: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`files` of index.json: name -> size and checksum of every file of the tables, and of others."""
     names = [path.name for table in tables for path in files_of_table(directory / f"{table}.arrow")]
-    return {name: describe_file(directory / name) for name in names}
+    return {name: describe_file(directory / name) for name in (*names, *others)}
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
@@ -185,8 +220,7 @@ class Index:
     """An index folder, opened; tables are mapped when first asked for.
 
     Attributes:
-        files: name -> size and checksum of every file; None of an index of format 1 that was not adopted yet.
-        joins_equal_questions: whether passage groups join what the same question answers; None likewise.
+        files: name -> size and checksum of every file; None of an index of version 0.1.0 that was not adopted yet.
 
     Raises:
         DamagedIndexError: `index.json` is missing or not as it was written, or a file is of another size.
@@ -195,7 +229,6 @@ class Index:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.files: dict[str, dict[str, Any]] | None = None
-        self.joins_equal_questions: bool | None = None
         content = _read_json(directory / "index.json")
         try:
             self._take(content)
@@ -204,16 +237,16 @@ class Index:
         if self.files is None:
             # Where it cannot be read the index is looked through again.
             with contextlib.suppress(DamagedIndexError, KeyError, TypeError):
-                adopted = _read_json(directory / ADOPTED)
-                self.files, self.joins_equal_questions = adopted["files"], adopted["joins_equal_questions"]
+                self.files = _read_json(directory / ADOPTED)["files"]
         if self.files is not None:
             check_sizes(directory, self.files)
+        self._equal_questions: dict[str, EqualQuestions] = {}
 
     def _take(self, content: Any) -> None:
-        if content["format"] > 1 and content.get("checksum") != _checksum(content):
-            raise DamagedIndexError(self.directory / "index.json", "not as it was written (checksum)")
-        if content["format"] > 1:
-            self.files, self.joins_equal_questions = content["files"], True
+        if "checksum" in content:
+            if content["checksum"] != _checksum(content):
+                raise DamagedIndexError(self.directory / "index.json", "not as it was written (checksum)")
+            self.files = content["files"]
         self.places: dict[str, Any] = content["cells"]
         self.fingerprint: str = content["fingerprint"]
         self.languages: tuple[str, ...] = tuple(content["languages"])
@@ -232,6 +265,15 @@ class Index:
             path = self.directory / f"{name}.arrow"
             self._tables[name] = MappedTable(path, description["columns"], description["num_rows"])
         return self._tables[name]
+
+    def equal_questions(self, language: str) -> EqualQuestions | None:
+        """Which examples ask the same in a language; None where all questions differ."""
+        name = file_of(language)
+        if self.files is None or name not in self.files:
+            return None
+        if name not in self._equal_questions:
+            self._equal_questions[name] = EqualQuestions(self.directory / name)
+        return self._equal_questions[name]
 
 
 def _read_json(path: Path) -> Any:

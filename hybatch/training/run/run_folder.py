@@ -16,8 +16,10 @@ from hybatch.leftovers import recover
 from hybatch.paths import expand_path
 from hybatch.training.checkpoints.checkpoint import Checkpoint
 from hybatch.training.checkpoints.folder import CheckpointFolder
-from hybatch.training.config import RunConfig, load_run_config
+from hybatch.training.config import RunConfig
+from hybatch.training.flat import flatten
 from hybatch.training.survival.lock import folder_lock
+from hybatch.training.written_config import with_defaults
 
 CONFIG = "config.yaml"
 
@@ -137,11 +139,10 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
     if config.training.resume == "never":
         raise UserError(f"output_dir {folder.directory} holds a run and training.resume is never: name a new folder")
     try:
-        # Options that were not there when the run began have their defaults in it.
-        before = load_run_config(["--config", str(folder.config)])
-    except UserError as error:
+        before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
-    differences = differing_fields(before.as_dict(), config.as_dict())
+    differences = differing_fields(with_defaults(before), config.as_dict())
     if differences:
         raise UserError(
             f"output_dir {folder.directory} holds a run with another configuration:\n  "
@@ -160,13 +161,3 @@ def differing_fields(before: Any, now: Any) -> list[str]:
         for name in sorted(old.keys() | new.keys())
         if old.get(name, missing) != new.get(name, missing) and not _FREE.fullmatch(name)
     ]
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict, "a.b.0" -> leaf; an empty dict or list inside is a leaf."""
-    if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {
-            k: v for name, part in items for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
-        }
-    return {prefix: value}

@@ -31,15 +31,14 @@ def brute_force(
     """
     flat = [(language, row) for language in sorted(rows) for row in rows[language]]
     passages = list(dict.fromkeys(row["passage"] for _, row in flat if "passage" in row))
-    group = _passage_groups(flat)
     negatives: dict[tuple[str, str], list[str]] = {}
     answers_passed = above_limit = 0
     for language, row in flat:
         if "question" not in row or "passage" not in row:
             continue
         same_question = {r["id"] for _, r in flat if r.get("question") == row["question"]}
-        groups = {group[r["id"]] for _, r in flat if r["id"] in same_question}
-        answers = {r["passage"] for _, r in flat if group[r["id"]] in groups and "passage" in r}
+        groups = {r["passage_id"] for _, r in flat if r["id"] in same_question}
+        answers = {r["passage"] for _, r in flat if r["passage_id"] in groups and "passage" in r}
         here = {r["passage"] for x, r in flat if x == language and "passage" in r}
         pool = [p for p in passages if relation == "pool" or (p in here) == (relation == "same")]
         query = vectors["query", row["question"]].astype(np.float64)
@@ -59,17 +58,3 @@ def brute_force(
         end = ordered.index(others[rule.last_rank - 1]) if len(others) >= rule.last_rank else len(ordered)
         answers_passed += sum(p in answers for p in ordered[:end])
     return Found(negatives, answers_passed, above_limit)
-
-
-def _passage_groups(flat: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
-    """id -> the smallest id that is reached from it over equal passage ids and over equal questions of a language."""
-    group = {row["id"]: row["id"] for _, row in flat}
-    before: dict[str, str] = {}
-    while group != before:
-        before = dict(group)
-        for language, row in flat:
-            for other, r in flat:
-                same_question = language == other and "question" in row and r.get("question") == row["question"]
-                if r["passage_id"] == row["passage_id"] or same_question:
-                    group[row["id"]] = group[r["id"]] = min(group[row["id"]], group[r["id"]])
-    return group

@@ -10,7 +10,8 @@ from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
 from hybatch.training.config import RunConfig
-from hybatch.training.run.run_folder import RunFolder, claimed, differing_fields, flatten
+from hybatch.training.flat import flatten
+from hybatch.training.run.run_folder import RunFolder, claimed, differing_fields
 
 
 def test_nested_values_become_leaves() -> None:
