@@ -197,11 +197,16 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
         f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "
-        f"{options.peak_tflops:g} TFLOP/s, {work.batch_size / plan.step_seconds:,.0f} examples/s; communication, "
-        "offloading and the optimizer come on top.",
+        f"{options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the optimizer come on top.",
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
         "the maximum takes less.",
     ]
+
+
+def _rate(plan: Plan) -> str:
+    if not plan.step_flops:
+        return "as nothing is multiplied: what time a step takes goes into reading embeddings and into the loss"
+    return f"{plan.work.batch_size / plan.step_seconds:,.0f} examples/s"
 
 
 def _as_json(plan: Plan, options: Any) -> dict[str, Any]:

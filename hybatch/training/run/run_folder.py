@@ -49,6 +49,7 @@ class RunFolder:
         self.metrics = directory / "metrics.jsonl"
         self.initial = directory / "initial"
         self.best = directory / "best"
+        self.tensorboard = directory / "tensorboard"
         self.final = directory / "final"
         self.checkpoints = CheckpointFolder(
             directory / "checkpoints",
@@ -84,6 +85,7 @@ def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) ->
         raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
     with folder_lock(directory, say) as is_alone:
         recover(directory, alone=is_alone)
+        _check_kinds(folder)
         if folder.config.exists() and folder.has_results:
             _check_same_run(folder, config)
         write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
@@ -122,6 +124,15 @@ def resume_from(
             + "\nrestore model.backbone or name a new output_dir"
         )
     return checkpoint
+
+
+def _check_kinds(folder: RunFolder) -> None:
+    """Refuse a folder where a run has a file, and the other way round, before they stop it at its end."""
+    folders = (folder.initial, folder.best, folder.final, folder.checkpoints.directory, folder.tensorboard)
+    for path in (folder.config, folder.metrics, *folders):
+        if path.exists() and path.is_dir() != (path in folders):
+            found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise UserError(f"{path} is a {found}, where a run has a {wanted}: move it away, or name a new output_dir")
 
 
 def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
