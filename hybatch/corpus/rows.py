@@ -110,7 +110,7 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
     for language in languages:
         if not language.strip(".") or "/" in language or not language.isprintable():
             raise UserError(
-                f"{place}: language {language!r} cannot be part of a file's name; give it another one in `language_names`"
+                f"{place}: language {language!r} cannot be part of a file's name; give it another in `language_names`"
             )
     return tuple(sorted(languages))
 
