@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hybatch.atomic import atomic_file
 from hybatch.corpus import ParallelCorpus
 from hybatch.corpus.synthetic import synthetic_corpus
 
@@ -97,7 +98,8 @@ def main() -> None:
     result["cpu"] = platform.processor() or platform.machine()
     print(json.dumps(result, indent=1))
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        with atomic_file(arguments.json) as file:
+            file.write(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

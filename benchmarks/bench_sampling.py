@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from bench_corpus import anonymous_memory
 
+from hybatch.atomic import atomic_file
 from hybatch.corpus import ParallelCorpus
 from hybatch.corpus.synthetic import synthetic_corpus
 from hybatch.sampling import BatchSampler, SamplingConfig
@@ -96,9 +97,10 @@ def main() -> None:
         one_core = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         output = subprocess.run(command, check=True, capture_output=True, text=True, env=one_core).stdout
         result["kinds"].append(json.loads(output))
+        if arguments.json:
+            with atomic_file(arguments.json) as file:
+                file.write(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

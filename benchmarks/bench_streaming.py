@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import environment
+from measure import environment, write_figures
 from tqdm import tqdm
 
 from hybatch.ops import RankCounter
@@ -270,7 +270,7 @@ def main() -> int:
     result = measure(problem, stored_candidates(problem, arguments.folder), arguments.backend)
     print(json.dumps(result, indent=1))
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(arguments.json, result, finished=True)
     return 1 if result["check"]["wrong"] else 0
 
 

@@ -8,8 +8,9 @@ encoding the same number of texts at once. Equal: start weights, texts and their
 the same loss. Each contender's processes stay up and train anew, from the first weights, in every round; rounds are
 interleaved. The first steps of a round are not timed. On the CPU only.
 
-Writes FILE, and beside it a Markdown table and a bar chart as PNG. Peak memory is what the first round of a process
-added to it. The loss at the end is measured by the same code for all, on batches of another draw.
+Writes FILE anew after every round, and at the end a Markdown table and a bar chart as PNG beside it. Peak memory is
+what the first round of a process added to it. The loss at the end is measured by the same code for all, on batches of
+another draw.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import environment
+from measure import environment, write_figures
 from training_contenders import FLOORS, Settings, build_initial, held_out_loss
 
 from hybatch.errors import UserError
@@ -104,7 +105,11 @@ def team(settings: Settings, name: str, size: int, threads: int) -> Iterator[Tea
                 process.kill()
 
 
-def measure(settings: Settings, sizes: list[int], rounds: int, threads: int) -> list[dict[str, Any]]:
+Rows = list[dict[str, Any]]
+
+
+def measure(settings: Settings, sizes: list[int], rounds: int, threads: int, keep: Callable[[Rows], None]) -> Rows:
+    """Rows of the table; `keep` gets after every round what there is but the losses."""
     names = [name for pair in FLOORS.items() for name in pair]
     with ExitStack() as stack:
         teams = [stack.enter_context(team(settings, name, size, threads)) for size in sizes for name in names]
@@ -113,11 +118,16 @@ def measure(settings: Settings, sizes: list[int], rounds: int, threads: int) -> 
             for one in teams if number % 2 == 0 else reversed(teams):
                 one.train(number)
                 print(f"round {number}: {one.size} x {one.name}: {one.seconds[-1]:.2f} s", flush=True)
-    return [row(settings, one, teams) for one in teams]
+            keep([speeds(settings, one, teams) for one in teams])
+    return [speeds(settings, one, teams) | {"held_out_loss": loss_at_the_end(settings, one)} for one in teams]
 
 
-def row(settings: Settings, one: Team, teams: list[Team]) -> dict[str, Any]:
-    """What is reported of a contender; its speed-up is over the one it is compared with, round by round."""
+def loss_at_the_end(settings: Settings, one: Team) -> float:
+    return held_out_loss(settings, torch.load(one.first["weights"], weights_only=True))
+
+
+def speeds(settings: Settings, one: Team, teams: list[Team]) -> dict[str, Any]:
+    """What is reported of a contender's rounds; its speed-up is over the one it is compared with, round by round."""
     examples = settings.batch_size * (settings.steps - settings.warmup_steps)
     floors = [other for other in teams if other.name == FLOORS.get(one.name) and other.size == one.size]
     ratios = [theirs / ours for floor in floors for theirs, ours in zip(floor.seconds, one.seconds, strict=True)]
@@ -128,7 +138,6 @@ def row(settings: Settings, one: Team, teams: list[Team]) -> dict[str, Any]:
         "examples_per_second": {f"p{p}": float(examples / np.percentile(one.seconds, 100 - p)) for p in (20, 50, 80)},
         "speed_up": {f"p{p}": float(np.percentile(ratios, p)) for p in (20, 50, 80)} if ratios else None,
         "peak_bytes": one.first["peak_bytes"],
-        "held_out_loss": held_out_loss(settings, torch.load(one.first["weights"], weights_only=True)),
     }
 
 
@@ -207,6 +216,12 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
+def reported(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings without what is of this machine alone."""
+    of_the_model = {"layers": arguments.layers, "width": arguments.width}
+    return asdict(settings) | {"corpus": Path(arguments.corpus).name, **of_the_model, "folder": None}
+
+
 def main() -> None:
     arguments = parse()
     names = ("corpus", "batch_size", "chunk_size", "steps", "warmup_steps", "max_length", "precision")
@@ -216,23 +231,18 @@ def main() -> None:
             build_initial(settings, initial_model(arguments))
         except UserError as error:
             raise SystemExit(f"error: {error}") from error
-        initial_loss = held_out_loss(settings, None)
-        rows = measure(settings, arguments.processes, arguments.rounds, arguments.threads)
-    corpus = Path(arguments.corpus).name  # its folder is of this machine alone
-    about = asdict(settings) | {
-        "corpus": corpus,
-        "layers": arguments.layers,
-        "width": arguments.width,
-        "folder": None,
-    }
-    result = {
-        "environment": environment(torch.device("cpu")) | {"threads": arguments.threads},
-        "settings": about,
-        "initial_loss": initial_loss,
-        "rows": rows,
-    }
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        about = {
+            "environment": environment(torch.device("cpu")) | {"threads": arguments.threads},
+            "settings": reported(settings, arguments),
+            "initial_loss": held_out_loss(settings, None),
+        }
+
+        def keep(rows: Rows) -> None:
+            write_figures(arguments.json, {**about, "rows": rows}, finished=False)
+
+        rows = measure(settings, arguments.processes, arguments.rounds, arguments.threads, keep)
+    result = {**about, "rows": rows}
+    write_figures(arguments.json, result, finished=True)
     arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     draw(result, arguments.json.with_suffix(".png"))
 

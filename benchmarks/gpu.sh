@@ -51,7 +51,7 @@ while read -r group seconds; do
     step "test-$group" "$seconds" "$python" benchmarks/gpu_tests.py run "$group" --folder "$results"
 done <<<"$groups"
 reserve=25
-step again 60 "$python" benchmarks/gpu_tests.py again --folder "$results"
+step again 80 "$python" benchmarks/gpu_tests.py again --folder "$results"
 reserve=0
 source "${BENCHMARKS:-benchmarks/gpu_benchmarks.sh}"
 short_benchmark

@@ -10,8 +10,9 @@
 # The data are those of HYBATCH_DATA_DIR where it is set, else the corpus that comes with hybatch. Wheels in $WHEELS
 # (default build/wheels, made by carry_wheels.sh) are used before what is installed. PYTHON names the interpreter.
 #
-# A rehearsal without a GPU gives DEVICE (default cuda), ACCELERATE (accelerate's configuration of ZeRO-2) and OPTIONS
-# (more options of the recipe), MODEL_OPTIONS (of its encoder).
+# A rehearsal without a GPU gives DEVICE (default cuda), LIBRARIES (see gpu.sh), ACCELERATE (accelerate's configuration of
+# ZeRO-2), OPTIONS (more options of the recipe), MODEL_OPTIONS (of its encoder), CHUNK_SIZE (default 64) and
+# FIRST_STEP_EXAMPLES (default 64).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source benchmarks/steps.sh
@@ -114,6 +115,7 @@ part() {
 step machine 30 bash -c machine
 part wheels 30 carried_wheels
 part needs 15 needs
+step libraries 120 "${LIBRARIES:-benchmarks/load_or_build.sh}"
 reserve=20 # for the figures
 part first-step 60 first_step
 part plan 30 plans

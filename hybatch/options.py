@@ -49,9 +49,6 @@ def limits_of(metadata: Any) -> Limits | None:
 def check_options(section: Any, name: str) -> None:
     """Check every field of a dataclass of options against its type and its limits; for `__post_init__`.
 
-    Where the type is a union, the limits are those of its numbers. Fields that are dataclasses themselves have checked
-    their own.
-
     Args:
         name: what the options are called before the dot, "training" of training.steps; "" for none.
 
@@ -60,8 +57,20 @@ def check_options(section: Any, name: str) -> None:
     """
     hints = get_type_hints(type(section))
     for one in fields(section):
-        dotted = f"{name}.{one.name}" if name else one.name
-        check_value(dotted, getattr(section, one.name), hints[one.name], limits_of(one.metadata))
+        check_value(_below(name, one.name), getattr(section, one.name), hints[one.name], limits_of(one.metadata))
+
+
+def declared(section: type, name: str) -> tuple[Any, Limits | None] | None:
+    """Type and limits of the option that a dotted name means below a dataclass; None where there is none."""
+    first, _, rest = name.partition(".")
+    one = next((one for one in fields(section) if one.name == first), None)
+    if one is None:
+        return None
+    hint = get_type_hints(section)[first]
+    if not rest:
+        return hint, limits_of(one.metadata)
+    inner = (part for part in (get_args(hint) or (hint,)) if is_dataclass(part))
+    return next((found for part in inner if (found := declared(part, rest))), None)  # type: ignore[arg-type]
 
 
 def number_of(option: str, kind: type[int] | type[float], **ends: float) -> Callable[[str], Any]:
@@ -80,44 +89,60 @@ def number_of(option: str, kind: type[int] | type[float], **ends: float) -> Call
 
 
 def check_value(name: str, value: Any, hint: Any, bounds: Limits | None = None) -> None:
-    """Check a single value.
+    """Check a single value, and what it holds: items are named by their place, `corpora.0`, or key.
 
     Args:
-        hint: its type, as `get_type_hints` gives it.
+        hint: its type, as `get_type_hints` gives it; of the kinds that options have.
+        bounds: of the numbers in it, whatever else it may be.
 
     Raises:
         UserError: names the option, its value and what it may be.
     """
+    for part in get_args(hint) if _is_union(hint) else (hint,):
+        origin, inner = get_origin(part), get_args(part)
+        if is_dataclass(part) and isinstance(value, part):  # type: ignore[arg-type]
+            return check_options(value, name)
+        if origin is dict and isinstance(value, dict):
+            for key, held in value.items():
+                check_value(name, key, inner[0])
+                check_value(_below(name, str(key)), held, inner[1], bounds)
+            return None
+        is_sequence = origin in (list, tuple) and isinstance(value, list | tuple)
+        if is_sequence and (origin is list or len(value) == len(inner)):
+            for place, item in enumerate(value):
+                check_value(_below(name, str(place)), item, inner[place if origin is tuple else 0], bounds)
+            return None
     if not _fits(value, hint, bounds):
-        raise UserError(f"{name} is {_shown(value)}: it must be {_described(hint, bounds)}")
+        allowed = _described(hint, bounds)
+        is_word = isinstance(value, bool) and "a text" in allowed
+        mend = "; YAML reads no, yes, off and on as false and true: put the word in quotes" if is_word else ""
+        raise UserError(f"{name} is {_shown(value)}: it must be {allowed}{mend}")
+    return None
 
 
 def _fits(value: Any, hint: Any, bounds: Limits | None) -> bool:
-    origin, parts = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, part, bounds) for part in parts)
-    if origin is Literal:
-        return value in parts
-    if origin is list:
-        return isinstance(value, list | tuple) and all(_fits(item, parts[0], bounds) for item in value)
-    if origin is tuple:
-        is_long_enough = isinstance(value, list | tuple) and len(value) == len(parts)
-        return is_long_enough and all(_fits(item, part, bounds) for item, part in zip(value, parts, strict=True))
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            _fits(key, parts[0], None) and _fits(held, parts[1], bounds) for key, held in value.items()
-        )
+    """Whether a value that holds no others is what it may be."""
+    if _is_union(hint):
+        return any(_fits(value, part, bounds) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
     if hint in (int, float):
         is_number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
         return is_number and (bounds or Limits()).hold(value)
-    return isinstance(value, hint)
+    return hint is Any or (get_origin(hint) is None and isinstance(value, hint))
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def _below(name: str, part: str) -> str:
+    return f"{name}.{part}" if name else part
 
 
 def _described(hint: Any, bounds: Limits | None) -> str:
     origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
+    if _is_union(hint):
         return " or ".join(_described(part, bounds) for part in parts)
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 file = error.filename or "a file of the run"
-                return _fail(f"{error.strerror}: {file}; finished checkpoints are intact")
+                return _fail(f"{error.strerror or error}: {file}; finished checkpoints are intact")
             raise
         except Stopped as stopped:
             print(f"{stopped}: finished checkpoints and indexes are intact", file=sys.stderr, flush=True)

@@ -42,8 +42,10 @@ from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import training_languages
 from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.config import RunConfig, load_run_config
-from hybatch.training.run.run_folder import RunFolder, differing_fields, flatten
+from hybatch.training.flat import flatten
+from hybatch.training.run.run_folder import RunFolder, differing_fields
 from hybatch.training.survival.stopping import BestSoFar
+from hybatch.training.written_config import with_defaults
 from slurm.grid import GridRun, read_grid
 from study.questions import question_tables
 
@@ -132,7 +134,9 @@ def changed_fields(before: Any, config: RunConfig) -> list[str]:
     moved = [
         name for name in sorted(old.keys() & new.keys()) if _CORPUS_PATH.fullmatch(name) and old[name] != new[name]
     ]
-    return differing_fields(before, now) + [f"{name}: was {old[name]!r}, now {new[name]!r}" for name in moved]
+    return differing_fields(with_defaults(before), now) + [
+        f"{name}: was {old[name]!r}, now {new[name]!r}" for name in moved
+    ]
 
 
 def backbone_sha256(config: RunConfig) -> str | None:

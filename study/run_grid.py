@@ -22,7 +22,7 @@ if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.evaluation.catalogue.registry import TASKS
 from slurm.grid import read_grid
 from study.children import Children, Interrupted
 from study.claim import claim

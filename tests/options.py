@@ -14,7 +14,6 @@ from unittest import mock
 import jsonargparse
 
 import hybatch.cli
-import hybatch.train
 from hybatch.training.config import RunConfig
 
 
@@ -60,11 +59,8 @@ class _ParserReachedError(Exception):
         self.parser = parser
 
 
-def command_flags(command: str) -> dict[str, dict[str, Any]]:
-    """Flag or name of an argument -> {default, choices, required} of a subcommand, "train" for hybatch.train.
-
-    Of commands that take a recipe the flags of the recipe are left out: `recipe_options` has them.
-    """
+def command_parser(command: str) -> list[argparse.Action]:
+    """The arguments of a subcommand; of commands that take a recipe, those that are not of the recipe."""
 
     def stop(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         raise _ParserReachedError(parser)
@@ -76,17 +72,27 @@ def command_flags(command: str) -> dict[str, dict[str, Any]]:
         mock.patch.dict(os.environ, environment, clear=True),
     ):
         try:
-            hybatch.train.main([]) if command == "train" else hybatch.cli.main([command])
+            hybatch.cli.main([command])
         except _ParserReachedError as reached:
-            return dict(_arguments(reached.parser))
+            return list(_own_actions(reached.parser))
     raise AssertionError(f"{command} parsed no arguments")
 
 
-def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, dict[str, Any]]]:
+def _own_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     of_the_recipe = {option.split(".")[0] for option, _ in recipe_options()}
     for action in parser._actions:
         if isinstance(parser, jsonargparse.ArgumentParser) and action.dest.split(".")[0] in of_the_recipe:
             continue
+        yield action
+
+
+def command_flags(command: str) -> dict[str, dict[str, Any]]:
+    """Flag or name of an argument -> {default, choices, required} of a subcommand, but for a recipe's options."""
+    return dict(_arguments(command_parser(command)))
+
+
+def _arguments(actions: list[argparse.Action]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for action in actions:
         default = action.default if isinstance(action.default, int | float | str | None) else str(action.default)
         choices = [str(choice) for choice in action.choices or []]
         for name in action.option_strings or [action.dest]:
@@ -95,8 +101,8 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, dict[str,
 
 def everything() -> dict[str, Any]:
     """What options.json holds."""
-    commands = [*hybatch.cli.COMMANDS, *({"train"} - hybatch.cli.COMMANDS.keys())]
-    return {"recipe": dict(recipe_options()), "commands": {name: command_flags(name) for name in commands}}
+    commands = {name: command_flags(name) for name in hybatch.cli.COMMANDS}
+    return {"recipe": dict(recipe_options()), "commands": commands}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.models.config import check_config
 from hybatch.sampling import COMPOSITIONS, KINDS, ShareSchedule
 from hybatch.sampling.plan import phase_ends

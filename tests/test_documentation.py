@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from hybatch.cli import main
-from hybatch.evaluation.tasks.registry import TASKS
+from hybatch.evaluation.catalogue.registry import TASKS
+from hybatch.sampling import COMPOSITIONS, KINDS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("comparison", "data", "encoders", "study", "tasks")))
+DOCUMENTS = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("comparison", "data", "encoders", "sampling", "study", "tasks")),
+)
 
 
 def _commands(name: str) -> Iterator[str]:
@@ -80,6 +84,11 @@ def test_every_place_that_the_architecture_names_is_there() -> None:
     places = re.findall(r"`((?:hybatch|csrc|tests|configs|study|slurm|benchmarks)/[\w./-]*)`", text)
     assert len(places) > 30
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_every_kind_of_batch_stands_in_the_table_of_kinds() -> None:
+    page = (ROOT / "docs/sampling.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.M)) == {*KINDS, *COMPOSITIONS}
 
 
 def test_the_index_lists_every_page() -> None:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from hybatch.models import EncoderConfig, FreshBackboneConfig, build_encoder
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
 
@@ -54,9 +56,11 @@ def _apply(diff: str, root: Path) -> None:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The package and its recipes, without history."""
+    """The package and its recipes, without history, and a small encoder."""
     for folder in ("hybatch", "configs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "_cuda.so"))
+    fresh = FreshBackboneConfig(width=16, layers=0, vocabulary_size=400)
+    build_encoder(EncoderConfig(fresh=fresh), seed=0, texts=["a text", "another text"]).save(tmp_path / "small")
     return tmp_path
 
 

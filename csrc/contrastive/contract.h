@@ -29,7 +29,6 @@
 
 namespace hybatch::contrastive {
 
-
 constexpr int64_t kEmptySlot = -2;
 
 struct LossInputs {

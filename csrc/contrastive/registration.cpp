@@ -12,7 +12,6 @@
 namespace hybatch::contrastive {
 namespace {
 
-
 void CheckPositives(const LossInputs& inputs, int64_t lowest) {
   for (int64_t q = 0; q < inputs.queries.rows; ++q) {
     const int64_t positive = inputs.positive_index[q];

@@ -11,7 +11,6 @@
 
 namespace hybatch::contrastive {
 
-
 inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
                            const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale) {
   LossInputs inputs;

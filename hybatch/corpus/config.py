@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hybatch.corpus.formats.registry import FORMATS
+from hybatch.options import check_options
 
 if not TYPE_CHECKING:
     # The command line takes its choices from here.
@@ -56,3 +57,6 @@ class CorpusConfig:
     judgements: str | None = None
     """Format mmarco: file of triples (query, positive, negative ids) or of qrels, below `path`; by default
     triples.train.ids.small.tsv, else qrels.<split>.tsv."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "corpora")

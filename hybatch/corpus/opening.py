@@ -130,5 +130,5 @@ def _cache_errors(directory: Path) -> Iterator[None]:
             raise UserError(f"{directory.parent}: no room left for the index; {mend}") from error
         place = Path(error.filename or directory)
         if not (place.is_relative_to(directory.parent) or directory.is_relative_to(place)):
-            raise UserError(f"{place}: cannot be read ({error.strerror})") from error
+            raise UserError(f"{place}: cannot be read ({error.strerror or error})") from error
         raise UserError(f"{directory.parent}: the index cannot be written ({error}); {mend}") from error

@@ -109,8 +109,9 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
         )
     for language in languages:
         if not language.strip(".") or "/" in language or not language.isprintable():
-            mend = "give it another one in `language_names`"
-            raise UserError(f"{place}: language {language!r} cannot be part of a file's name; {mend}")
+            raise UserError(
+                f"{place}: language {language!r} cannot be part of a file's name; give it another in `language_names`"
+            )
     return tuple(sorted(languages))
 
 

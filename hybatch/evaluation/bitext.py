@@ -13,28 +13,31 @@ import numpy as np
 import torch
 
 from hybatch.evaluation.embeddings import TaskEmbeddings
-from hybatch.evaluation.settings.language_figures import figures_results
+from hybatch.evaluation.language_figures import figures_results
 from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
-from hybatch.evaluation.settings.task import Part, Role
+from hybatch.evaluation.task import Part, ScoringOptions, TextsTask
+from hybatch.models import Role
 
 NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
-class BitextTask:
+class BitextTask(TextsTask):
     """Sentences of several languages, each with its translation into one pivot language: line i translates line i.
 
     `subsets` names groups of the languages whose means are reported beside that of all.
     """
 
-    name: str
-    languages: tuple[str, ...]
-    queries: dict[str, list[str]]
-    candidates: dict[str, list[str]]
     subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     # Both sides are sentences of one kind: an encoder with prefixes must give both the same.
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "query"}
+
+    def score_embeddings(
+        self, embeddings: TaskEmbeddings, *, model: str, options: ScoringOptions, per_query: QueryTables
+    ) -> dict[str, Any]:
+        """As `TextsTask.score_embeddings`, see `score_bitext`."""
+        return score_bitext(embeddings, self, model=model, device=options.device, per_query=per_query)
 
 
 def score_bitext(

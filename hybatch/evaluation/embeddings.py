@@ -8,13 +8,13 @@ little-endian, row after row, as LASER's tools write. Q queries, D candidates, H
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol
 
 import numpy as np
 
 from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
-from hybatch.evaluation.settings.task import Part, TextsTask
+from hybatch.evaluation.task import Part, TextsTask
 
 PARTS: tuple[Part, ...] = ("queries", "candidates")
 Similarity = Literal["cosine", "dot"]
@@ -186,4 +186,23 @@ def save_embeddings(embeddings: TaskEmbeddings, task: TextsTask, directory: Path
     with atomic_directory(directory) as folder:
         for part in PARTS:
             for language in getattr(task, part):
-                np.save(folder / f"{part}.{language}.npy", embeddings.embeddings(part, language))
+                with open(folder / f"{part}.{language}.npy", "wb") as file:
+                    write_array(file, embeddings.embeddings(part, language))
+
+
+class _Sink:
+    """A file that numpy does not take for one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
+
+
+def write_array(file: IO[bytes], array: np.ndarray) -> None:
+    """Write the bytes that numpy.save writes.
+
+    To what it knows as a file numpy writes past Python, and of a full disk it says how many values it wrote, not why.
+
+    Raises:
+        OSError: with the system's reason.
+    """
+    np.save(_Sink(file), array, allow_pickle=False)

@@ -5,7 +5,8 @@ U distinct texts, H embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from hybatch.errors import UserError
+from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity
-from hybatch.evaluation.settings.task import Role, TextsTask
-from hybatch.models import Encoder
+from hybatch.evaluation.task import TextsTask
+from hybatch.models import Encoder, Role
 from hybatch.processes import rank, world_size
 
 # Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
@@ -27,9 +29,22 @@ class EncodedTask:
 
     similarity: Similarity = "cosine"
 
-    def __init__(self, encoder: Encoder, task: TextsTask, *, batch_size: int, progress: bool) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        task: TextsTask,
+        *,
+        batch_size: int,
+        progress: bool,
+        model: str = "",
+        cut: CutTexts | None = None,
+    ) -> None:
         self._rows: dict[Part, np.ndarray] = {}
         self._places: dict[tuple[Part, str], np.ndarray] = {}
+        for part in PARTS:
+            encoder.refuse_tokenless(
+                {text for listed in getattr(task, part).values() for text in listed}, task.roles[part]
+            )
         for part in PARTS:
             role = task.roles[part]
             texts: dict[str, list[str]] = getattr(task, part)
@@ -39,7 +54,9 @@ class EncodedTask:
             place = {text: index for index, text in enumerate(distinct)}
             for language, rows in texts.items():
                 self._places[part, language] = np.array([place[text] for text in rows], dtype=np.int64)
-            self._rows[part] = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress)
+            self._rows[part] = encode_sorted(
+                encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut
+            )
 
     @property
     def num_distinct(self) -> int:
@@ -52,30 +69,52 @@ class EncodedTask:
 
 
 def encode_texts(
-    encoder: Encoder, texts: Sequence[str], role: Role, *, batch_size: int, progress: bool = True
+    encoder: Encoder,
+    texts: Sequence[str],
+    role: Role,
+    *,
+    batch_size: int,
+    progress: bool = True,
+    model: str = "",
+    cut: CutTexts | None = None,
 ) -> np.ndarray:
     """Encode texts in any order, each distinct one once; collective under torch.distributed.
+
+    Args:
+        model: what messages call the encoder.
+        cut: counts, where given, the distinct texts that the encoder does not read to their end.
 
     Returns:
         float32 [len(texts), H] on the CPU of every process; equal texts have equal rows.
 
     Raises:
-        UserError: the encoder gives an embedding that is not finite.
+        UserError: a text leaves nothing to encode, or the encoder gives an embedding that is not finite.
     """
     distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    encoder.refuse_tokenless(distinct, role)
     place = {text: row for row, text in enumerate(distinct)}
-    rows_UH = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress)
+    rows_UH = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut)
     return rows_UH[[place[text] for text in texts]]
 
 
 def encode_sorted(
-    encoder: Encoder, texts: Sequence[str], role: Role, *, batch_size: int, progress: bool = True
+    encoder: Encoder,
+    texts: Sequence[str],
+    role: Role,
+    *,
+    batch_size: int,
+    progress: bool = True,
+    model: str = "",
+    cut: CutTexts | None = None,
 ) -> np.ndarray:
     """Encode distinct texts that are sorted by length; collective under torch.distributed.
 
     The texts are cut into batches first and the batches then dealt to the processes, so every text shares its batch,
     and hence its padding and rounding, with the same texts for any number of processes. All processes run the
     encoder equally often, as sharded models need. At most one batch of tokens is held at a time.
+
+    Args:
+        model, cut: as of `encode_texts`.
 
     Returns:
         float32 [U, H] on the CPU of every process.
@@ -92,22 +131,30 @@ def encode_sorted(
         with torch.inference_mode(), bar:
             for first in range(0, len(batches), world_size()):
                 number = first + rank()
-                batch = batches[number] if number < len(batches) else batches[0]
-                rows_UH[batch.start : batch.stop] = encode_batch(encoder, [texts[i] for i in batch], role)
+                idle = number >= len(batches)
+                batch = batches[0 if idle else number]
+                rows_UH[batch.start : batch.stop] = encode_batch(
+                    encoder, [texts[i] for i in batch], role, None if idle else cut
+                )
                 dealt = batches[first : first + world_size()]
                 bar.update(dealt[-1].stop - dealt[0].start)
     finally:
         encoder.train(was_training)
     if world_size() > 1:
         _exchange(rows_UH, batches, next(encoder.parameters()).device)
-    _check_finite(rows_UH, texts)
+    for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
+        names = partial(_named, texts, role, start)
+        check_finite(rows_UH[start : start + _EXCHANGE_ROWS], names, model)
     return rows_UH
 
 
-def encode_batch(encoder: Encoder, texts: list[str], role: Role) -> np.ndarray:
+def encode_batch(encoder: Encoder, texts: list[str], role: Role, cut: CutTexts | None = None) -> np.ndarray:
     """float32 [texts, H] on the CPU, encoded at once; under the caller's autograd and training modes."""
     device = next(encoder.parameters()).device
-    features = {name: tensor.to(device) for name, tensor in encoder.tokenize(texts, role).items()}
+    tokens = encoder.tokenize(texts, role)
+    if cut is not None:
+        cut.add(encoder, tokens, role)
+    features = {name: tensor.to(device) for name, tensor in tokens.items()}
     return encoder(features).float().cpu().numpy()
 
 
@@ -122,9 +169,21 @@ def _exchange(rows_UH: np.ndarray, batches: Sequence[range], device: torch.devic
             rows_UH[slab] = buffer.cpu().numpy()
 
 
-def _check_finite(rows_UH: np.ndarray, texts: Sequence[str]) -> None:
-    for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
-        bad = ~np.isfinite(rows_UH[start : start + _EXCHANGE_ROWS]).all(axis=1)
-        if bad.any():
-            text = texts[start + int(bad.argmax())]
-            raise UserError(f"the model gives an embedding that is not finite, first for the text {text[:80]!r}")
+def _named(texts: Sequence[str], role: Role, start: int, row: int) -> str:
+    return f"the {role} {texts[start + row][:80]!r}"
+
+
+def check_finite(rows_NH: np.ndarray, name: Callable[[int], str], model: str = "") -> None:
+    """Refuse embeddings that are not finite.
+
+    Args:
+        name: what a message calls the text of a row.
+        model: what it calls the encoder.
+
+    Raises:
+        UserError: names model and text.
+    """
+    bad_N = ~np.isfinite(rows_NH).all(axis=1)
+    if bad_N.any():
+        text = name(int(bad_N.argmax()))
+        raise UserError(f"{model or 'the model'} gives {text} an embedding that is not finite in {rows_NH.dtype}")

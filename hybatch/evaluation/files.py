@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from hybatch.errors import UserError
+
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+"""What JSON may escape and UTF-8 cannot express: half of a character that UTF-16 writes as two."""
 
 
 def open_binary(path: Path) -> IO[bytes]:
@@ -21,7 +25,7 @@ def open_binary(path: Path) -> IO[bytes]:
     try:
         return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -82,7 +86,7 @@ def text_field(row: dict[str, Any], field: str, path: Path, number: int) -> str:
     """The text `row[field]`, numbers written as text.
 
     Raises:
-        UserError: the field is missing, or neither text nor a whole number.
+        UserError: the field is missing, or neither text nor a whole number, or holds half a surrogate pair.
     """
     value = row.get(field)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -90,4 +94,17 @@ def text_field(row: dict[str, Any], field: str, path: Path, number: int) -> str:
     if not isinstance(value, str):
         found = "is missing" if field not in row else f"is {value!r}, not text"
         raise UserError(f"{path}:{number}: field {field!r} {found}; the line has {', '.join(row) or 'no field'}")
+    refuse_half_a_pair(value, f"field {field!r}", path, number)
     return value
+
+
+def refuse_half_a_pair(text: str, name: str, path: Path, number: int) -> None:
+    """Refuse what no tokenizer and no file takes, before anything is encoded.
+
+    Raises:
+        UserError: `text`, which a message calls `name`, holds half a surrogate pair.
+    """
+    if not text.isascii() and (half := HALF_A_PAIR.search(text)):
+        raise UserError(
+            f"{path}:{number}: {name} holds half a surrogate pair ({half[0]!a}), which is no text; take it out"
+        )

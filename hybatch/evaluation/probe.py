@@ -14,26 +14,29 @@ import torch
 from torch.nn import functional as F
 
 from hybatch.evaluation.embeddings import TaskEmbeddings
-from hybatch.evaluation.settings.language_figures import figures_results
+from hybatch.evaluation.language_figures import figures_results
 from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
-from hybatch.evaluation.settings.task import Part, Role
+from hybatch.evaluation.task import Part, ScoringOptions, TextsTask
+from hybatch.models import Role
 
 _ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
-class ProbeTask:
+class ProbeTask(TextsTask):
     """Labelled texts: `candidates` to fit on, in one or more languages, `queries` to test on."""
 
-    name: str
-    languages: tuple[str, ...]
-    queries: dict[str, list[str]]
     query_labels: dict[str, list[str]]
-    candidates: dict[str, list[str]]
     candidate_labels: dict[str, list[str]]
 
     # Both are texts of one kind: an encoder with prefixes must give both the same.
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "query"}
+
+    def score_embeddings(
+        self, embeddings: TaskEmbeddings, *, model: str, options: ScoringOptions, per_query: QueryTables
+    ) -> dict[str, Any]:
+        """As `TextsTask.score_embeddings`, see `score_probe`."""
+        return score_probe(embeddings, self, model=model, per_query=per_query)
 
 
 def score_probe(

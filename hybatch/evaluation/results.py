@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import torch
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.evaluation.files import HALF_A_PAIR
 from hybatch.evaluation.settings.per_query import PER_QUERY, QueryTables, write_query_tables
+from hybatch.models import Role
 from hybatch.paths import check_writable
 from hybatch.version import __version__
 
@@ -24,9 +27,21 @@ RESULTS = "results.json"
 TIMINGS = "timings.json"
 
 
+def json_text(value: Any, **options: Any) -> str:
+    """JSON that UTF-8 can hold: text as it is, but half a surrogate pair, which is no text, as it is escaped in JSON.
+
+    Such halves come from JSON files that cut a text in two, and from paths that are not UTF-8.
+
+    Args:
+        options: of json.dumps.
+    """
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return HALF_A_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
 def dump(value: Any) -> str:
     """JSON text with sorted keys and the shortest exact floats: equal values give equal bytes."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def versions() -> dict[str, str]:
@@ -48,7 +63,7 @@ def read_any_results(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise UserError(f"{path}: malformed JSON ({error}); expected the results of hybatch evaluate") from error
     needed = {"task", "model", "languages", "summary"}
@@ -60,10 +75,22 @@ def read_any_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def check_output(directory: Path, *, task: str, model: str, languages: list[str], overwrite: bool) -> None:
+def check_output(
+    directory: Path,
+    *,
+    task: str,
+    model: str,
+    languages: list[str],
+    overwrite: bool,
+    prefixes: Mapping[Role, str] | None = None,
+) -> None:
     """Refuse an output folder that cannot be used, before the encoding begins.
 
-    Results of the same model on the same task and languages may be replaced; anything else needs `overwrite`.
+    Results of the same model and prefixes on the same task and languages may be replaced; anything else needs
+    `overwrite`.
+
+    Args:
+        prefixes: those given in the place of the model's own.
 
     Raises:
         UserError: the folder holds other results, is a file, or cannot be written.
@@ -77,8 +104,8 @@ def check_output(directory: Path, *, task: str, model: str, languages: list[str]
         found = read_any_results(path)
     except UserError as error:
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
-    asked = {"task": task, "model": model, "languages": languages}
-    other = [f"{key} {found[key]!r}, not {value!r}" for key, value in asked.items() if found[key] != value]
+    asked = {"task": task, "model": model, "languages": languages, "prefixes": prefixes or None}
+    other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]
     if other:
         raise UserError(f"--output {directory}: holds the results of {'; '.join(other)}; {mend}")
 
@@ -98,4 +125,4 @@ def write_results(
             with atomic_file(directory / name) as file:
                 file.write(dump(value))
     except OSError as error:
-        raise UserError(f"{directory}: cannot write the results ({error.strerror})") from error
+        raise UserError(f"{directory}: cannot write the results ({error.strerror or error})") from error

@@ -23,7 +23,15 @@ def cross_lingual_means(results: Mapping[str, Any], metric: str = "map") -> dict
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """One row per query language, mAP in the three kinds of setting and the rank distance; the means below."""
+    """One row per query language, the means below.
+
+    Columns: mAP in the three kinds of setting and the rank distance, or a column a metric where the results are of a
+    task with one row of figures a language.
+    """
+    return _settings_table(results) if "pairs" in results else _figures_table(results)
+
+
+def _settings_table(results: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"{results['task']}: {results['model']}",
         caption=f"mAP; cross-lingual: mean over the other candidate languages; ranked by: {results['backend']}",
@@ -58,6 +66,34 @@ def results_table(results: Mapping[str, Any]) -> Table:
         style="bold",
     )
     return table
+
+
+def _figures_table(results: Mapping[str, Any]) -> Table:
+    metrics = results["metrics"]
+    table = Table(
+        title=f"{results['task']}: {results['model']}",
+        caption=_own_documents(results),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("language")
+    for heading in ("queries", *metrics):
+        table.add_column(heading.replace("_", " "), justify="right")
+    for language, row in results["figures"].items():
+        table.add_row(language, str(row.get("num_queries", "–")), *(_figure(row.get(metric)) for metric in metrics))
+    table.add_section()
+    for name, row in results["summary"].items():
+        label = f"{name} ({row['num_languages']})"
+        table.add_row(label, "", *(_figure(row[metric]) for metric in metrics), style="bold")
+    return table
+
+
+def _own_documents(results: Mapping[str, Any]) -> str | None:
+    counts = results.get("own_documents")
+    if not counts:
+        return None
+    out, kept = (sum(one[name] for one in counts.values()) for name in ("left_out", "kept"))
+    return f"passages with the id of the query asked: {out:,} left out, {kept:,} kept (--own-documents)"
 
 
 def table_console() -> Console:

@@ -94,14 +94,30 @@ def read_backbone(folder: Path, attn_implementation: str | None) -> tuple[PreTra
                 config=config,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, where they have names
                 trust_remote_code=False,
                 **attention,
             )
         except (*_BUILD_ERRORS, OSError, SafetensorError) as error:
             raise _cannot_be_read(folder, "backbone", error) from error
-    if info.get("mismatched_keys"):
-        raise UserError(f"{folder}: weights of another shape than config.json says: {sorted(info['mismatched_keys'])}")
+    for name, found, wanted in sorted(info.get("mismatched_keys", ()))[:1]:
+        raise UserError(
+            f"{folder}: the weights are of another shape than config.json says: {name} is {list(found)}, not "
+            f"{list(wanted)}; restore the files"
+        )
+    check_finite(backbone, folder)
     return backbone, set(info["missing_keys"])
+
+
+def check_finite(module: nn.Module, folder: Path) -> None:
+    """Check weights that were read, which one bit can spoil.
+
+    Raises:
+        UserError: names the folder and the first parameter with a value that is not finite.
+    """
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{folder}: the weights hold values that are not finite, first in {name}; restore the file")
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

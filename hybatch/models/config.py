@@ -7,11 +7,16 @@ from typing import Any, Literal
 
 from hybatch.errors import UserError
 from hybatch.models.named import named_model
+from hybatch.options import check_options, limits
 
 Role = Literal["query", "passage"]
 PoolingMode = Literal["cls", "mean", "last", "max"]
 _QUERY_PREFIX = "Query: "
 _PASSAGE_PREFIX = "Passage: "
+_WIDTH = limits(ge=1, le=100_000)
+# Room for two special tokens and one of the text.
+_LENGTH = limits(ge=3, le=2**31 - 1)
+_MOST_POSITIONS = 1_000_000
 
 
 @dataclass(kw_only=True)
@@ -21,26 +26,29 @@ class FreshBackboneConfig:
     architecture: str = "xlm-roberta"
     """Any `model_type` of transformers that encodes text. Without layers, take one that adds no positions to its token
     embeddings, as `nomic_bert` and `jina_embeddings_v3` (XLM-R's layers with rotary positions) do not."""
-    vocabulary_size: int = 32000
+    vocabulary_size: int = field(default=32000, metadata=limits(ge=300, le=5_000_000))
     """Tokens of the trained tokenizer at most, 5 special and 256 byte tokens included."""
-    width: int = 256
+    width: int = field(default=256, metadata=_WIDTH)
     """Width of the hidden states, and of the embedding where no head changes it."""
-    layers: int = 2
+    layers: int = field(default=2, metadata=limits(ge=0, le=1000))
     """Transformer layers. 0 leaves the token embeddings: with mean pooling, an averaged bag of subwords."""
-    heads: int | None = None
+    heads: int | None = field(default=None, metadata=_WIDTH)
     """Attention heads; by default one per 64 of the width, at least one."""
-    intermediate_size: int | None = None
+    intermediate_size: int | None = field(default=None, metadata=limits(ge=1, le=1_000_000))
     """Width inside the feed-forward blocks; by default four times the width."""
-    dropout: float = 0.1
+    dropout: float = field(default=0.1, metadata=limits(ge=0, lt=1))
     """Probability of every dropout that the architecture has."""
-    max_positions: int | None = None
+    max_positions: int | None = field(default=None, metadata=limits(ge=1, le=_MOST_POSITIONS))
     """Longest input in tokens; by default the longer of the query's and the passage's maximum length."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further settings of the architecture's own configuration, by its own names."""
     lowercase: bool = False
     """Whether the tokenizer lowers the case of every text."""
-    tokenizer_texts: int = 200_000
+    tokenizer_texts: int = field(default=200_000, metadata=limits(ge=1, le=1_000_000_000))
     """The tokenizer is trained on this many texts, drawn evenly; more texts take longer, in proportion."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "model.fresh")
 
 
 @dataclass(kw_only=True)
@@ -59,7 +67,7 @@ class EncoderConfig:
     """Layer over the pooled vector: `dense` one linear layer and tanh (the folder's own where it has one), `pooler` the
     same started from BERT's pooler. By default what the backbone is used to: the folder's own, `pooler` for LaBSE, else
     `none`."""
-    head_size: int | None = None
+    head_size: int | None = field(default=None, metadata=_WIDTH)
     """Embedding width behind a new dense head; by default the backbone's width."""
     query_prefix: str | None = None
     """Put before every query. By default what the backbone is used to (`query: ` for E5, nothing for BGE-M3), else
@@ -67,9 +75,9 @@ class EncoderConfig:
     passage_prefix: str | None = None
     """Put before every passage. By default what the backbone is used to (`passage: ` for E5, nothing for BGE-M3), else
     `Passage: `."""
-    query_max_length: int = 64
+    query_max_length: int = field(default=64, metadata=_LENGTH)
     """Tokens of a query at most, prefix and special tokens included; what is longer is cut."""
-    passage_max_length: int = 256
+    passage_max_length: int = field(default=256, metadata=_LENGTH)
     """Tokens of a passage at most, prefix and special tokens included; what is longer is cut."""
     gradient_checkpointing: bool = False
     """Compute the layers a second time in the backward pass instead of keeping their activations."""
@@ -79,6 +87,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Fill in the prefixes at once, so that what is saved with a run or a model says what was encoded."""
+        check_options(self, "model")
         named = None if self.backbone is None else named_model(self.backbone)
         if self.query_prefix is None:
             habit = None if named is None else named.query_prefix
@@ -102,18 +111,12 @@ def check_config(config: EncoderConfig) -> None:
     """Check what can be checked before anything is read.
 
     Raises:
-        UserError: neither or both of `backbone` and `fresh`; a length, size or probability out of its range; a head
-            that contradicts the pooling.
+        UserError: neither or both of `backbone` and `fresh`; sizes that do not go together; a head that contradicts
+            the pooling.
     """
     if (config.backbone is None) == (config.fresh is None):
         given = "neither is" if config.backbone is None else "both are"
         raise UserError(f"model.backbone and model.fresh: {given} given; give exactly one of the two")
-    for option, value in (
-        ("model.query_max_length", config.query_max_length),
-        ("model.passage_max_length", config.passage_max_length),
-    ):
-        if value < 3:
-            raise UserError(f"{option} is {value}: must be at least 3, room for two special tokens and one of the text")
     if config.head == "pooler" and config.pooling not in (None, "cls"):
         raise UserError(
             f"model.pooling is {config.pooling!r}, but model.head 'pooler' reads the first token: "
@@ -121,27 +124,21 @@ def check_config(config: EncoderConfig) -> None:
         )
     if config.head_size is not None and config.head != "dense":
         raise UserError("model.head_size is given without model.head 'dense': set the head, or leave the size out")
-    if config.head_size is not None and config.head_size < 1:
-        raise UserError(f"model.head_size is {config.head_size}: must be positive")
     if config.fresh is not None:
-        _check_fresh(config.fresh)
-        longest = max(config.query_max_length, config.passage_max_length)
-        if config.fresh.max_positions is not None and config.fresh.max_positions < longest:
-            raise UserError(
-                f"model.fresh.max_positions is {config.fresh.max_positions}, but a text may have {longest} tokens "
-                "(model.query_max_length, model.passage_max_length): raise it, or leave it out"
-            )
+        _check_fresh(config, config.fresh)
 
 
-def _check_fresh(fresh: FreshBackboneConfig) -> None:
-    for name, least in (("width", 1), ("layers", 0), ("vocabulary_size", 300), ("tokenizer_texts", 1)):
-        if getattr(fresh, name) < least:
-            raise UserError(f"model.fresh.{name} is {getattr(fresh, name)}: must be at least {least}")
-    for name in ("heads", "intermediate_size", "max_positions"):
-        value = getattr(fresh, name)
-        if value is not None and value < 1:
-            raise UserError(f"model.fresh.{name} is {value}: must be positive")
+def _check_fresh(config: EncoderConfig, fresh: FreshBackboneConfig) -> None:
     if fresh.heads is not None and fresh.width % fresh.heads and "head_dim" not in fresh.options:
         raise UserError(f"model.fresh.heads is {fresh.heads}: does not divide model.fresh.width {fresh.width}")
-    if not 0 <= fresh.dropout < 1:
-        raise UserError(f"model.fresh.dropout is {fresh.dropout}: must be in [0, 1)")
+    longest = max(config.query_max_length, config.passage_max_length)
+    if longest > _MOST_POSITIONS:
+        raise UserError(
+            f"a text may have {longest} tokens (model.query_max_length, model.passage_max_length), a fresh backbone "
+            f"has {_MOST_POSITIONS:,} positions at most: lower the length"
+        )
+    if fresh.max_positions is not None and fresh.max_positions < longest:
+        raise UserError(
+            f"model.fresh.max_positions is {fresh.max_positions}, but a text may have {longest} tokens "
+            "(model.query_max_length, model.passage_max_length): raise it, or leave it out"
+        )

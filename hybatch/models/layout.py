@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
+from hybatch.models.backbone import check_finite
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
 from hybatch.models.head import Dense
 from hybatch.version import __version__
@@ -165,7 +166,9 @@ def read_dense(folder: Path) -> Dense:
         dense = Dense(settings["in_features"], settings["out_features"], bias=bias, activation=activation)
         dense.load_state_dict(_read_weights(folder))
     except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: the layer cannot be made: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: the layer cannot be made: {reason}") from error
+    check_finite(dense, folder)
     return dense
 
 
@@ -185,11 +188,13 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def _read_own(path: Path) -> EncoderConfig:
     saved = _read_object(path)
     try:
-        config = EncoderConfig(**saved["encoder"])
-        if isinstance(config.fresh, dict):
-            config.fresh = FreshBackboneConfig(**config.fresh)
-        return config
-    except (KeyError, TypeError) as error:
+        options = dict(saved["encoder"])
+        if isinstance(options.get("fresh"), dict):
+            options["fresh"] = FreshBackboneConfig(**options["fresh"])
+        return EncoderConfig(**options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: was not written by a release like this one ({__version__}): {error}") from error
 
 

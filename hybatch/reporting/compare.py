@@ -9,6 +9,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation.settings.language_bias import language_bias
 from hybatch.evaluation.significance import INTERVALS
 from hybatch.evaluation.table import table_console
+from hybatch.options import number_of
 from hybatch.paths import check_writable, path_of
 from hybatch.reporting.comparison import CORRECTIONS, ComparisonOptions, compare_results
 from hybatch.reporting.comparison_files import Comparison, bias_lines, terminal_tables, write_comparison
@@ -65,9 +66,20 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=path_of("--output"), metavar="DIR", help="write comparison.md, .csv and .json there"
     )
     parser.add_argument(
-        "--resamples", type=int, default=10_000, metavar="N", help="of bootstrap and test, default 10000"
+        "--resamples",
+        # Fewer say nothing about the tails.
+        type=number_of("--resamples", int, ge=100, le=100_000_000),
+        default=10_000,
+        metavar="N",
+        help="of bootstrap and test, default 10000",
     )
-    parser.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of the intervals, default 0.95")
+    parser.add_argument(
+        "--confidence",
+        type=number_of("--confidence", float, gt=0, lt=1),
+        default=0.95,
+        metavar="P",
+        help="of the intervals, default 0.95",
+    )
     parser.add_argument(
         "--interval",
         choices=INTERVALS,
@@ -80,7 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         default="holm",
         help="holm: no false finding at all; bh: few false ones among the findings (default holm)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resamples, default 0")
+    parser.add_argument(
+        "--seed",
+        type=number_of("--seed", int, ge=0, lt=1 << 63),
+        default=0,
+        metavar="N",
+        help="of the resamples, default 0",
+    )
     parser.add_argument(
         "--trained-languages",
         nargs="+",
@@ -93,12 +111,6 @@ def _parser() -> argparse.ArgumentParser:
 def _check(arguments: argparse.Namespace) -> None:
     if len(arguments.results) < 2:
         raise UserError("hybatch compare: needs two or more results, the first is what the others are compared with")
-    if arguments.resamples < 100:
-        raise UserError(f"--resamples {arguments.resamples}: give at least 100, fewer say nothing about the tails")
-    if not 0 < arguments.confidence < 1:
-        raise UserError(f"--confidence {arguments.confidence}: must be between 0 and 1, such as 0.95")
-    if arguments.seed < 0:
-        raise UserError(f"--seed {arguments.seed}: must not be negative")
     if arguments.output:
         check_writable(arguments.output, "--output")
 

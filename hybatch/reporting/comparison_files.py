@@ -131,7 +131,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> None:
         with atomic_file(directory / "comparison.md") as file:
             file.write(_markdown(comparison))
     except OSError as error:
-        raise UserError(f"--output {directory}: cannot be written ({error.strerror})") from error
+        raise UserError(f"--output {directory}: cannot be written ({error.strerror or error})") from error
 
 
 def _headings(comparison: Comparison) -> tuple[str, ...]:

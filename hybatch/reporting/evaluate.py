@@ -26,6 +26,6 @@ def main(argv: Sequence[str]) -> int:
         try:
             save_figure(draw_heatmap(outcome.results), path)
         except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
         print(f"wrote {outcome.output_dir}: results.json, per_query.npz, timings.json, {HEATMAP}")
     return 0

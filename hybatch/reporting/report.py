@@ -57,7 +57,7 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
             with atomic_file(directory / name) as file:
                 file.write(text)
     except OSError as error:
-        raise UserError(f"--output {directory}: cannot be written ({error.strerror})") from error
+        raise UserError(f"--output {directory}: cannot be written ({error.strerror or error})") from error
     return tables
 
 

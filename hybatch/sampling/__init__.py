@@ -6,10 +6,14 @@ from hybatch.sampling.kinds import COMPOSITIONS, KINDS, LABELS, BatchKind
 from hybatch.sampling.sampler import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.sampling.summary import CellSummary, SamplingSummary, left_out, summarise, summary_tables
 
+AlphaSchedule = ShareSchedule
+"""Its name in version 0.1.0."""
+
 __all__ = [
     "COMPOSITIONS",
     "KINDS",
     "LABELS",
+    "AlphaSchedule",
     "BatchKind",
     "BatchSampler",
     "BatchTexts",

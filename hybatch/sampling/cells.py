@@ -127,7 +127,8 @@ def _candidates(
             excluded.append(ExcludedCell(corpus.name, kind.name, None, 0, "it has none of the languages trained on"))
         elif lacking:
             reason = f"{language_name(lacking[0])} is not among its languages trained on"
-            excluded.append(ExcludedCell(corpus.name, kind.name, lacking[0], 0, reason))
+            language = lacking[0] if kind.one_language else None
+            excluded.append(ExcludedCell(corpus.name, kind.name, language, 0, reason))
         elif kind.match == "different" and len(trained) < 2:
             reason = f"{trained[0]} is the only one of its languages trained on, two are needed"
             excluded.append(ExcludedCell(corpus.name, kind.name, None, 0, reason))
@@ -205,7 +206,7 @@ def _count_ids_of_all_languages(table: CellTable, cells: list[Cell], corpus: Par
 def _nothing_left(kind: str, excluded: list[ExcludedCell], config: SamplingConfig) -> str:
     lines = "\n".join(f"  {cell}" for cell in excluded)
     return (
-        f"sampling.kind is {config.kind}, but no data set can fill an {kind} batch of "
+        f"sampling.kind is {config.kind}, but no data set can fill a batch of kind {kind} and "
         f"sampling.batch_size {config.batch_size}:\n{lines}\n"
         "Lower sampling.batch_size, add data or languages, or choose another sampling.kind."
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from hybatch.errors import UserError
-from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL
+from hybatch.options import check_options, limits
+from hybatch.sampling.kinds import COMPOSITIONS, CROSS_LINGUAL, KINDS, MONOLINGUAL, Composition
 
 Shape = Literal["linear", "cosine"]
 KindName = str
@@ -16,17 +17,20 @@ SamplingKind = str
 if not TYPE_CHECKING:  # what the parser of configurations offers and checks
     KindName = Literal[tuple(KINDS)]
     SamplingKind = Literal[tuple(KINDS | COMPOSITIONS)]
-_SUM_TOLERANCE = 1e-6
+_SUM_TOLERANCE = 1e-5
+"""Shares may be rounded to six digits."""
+_SHARE = limits(ge=0, le=1)
+_EXPONENT = limits(ge=0, le=10)
 
 
 @dataclass(kw_only=True)
 class ShareSchedule:
     """A share of the batches that changes over the run, from `start` at the first step to `end` at the last."""
 
-    start: float
+    start: float = field(metadata=_SHARE)
     """Probability of such a batch at the first step, in [0, 1]."""
 
-    end: float
+    end: float = field(metadata=_SHARE)
     """Probability of such a batch at the last step, in [0, 1]."""
 
     shape: Shape = "linear"
@@ -40,12 +44,8 @@ class Phase:
     kind: KindName
     """The kind of its batches."""
 
-    share: float
+    share: float = field(metadata=_SHARE)
     """Its share of the steps, in [0, 1]."""
-
-    def __post_init__(self) -> None:
-        _require_choice("sampling.phases: kind", self.kind, tuple(KINDS))
-        _require_share("sampling.phases: share", self.share)
 
 
 @dataclass(kw_only=True)
@@ -53,22 +53,21 @@ class SamplingConfig:
     """Which global batches a run trains on."""
 
     kind: SamplingKind = "hybrid"
-    """What the batches are made of: all of one kind, named by the languages of question and passage (x: any; mono: one
-    for the whole batch; docs/sampling.md has the table), or of several: `hybrid`, drawn batch by batch (x-x-mono with
-    probability alpha, else x-y, or as `mixture` says); `sequential` (first x-x-mono, then x-y, or as `phases` says)."""
+    """What the batches are made of: all of one kind, named by the languages of question and passage (x, y: any; mono:
+    one for the whole batch), or of several: hybrid, drawn batch by batch, or sequential, one after the other."""
 
-    batch_size: int = 100
+    batch_size: int = field(default=100, metadata=limits(ge=1, le=1_000_000))
     """Examples per optimiser step over all processes together; their number must divide it."""
 
-    alpha: float | ShareSchedule = 0.5
+    alpha: float | ShareSchedule = field(default=0.5, metadata=_SHARE)
     """Hybrid: the probability that a batch is x-x-mono, in [0, 1]; or {start, end, shape} to change it over the run.
     Short for mixture: {x-x-mono: alpha, x-y: 1 - alpha}."""
 
-    mixture: dict[KindName, float | ShareSchedule] | None = None
+    mixture: dict[KindName, float | ShareSchedule] | None = field(default=None, metadata=_SHARE)
     """Hybrid: the probability of each kind, {x-x-mono: 0.4, x-y: 0.4, x-en: 0.2}; each a number or {start, end, shape}.
     At every step they must sum to 1."""
 
-    share: float = 0.5
+    share: float = field(default=0.5, metadata=_SHARE)
     """Sequential: the share of the steps, from the first on, that are x-x-mono, in [0, 1]; the others are x-y. Short
     for phases: [{kind: x-x-mono, share: share}, {kind: x-y, share: 1 - share}]."""
 
@@ -76,13 +75,13 @@ class SamplingConfig:
     """Sequential: the kinds in their order, [{kind: x-y, share: 0.3}, {kind: x-x-mono, share: 0.7}]; the shares of the
     steps must sum to 1."""
 
-    dataset_exponent: float = 1.0
+    dataset_exponent: float = field(default=1.0, metadata=_EXPONENT)
     """A data set is drawn with probability proportional to its number of usable ids to this power: 1 by size, 0 all
     alike."""
 
-    language_exponent: float = 0.0
-    """The language of an x-x-mono batch is drawn with probability proportional to the data set's number of usable ids
-    in it to this power: 0 all alike, 1 by size."""
+    language_exponent: float = field(default=0.0, metadata=_EXPONENT)
+    """The language of a batch in one language is drawn with probability proportional to the data set's number of usable
+    ids in it to this power: 0 all alike, 1 by size."""
 
     languages: list[str] | None = None
     """Train on these languages only; by default on all that the corpora have."""
@@ -91,29 +90,21 @@ class SamplingConfig:
     """Languages to leave out of training."""
 
     def __post_init__(self) -> None:
-        _require_choice("sampling.kind", self.kind, tuple(KINDS | COMPOSITIONS))
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise UserError(f"sampling.batch_size is {self.batch_size!r}; give a whole number of at least 1")
-        _require_scheduled_share("sampling.alpha", self.alpha)
-        _require_share("sampling.share", self.share)
-        _check_mixture(self)
-        _check_phases(self)
-        _require_exponent("sampling.dataset_exponent", self.dataset_exponent)
-        _require_exponent("sampling.language_exponent", self.language_exponent)
-        for option in ("languages", "exclude_languages"):
-            codes = getattr(self, option)
-            if isinstance(codes, str):
-                raise UserError(f"sampling.{option} is the text {codes!r}; give a list of language codes")
-            if any(isinstance(code, bool) for code in codes or ()):
-                raise UserError(f"sampling.{option} holds yes or no, which YAML takes for true and false: quote 'no'")
+        check_options(self, "sampling")
+        for composition in COMPOSITIONS.values():
+            _check_option_of(self, composition)
+        if self.mixture is not None:
+            _check_mixture(self.mixture)
+        if self.phases is not None:
+            _require_sum("sampling.phases: the shares", [phase.share for phase in self.phases])
         if self.languages is not None and not self.languages:
             raise UserError("sampling.languages is an empty list; name languages, or leave it out to train on all")
 
 
 def shares_of(config: SamplingConfig) -> dict[str, float | ShareSchedule]:
-    """The probability of each kind in a hybrid run, in the order of `KINDS`."""
+    """The probability of each kind in a hybrid run."""
     if config.mixture is not None:
-        return {kind: config.mixture[kind] for kind in KINDS if kind in config.mixture}
+        return config.mixture
     alpha = config.alpha
     if isinstance(alpha, ShareSchedule):
         return {
@@ -149,23 +140,27 @@ def training_languages(config: SamplingConfig, available: Iterable[str]) -> tupl
     return tuple(sorted(chosen))
 
 
-def _check_mixture(config: SamplingConfig) -> None:
-    if config.mixture is None:
+def _check_option_of(config: SamplingConfig, composition: Composition) -> None:
+    """Refuse the option of a composition where it names no kind, where another is asked for, beside its short form."""
+    option, short_form = f"sampling.{composition.option}", f"sampling.{composition.short_form}"
+    named = getattr(config, composition.option)
+    if named is None:
         return
-    if config.kind != "hybrid":
-        raise UserError(f"sampling.mixture goes with sampling.kind hybrid, which is {config.kind}; set it to null")
-    if config.alpha != SamplingConfig.alpha:
-        raise UserError("sampling.alpha and sampling.mixture are both given; alpha is short for a mixture: give one")
-    _check_kinds("sampling.mixture", config.mixture)
-    for kind, share in config.mixture.items():
-        _require_scheduled_share(f"sampling.mixture.{kind}", share)
-    ends: list[list[float]] = [[], []]
-    for share in config.mixture.values():
-        for end, value in zip(ends, _both_ends(share), strict=True):
-            end.append(value)
-    for when, values in zip(("first", "last"), ends, strict=True):
+    if not named:
+        raise UserError(f"{option} is empty; name at least one kind of batch")
+    if config.kind != composition.name:
+        raise UserError(
+            f"{option} goes with sampling.kind {composition.name}, but that is {config.kind}; set {option} to null"
+        )
+    if getattr(config, composition.short_form) != getattr(SamplingConfig, composition.short_form):
+        raise UserError(f"{short_form} and {option} are both given; {short_form} is its short form: give one of them")
+
+
+def _check_mixture(mixture: dict[KindName, float | ShareSchedule]) -> None:
+    firsts, lasts = zip(*map(_both_ends, mixture.values()), strict=True)
+    for when, values in (("first", firsts), ("last", lasts)):
         _require_sum(f"sampling.mixture: the shares at the {when} step", values)
-    shapes = {share.shape for share in config.mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
+    shapes = {share.shape for share in mixture.values() if isinstance(share, ShareSchedule) and _moves(share)}
     if len(shapes) > 1:
         raise UserError(
             "sampling.mixture: shares that change along a line and along a cosine do not sum to 1 in between; "
@@ -181,54 +176,7 @@ def _moves(share: ShareSchedule) -> bool:
     return share.start != share.end
 
 
-def _check_phases(config: SamplingConfig) -> None:
-    if config.phases is None:
-        return
-    if config.kind != "sequential":
-        raise UserError(f"sampling.phases goes with sampling.kind sequential, which is {config.kind}; set it to null")
-    if config.share != SamplingConfig.share:
-        raise UserError("sampling.share and sampling.phases are both given; share is short for two phases: give one")
-    _check_kinds("sampling.phases", [phase.kind for phase in config.phases])
-    _require_sum("sampling.phases: the shares", [phase.share for phase in config.phases])
-
-
-def _check_kinds(option: str, names: Mapping[str, object] | Sequence[str]) -> None:
-    if not names:
-        raise UserError(f"{option} is empty; name at least one kind of batch")
-    for name in names:
-        _require_choice(option, name, tuple(KINDS))
-
-
 def _require_sum(what: str, shares: Sequence[float]) -> None:
     total = math.fsum(shares)
     if abs(total - 1) > _SUM_TOLERANCE:
         raise UserError(f"{what} sum to {total:g}; they must sum to 1")
-
-
-def _require_number(option: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{option} is {value!r}; give a number")
-    return float(value)
-
-
-def _require_share(option: str, value: object) -> None:
-    if not 0 <= _require_number(option, value) <= 1:
-        raise UserError(f"{option} is {value!r}; give a number between 0 and 1")
-
-
-def _require_scheduled_share(option: str, value: object) -> None:
-    if not isinstance(value, ShareSchedule):
-        return _require_share(option, value)
-    _require_share(f"{option}.start", value.start)
-    _require_share(f"{option}.end", value.end)
-    return _require_choice(f"{option}.shape", value.shape, get_args(Shape))
-
-
-def _require_exponent(option: str, value: object) -> None:
-    if _require_number(option, value) < 0:
-        raise UserError(f"{option} is {value!r}; give a number of at least 0")
-
-
-def _require_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{option} is {value!r}; choose one of {', '.join(choices)}")

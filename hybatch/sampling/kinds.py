@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Match = Literal["same", "different", "free"]
+
 _LANGUAGE_NAMES = {"en": "English"}
 
 
@@ -20,19 +22,29 @@ class BatchKind:
     Attributes:
         name: in configurations, metrics and results.
         label: in tables and figures, as arXiv 2408.10536 writes it.
-        summary: for the help of the option.
-        match: whether an example's question and passage are in the same language or in different ones.
+        summary: for help and `hybatch batches`.
+        match: whether an example's question and passage are in the same language, in different ones, or in any two.
         one_language: whether that language is one for the whole batch (drawn per batch), or each example's own.
         question, passage: the only language that questions or passages may be in; None: any that is trained on.
+
+    Raises:
+        ValueError: no batch could be of the kind.
     """
 
     name: str
     label: str
     summary: str
-    match: Literal["same", "different"]
+    match: Match
     one_language: bool = False
     question: str | None = None
     passage: str | None = None
+
+    def __post_init__(self) -> None:
+        both_fixed = self.question is not None and self.passage is not None
+        if both_fixed and self.match == ("different" if self.question == self.passage else "same"):
+            raise ValueError(f"{self.name}: {self.question} and {self.passage} are never {self.match}")
+        if self.one_language and self.match != "same":
+            raise ValueError(f"{self.name}: a batch in one language has questions and passages in the same")
 
     @property
     def fixed_languages(self) -> tuple[str, ...]:
@@ -42,13 +54,20 @@ class BatchKind:
     def needs(self, language: str | None = None) -> str:
         """What an example must have, for messages: "no example has ..."; `language`: of a batch in one language."""
         if self.match == "same":
-            return f"both question and passage in {language or 'one of the languages trained on'}"
-        question, passage = (_LANGUAGE_NAMES.get(code or "", code) for code in (self.question, self.passage))
-        if passage is not None:
-            return f"a question in a language trained on other than its passage's, {passage}"
-        if question is not None:
-            return f"a passage in a language trained on other than its question's, {question}"
-        return "a question and a passage in two different languages trained on"
+            fixed = language or next(map(language_name, self.fixed_languages), None)
+            return f"both question and passage in {fixed or 'one of the languages trained on'}"
+        names = [language_name(code) for code in self.fixed_languages]
+        if not names:
+            which = "two different languages" if self.match == "different" else "languages"
+            return f"a question and a passage in {which} trained on"
+        other = f"a language trained on other than {names[0]}" if self.match == "different" else "a language trained on"
+        question, passage = (other if code is None else language_name(code) for code in (self.question, self.passage))
+        return f"a question in {question} and a passage in {passage}"
+
+
+def language_name(code: str) -> str:
+    """What messages call a language that a kind asks for."""
+    return _LANGUAGE_NAMES.get(code, code)
 
 
 KINDS = {
@@ -100,16 +119,24 @@ KINDS = {
 }
 
 MONOLINGUAL, CROSS_LINGUAL = "x-x-mono", "x-y"
-"""The two kinds that hybrid batches mix unless `sampling.mixture` says otherwise."""
+"""The two kinds of a run of several unless it names others, and those that validation measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composition:
-    """A run whose batches are of several kinds; attributes as of `BatchKind`."""
+    """A run whose batches are of several kinds.
+
+    Attributes:
+        name, label, summary: as of `BatchKind`.
+        option: the one of `sampling` that says which, and how much of each.
+        short_form: the one that, without `option`, says how much is `MONOLINGUAL`; the rest is `CROSS_LINGUAL`.
+    """
 
     name: str
     label: str
     summary: str
+    option: str
+    short_form: str
 
 
 COMPOSITIONS = {
@@ -117,13 +144,17 @@ COMPOSITIONS = {
     for composition in (
         Composition(
             name="hybrid",
-            label="Hybrid",
+            label="hybrid",
+            option="mixture",
+            short_form="alpha",
             summary="each batch of a kind drawn by its share of `mixture`; by default x-x-mono with probability alpha, "
             "else x-y",
         ),
         Composition(
             name="sequential",
-            label="Sequential",
+            label="sequential",
+            option="phases",
+            short_form="share",
             summary="one kind after the other, as `phases` says; by default x-x-mono for the first `share` of the "
             "steps, then x-y",
         ),
@@ -132,8 +163,3 @@ COMPOSITIONS = {
 
 LABELS = {name: entry.label for name, entry in (KINDS | COMPOSITIONS).items()}
 """What tables call each value of `sampling.kind`, in the order of tables."""
-
-
-def language_name(code: str) -> str:
-    """What messages call a language that a kind asks for."""
-    return _LANGUAGE_NAMES.get(code, code)

@@ -23,26 +23,34 @@ def draw_language(numbers_B: UInt64Array, masks_B: UInt64Array, num_languages: i
 
 
 def draw_language_pair(
-    numbers_B: UInt64Array, question_masks_B: UInt64Array, passage_masks_B: UInt64Array, num_languages: int
+    numbers_B: UInt64Array,
+    question_masks_B: UInt64Array,
+    passage_masks_B: UInt64Array,
+    num_languages: int,
+    *,
+    different: bool,
 ) -> tuple[Int64Array, Int64Array]:
-    """An ordered pair of different languages for each example, each pair that it has equally likely.
+    """An ordered pair of languages for each example, each pair that it has equally likely.
 
     Args:
         numbers_B: uniform 64-bit numbers.
         question_masks_B, passage_masks_B: languages with a question and with a passage; every example has at least
-            one pair of a question in x and a passage in y != x.
+            one pair.
+        different: leave out the pairs of a language with itself.
 
     Returns:
         question and passage language indices, [B] each.
     """
     questions_BL, passages_BL = _bits(question_masks_B, num_languages), _bits(passage_masks_B, num_languages)
-    # Pairs in order of the question's language: x brings one for each passage in another language.
-    pairs_BL = np.cumsum(questions_BL * (passages_BL.sum(axis=1, keepdims=True) - passages_BL), axis=1)
+    # Pairs in order of the question's language: x brings one for each passage, in another language where asked for.
+    left_out_BL = passages_BL if different else np.zeros_like(passages_BL)
+    pairs_BL = np.cumsum(questions_BL * (passages_BL.sum(axis=1, keepdims=True) - left_out_BL), axis=1)
     ranks_B = bounded(numbers_B, pairs_BL[:, -1].astype(np.uint64)).astype(np.int64)
     questions_B = _first_above(pairs_BL, ranks_B)
     rows_B = np.arange(len(ranks_B))
     earlier_B = np.where(questions_B > 0, pairs_BL[rows_B, questions_B - 1], 0)
-    passages_BL[rows_B, questions_B] = 0
+    if different:
+        passages_BL[rows_B, questions_B] = 0
     return questions_B, _first_above(np.cumsum(passages_BL, axis=1), ranks_B - earlier_B)
 
 

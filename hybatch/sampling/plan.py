@@ -1,4 +1,7 @@
-"""The plan: for every step of a run the cell its batch comes from and the batch's position in that cell."""
+"""The plan: for every step of a run the cell its batch comes from and the batch's position in that cell.
+
+Shapes: T steps, K kinds of batch.
+"""
 
 from __future__ import annotations
 
@@ -64,16 +67,35 @@ def phase_ends(config: SamplingConfig, total_steps: int) -> list[tuple[str, int]
     return [*ends, (phases[-1].kind, total_steps)]
 
 
+def kind_shares(config: SamplingConfig, total_steps: int) -> dict[str, npt.NDArray[np.float64]]:
+    """The kinds that a run names, in alphabetical order, each with its probability at every step: [T] float64."""
+    shares_of_composition = _COMPOSED.get(config.kind)
+    if shares_of_composition is None:
+        return {config.kind: np.ones(total_steps)}
+    return dict(sorted(shares_of_composition(config, total_steps).items()))
+
+
+def _hybrid_shares(config: SamplingConfig, total_steps: int) -> dict[str, npt.NDArray[np.float64]]:
+    return {kind: share_at(share, total_steps) for kind, share in shares_of(config).items()}
+
+
+def _sequential_shares(config: SamplingConfig, total_steps: int) -> dict[str, npt.NDArray[np.float64]]:
+    """1 in the phases of a kind, else 0."""
+    shares: dict[str, npt.NDArray[np.float64]] = {}
+    start = 0
+    for kind, end in phase_ends(config, total_steps):
+        shares.setdefault(kind, np.zeros(total_steps))[start:end] = 1
+        start = end
+    return shares
+
+
+_COMPOSED = {"hybrid": _hybrid_shares, "sequential": _sequential_shares}
+"""How a run of several kinds shares out its steps, by its name in `COMPOSITIONS`."""
+
+
 def planned_kinds(config: SamplingConfig, total_steps: int) -> list[str]:
-    """The kinds of batch that a run may draw, each once."""
-    if config.kind == "sequential":
-        ends = phase_ends(config, total_steps)
-        starts = [0, *(end for _, end in ends)]
-        return list(dict.fromkeys(kind for (kind, end), start in zip(ends, starts, strict=False) if start < end))
-    if config.kind == "hybrid":
-        shares = shares_of(config)
-        return [kind for kind, share in shares.items() if share_at(share, total_steps).max() > 0]
-    return [config.kind]
+    """The kinds of batch that a run may draw, in alphabetical order."""
+    return [kind for kind, share_T in kind_shares(config, total_steps).items() if share_T.max() > 0]
 
 
 def draw_plan(config: SamplingConfig, table: CellTable, *, seed: int, total_steps: int) -> Plan:
@@ -89,23 +111,16 @@ def draw_plan(config: SamplingConfig, table: CellTable, *, seed: int, total_step
 
 
 def _draw_kinds(config: SamplingConfig, seed: int, total_steps: int) -> npt.NDArray[np.str_]:
-    steps = np.arange(total_steps)
-    if config.kind == "sequential":
-        kinds, ends = zip(*phase_ends(config, total_steps), strict=True)
-        return np.array(kinds)[np.searchsorted(np.array(ends), steps, side="right")]
-    if config.kind == "hybrid":
-        # 53 bits are exact in float64: a share of 0 never and a share of 1 always draws its kind.
-        return _mixed(config, (draws(derive_key("kind", seed), steps) >> np.uint64(11)) * np.float64(2.0**-53))
-    return np.full(total_steps, config.kind)
-
-
-def _mixed(config: SamplingConfig, uniform_T: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
-    """The kind of each step, from a uniform number in [0, 1) each."""
-    shares = {kind: share_at(share, len(uniform_T)) for kind, share in shares_of(config).items()}
+    """The kind of each step: a uniform number in [0, 1) against the shares, one on top of the other."""
+    # 53 bits are exact in float64: a share of 0 never and a share of 1 always draws its kind.
+    uniform_T = (draws(derive_key("kind", seed), np.arange(total_steps)) >> np.uint64(11)) * np.float64(2.0**-53)
+    shares = kind_shares(config, total_steps)
     shares_KT = np.array(list(shares.values()))
     bounds_KT = np.cumsum(shares_KT, axis=0)
     # The last kind with a share takes all that is left, whatever the sum has been rounded to.
-    bounds_KT[np.cumsum(shares_KT[::-1], axis=0)[::-1] - shares_KT <= 0] = np.inf
+    behind_KT = np.zeros_like(shares_KT)
+    behind_KT[:-1] = np.cumsum(shares_KT[:0:-1], axis=0)[::-1]
+    bounds_KT[behind_KT == 0] = np.inf
     return np.array(list(shares))[(uniform_T >= bounds_KT).sum(axis=0)]
 
 

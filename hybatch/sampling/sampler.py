@@ -14,7 +14,7 @@ from hybatch.sampling.answers import join_answers
 from hybatch.sampling.cells import Cell, ExcludedCell, find_cells
 from hybatch.sampling.config import SamplingConfig, training_languages
 from hybatch.sampling.keyed import Int64Array, KeyedPermutation, derive_key, draws, subkey
-from hybatch.sampling.kinds import KINDS
+from hybatch.sampling.kinds import COMPOSITIONS, KINDS
 from hybatch.sampling.languages import draw_language, draw_language_pair
 from hybatch.sampling.plan import Plan, draw_plan, planned_kinds
 
@@ -202,12 +202,17 @@ class BatchSampler:
         question_masks = corpus.question_mask(examples) & np.uint64(cell.question_mask)
         passage_masks = corpus.passage_mask(examples) & np.uint64(cell.passage_mask)
         numbers = draws(subkey(self._language_key, step), np.arange(len(examples)))
-        if KINDS[cell.kind].match == "different":
-            return draw_language_pair(numbers, question_masks, passage_masks, len(corpus.languages))
-        alike = draw_language(numbers, question_masks & passage_masks, len(corpus.languages))
-        return alike, alike.copy()
+        match, num_languages = KINDS[cell.kind].match, len(corpus.languages)
+        if match == "same":
+            alike = draw_language(numbers, question_masks & passage_masks, num_languages)
+            return alike, alike.copy()
+        different = match == "different"
+        return draw_language_pair(numbers, question_masks, passage_masks, num_languages, different=different)
 
     def _identity(self) -> str:
         fingerprints = [corpus.fingerprint for corpus in self.corpora]
-        content = json.dumps([_STREAM, asdict(self.config), fingerprints, self.seed, self.total_steps], sort_keys=True)
+        # Options that came later and are not given leave the digest as it was.
+        added = {composition.option for composition in COMPOSITIONS.values()}
+        options = {name: value for name, value in asdict(self.config).items() if name not in added or value is not None}
+        content = json.dumps([_STREAM, options, fingerprints, self.seed, self.total_steps], sort_keys=True)
         return f"{derive_key('identity', content):016x}"

@@ -175,7 +175,8 @@ def summary_tables(summary: SamplingSummary) -> list[Table]:
 
 def _cell_table(summary: SamplingSummary) -> Table:
     kinds = ", ".join(f"{kind} {steps}" for kind, steps in summary.planned_kinds.items())
-    table = Table(title=f"{summary.total_steps} steps of {summary.batch_size} examples: {kinds}")
+    meanings = "; ".join(f"{kind}: {KINDS[kind].summary}" for kind in summary.planned_kinds)
+    table = Table(title=f"{summary.total_steps} steps of {summary.batch_size} examples: {kinds}", caption=meanings)
     for name in ("kind", "data set", "language"):
         table.add_column(name)
     for name in ("steps", "share", "epochs", "usable", "unusable", "passages", "left over an epoch"):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from hybatch.errors import UserError
 from hybatch.leftovers import recover
 from hybatch.locks import file_lock
 from hybatch.sampling.keyed import Int64Array, UInt64Array
+from hybatch.sampling.kinds import Match
 
 _FORMAT = 1
 _ROWS_AT_ONCE = 1 << 20
@@ -33,11 +34,11 @@ class Selection:
     """A rule that says which examples are usable, given the languages trained on.
 
     `same`: the example has question and passage in one of `languages`. `different`: it has a question in one of
-    `languages` and a passage in another of them. `question` and `passage`, where given, are the only ones for questions
-    and for passages.
+    `languages` and a passage in another of them; `free`: or in the same. `question` and `passage`, where given, are the
+    only ones for questions and for passages.
     """
 
-    rule: Literal["same", "different"]
+    rule: Match
     languages: tuple[str, ...]
     question: str | None = None
     passage: str | None = None
@@ -55,6 +56,8 @@ class Selection:
         questions, passages = question_mask & np.uint64(masks[0]), passage_mask & np.uint64(masks[1])
         if self.rule == "same":
             return (questions & passages) != 0
+        if self.rule == "free":
+            return (questions != 0) & (passages != 0)
         # With both masks set, the one case without a pair is that both are the same single language.
         return (questions != 0) & (passages != 0) & (np.bitwise_count(questions | passages) > 1)
 

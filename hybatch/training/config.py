@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,10 +16,11 @@ from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
-from hybatch.options import check_options, limits
-from hybatch.sampling import SamplingConfig
-from hybatch.training.config_file import check_config_file, config_files, files_named, said_last
-from hybatch.training.step.schedule import ScheduleShape
+from hybatch.options import check_options, check_value, declared, limits
+from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
+from hybatch.sampling.config import KindName
+from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
+from hybatch.training.schedule import ScheduleShape
 
 StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
 
@@ -114,8 +116,10 @@ class ValidationConfig:
     every_steps: int = field(default=500, metadata=_EVERY)
     """Validate after every so many steps, and after the last."""
     metric: Literal["loss", "map"] = "loss"
-    """What decides which encoder is best. loss: mean of the losses over a fixed set of x-x-mono and one of x-y batches;
-    map: mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    """What decides which encoder is best. loss: mean of the losses over a fixed set of batches of each of `kinds`; map:
+    mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    kinds: list[KindName] | None = None
+    """loss: kinds of batches (default: x-x-mono and x-y); runs are compared by the same."""
     patience: int | None = field(default=None, metadata=_EVERY)
     """Stop after so many validations in a row without a new best; None: never."""
     select_after_share: float = field(default=0.0, metadata=limits(ge=0, lt=1))
@@ -135,6 +139,11 @@ class ValidationConfig:
 
     def __post_init__(self) -> None:
         check_options(self, "validation")
+        if self.kinds is not None:
+            if not self.kinds:
+                raise UserError("validation.kinds is empty; name at least one kind of batch")
+            if len(set(self.kinds)) < len(self.kinds):
+                raise UserError(f"validation.kinds names a kind twice: {', '.join(self.kinds)}")
         if self.languages is not None and not self.languages:
             raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
         if not self.corpora and (self.metric == "map" or self.patience is not None):
@@ -192,9 +201,12 @@ def run_parser(prog: str, description: str, argv: Sequence[str]) -> ArgumentPars
     """
     # The docstrings below the fields become the help of the options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    kinds = "; ".join(f"{entry.name}: {entry.summary}" for entry in (KINDS | COMPOSITIONS).values())
+    epilog = f"What sampling.kind may be. {kinds}."
+    parser = ArgumentParser(prog=prog, description=description, epilog=epilog, exit_on_error=False)
     for file in config_files(argv):
         check_config_file(file)
+    check_languages_of(argv)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(RunConfig, as_group=False, fail_untyped=True, skip={"loss"})
     parser.add_class_arguments(_loss_config(argv), "loss", fail_untyped=True)
@@ -223,11 +235,34 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
     # ValueError: no member of a union takes the value, which shows only when the classes are made.
-    # OverflowError: an integer that no float holds.
-    except (ParseError, ValueError, OverflowError) as error:
-        raise UserError(f"{error}{files_named(argv)}") from error
+    except (ParseError, ValueError) as error:
+        raise UserError(f"{_refusal(error, _loss_config(argv))}{files_named(argv)}") from error
+    except OverflowError as error:
+        raise UserError(f"a number is larger than any option can be ({error}){files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
+
+
+def _refusal(error: BaseException, loss: type[LossConfig]) -> str:
+    """The parser's message in one line: what of a section that may be null was refused, and what it may be instead."""
+    names: list[str] = []
+    innermost: BaseException | None = error
+    while innermost is not None:
+        if isinstance(innermost, UserError):
+            return str(innermost)
+        named = re.match(r'Parser key "([^"]+)":', str(innermost))
+        names += named.groups() if named and [*named.groups()] != names[-1:] else []
+        reason, innermost = str(innermost), innermost.__cause__
+    name, value = ".".join(names), reason.partition("Got value: ")[2]
+    section, _, option = name.partition(".")
+    option_of = declared(loss, option) if section == "loss" else declared(RunConfig, name)
+    if not (value and option_of):
+        return str(error)
+    try:
+        check_value(name, {"None": None, "True": True, "False": False}.get(value, value), *option_of)
+    except UserError as refused:
+        return str(refused)
+    return str(error)
 
 
 def _loss_config(argv: Sequence[str]) -> type[LossConfig]:

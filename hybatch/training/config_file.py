@@ -11,6 +11,10 @@ import yaml
 
 from hybatch.errors import UserError
 
+# Lists of language codes, and codes with the names that files use for them.
+_LANGUAGE_OPTIONS = ("languages", "exclude_languages", "language_names")
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
 
 def config_files(argv: Sequence[str]) -> list[str]:
     """The files of `--config`, in their order."""
@@ -69,8 +73,8 @@ def check_config_file(file: str) -> None:
     """Refuse what would be read as something else than is written; the parser says what else is wrong.
 
     Raises:
-        UserError: a key stands twice in one mapping, of which YAML's readers keep the last without a word; or the file
-            is not UTF-8 text.
+        UserError: a key stands twice in one mapping, of which YAML's readers keep the last without a word; a language
+            is a word that YAML reads as true or false; or the file is not UTF-8 text.
     """
     try:
         root = yaml.compose(Path(file).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
@@ -90,6 +94,38 @@ def check_config_file(file: str) -> None:
                     "would be lost: join them, or take one away"
                 )
             lines[key.value] = line
+    for option, word in _boolean_languages(root):
+        raise UserError(f"{file}:{word.start_mark.line + 1}: {_quote(option, word)}")
+
+
+def check_languages_of(argv: Sequence[str]) -> None:
+    """Refuse languages on the command line that YAML reads as true or false, as in `--sampling.languages "[no, en]"`.
+
+    Raises:
+        UserError: names the option and the word.
+    """
+    for option, value in _options(argv):
+        try:
+            root = yaml.compose(value, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            continue
+        if root is not None:
+            name = yaml.ScalarNode("tag:yaml.org,2002:str", option.rpartition(".")[2])
+            for key, word in _boolean_languages(yaml.MappingNode("tag:yaml.org,2002:map", [(name, root)])):
+                raise UserError(f"{option}: {_quote(key, word)}")
+
+
+def _boolean_languages(root: yaml.Node | None) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """The option and the word, wherever a language is one of the words that YAML reads as true or false."""
+    for mapping in _mappings(root):
+        for key, value in mapping.value:
+            if key.value in _LANGUAGE_OPTIONS:
+                yield from ((key.value, word) for word in _scalars(value) if word.tag == _BOOLEAN)
+
+
+def _quote(option: str, word: yaml.ScalarNode) -> str:
+    read_as = str(yaml.safe_load(word.value)).lower()
+    return f"{option} has {word.value}, which YAML reads as {read_as}; quote it: '{word.value}'"
 
 
 def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
@@ -100,3 +136,15 @@ def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _mappings(item)
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for part in pair:
+                yield from _scalars(part)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _scalars(item)

@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from hybatch.errors import UserError
 from hybatch.models import EncoderConfig, Role
 from hybatch.models.backbone import read_tokenizer
 from hybatch.models.config import check_config
@@ -21,6 +20,7 @@ from hybatch.models.layout import read_layout
 from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.ops.contrastive import EMPTY_SLOT
+from hybatch.options import number_of
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
 from hybatch.training.config import RunConfig, instantiate, run_parser
 from hybatch.training.run.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
@@ -37,11 +37,19 @@ def main(argv: Sequence[str]) -> int:
         UserError: the configuration or the data do not allow the run.
     """
     parser = run_parser("hybatch batches", SUMMARY, argv)
-    parser.add_argument("--steps", type=int, default=20, help="draw and count the batches of so many steps")
-    parser.add_argument("--samples", type=int, default=3, help="examples to print of each of the first batches")
+    parser.add_argument(
+        "--steps",
+        type=number_of("--steps", int, ge=1, le=1_000_000),
+        default=20,
+        help="draw and count the batches of so many steps",
+    )
+    parser.add_argument(
+        "--samples",
+        type=number_of("--samples", int, ge=0, le=1_000_000),
+        default=3,
+        help="examples to print of each of the first batches",
+    )
     config, options = instantiate(parser, argv)
-    if options.steps < 1 or options.samples < 0:
-        raise UserError(f"--steps {options.steps} --samples {options.samples}: must be at least 1 and 0")
     check_config(config.model)
     check_backbone(config.model)
     console = Console(width=None if sys.stdout.isatty() else 160)

@@ -95,6 +95,7 @@ def test_a_hang_a_crash_and_a_broken_device_cost_no_other_test_and_come_again(re
         "test_that_crashes": "lost",
     }
     assert archive["again.log"].count("in the sanitizer\n") == 3
+    assert "torch with CUDA and a device: MISSING; nothing can be tested" in archive["needs.log"]
     assert steps["bench-small"] == "0"
     assert json.loads(archive["small.json"])["finished"]
     assert "test_that_breaks_the_device: E " in archive["summary.log"]

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import same_results
+import torch
+from first_step import compare, is_close
 
 from tests.benchmarks.rehearsal import REPOSITORY, Rehearsal
 
@@ -53,8 +55,9 @@ def test_the_script_ends_with_one_archive_of_what_every_part_found(tmp_path: Pat
     output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output
     archive = rehearsal.archive()
-    first = json.loads(archive["first-step.json"])
-    assert first["loss"] == pytest.approx(first["cpu_loss"], rel=1e-5)
+    for loss in ("torch", "compiled"):
+        first = json.loads(archive["first-step.json"])[loss]
+        assert first["loss"] == pytest.approx(first["cpu_loss"], rel=1e-5)
     figures = json.loads(archive["training.json"])
     rows = {row["run"]: row for row in figures["rows"]}
     assert figures["finished"]
@@ -98,3 +101,14 @@ def test_results_of_two_devices_differ_in_nothing_but_their_backend(tmp_path: Pa
     assert same_results.differences(one, evaluated(tmp_path / "ranks", backend="cuda", rank=4)) == [
         "per_query.npz: rank"
     ]
+
+
+def test_a_gradient_that_is_off_is_told_from_rounding_and_named() -> None:
+    gradients = {"large": torch.ones(1000).double(), "small": torch.full((10,), 0.5).double()}
+    expected = {"loss": 2.0, "gradients": gradients}
+    rounded = {name: gradient * (1 + 1e-6) for name, gradient in gradients.items()}
+    assert is_close(compare({"loss": 2.0 + 1e-6, "gradients": rounded}, expected))
+    off = compare({"loss": 2.0, "gradients": rounded | {"small": -gradients["small"]}}, expected)
+    assert not is_close(off)
+    assert (off["worst_parameter"], off["worst_parameter_gap"]) == ("small", pytest.approx(2.0))
+    assert not is_close(compare({"loss": 2.001, "gradients": rounded}, expected))

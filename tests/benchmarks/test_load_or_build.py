@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,3 +75,9 @@ def test_without_nvcc_nothing_is_built_and_the_step_fails(tree: Path) -> None:
     found = run(tree, PATH=f"{tree / 'tools'}:/usr/bin:/bin", CUDA_HOME="", CUDACXX="")
     assert found.returncode != 0
     assert "no nvcc" in found.stdout
+
+
+def test_tests_of_the_ops_are_collected_beside_libraries_from_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = runpy.run_path(str(REPOSITORY / "tests" / "ops" / "instruction_sets.py"))
+    assert found["INSTRUCTION_SETS"] == ["portable"]

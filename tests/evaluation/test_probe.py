@@ -35,7 +35,7 @@ def test_accuracy_is_the_share_of_right_names_and_unknown_names_are_errors() -> 
     names = [f"class {label}" for label in labels]
     asked = [f"class {label}" if i % 10 else "never seen" for i, label in enumerate(truth)]
     texts = [str(i) for i in range(300)]
-    task = ProbeTask("probe", ("xx",), {"xx": texts}, {"xx": asked}, {"en": texts}, {"en": names})
+    task = ProbeTask("probe", ("xx",), {"xx": texts}, {"en": texts}, {"xx": asked}, {"en": names})
     per_query: QueryTables = {}
     embeddings = MemoryEmbeddings({"xx": tested}, {"en": rows})
     found = score_probe(embeddings, task, model="", per_query=per_query)["figures"]["xx"]

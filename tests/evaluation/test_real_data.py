@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.embeddings import StoredEmbeddings
 from hybatch.evaluation.settings.scoring import score
 from hybatch.evaluation.settings.task import RetrievalTask
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.oracle import largest_difference, oracle_results
 from tests.evaluation.synthetic import random_embeddings, write_embeddings
 

@@ -271,9 +271,9 @@ def test_a_folder_with_the_results_of_several_tasks_needs_the_task(folders: tupl
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resamples", "10"], "--resamples 10"),
-        (["--confidence", "95"], "--confidence 95"),
-        (["--seed", "-1"], "--seed -1"),
+        (["--resamples", "10"], "--resamples is 10"),
+        (["--confidence", "95"], "--confidence is 95"),
+        (["--seed", "-1"], "--seed is -1"),
     ],
 )
 def test_options_out_of_range_are_refused(folders: tuple[str, str], options: list[str], message: str) -> None:

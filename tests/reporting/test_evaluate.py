@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hybatch.evaluation.tasks.registry import load_task
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.reporting.evaluate import main
 from tests.evaluation.synthetic import random_embeddings, write_embeddings, write_jsonl
 from tests.evaluation.tasks.test_parallel import ROWS

@@ -55,7 +55,9 @@ def test_a_kind_without_any_cell_is_refused_and_not_replaced_by_the_other() -> N
     with pytest.raises(UserError) as caught:
         sampler_of(full_corpus(400, ("en",), name="faq"), few_thai(), kind="hybrid", batch_size=301)
     message = str(caught.value)
-    assert "sampling.kind is hybrid, but no data set can fill an x-y batch of sampling.batch_size 301" in message
+    assert (
+        "sampling.kind is hybrid, but no data set can fill a batch of kind x-y and sampling.batch_size 301" in message
+    )
     assert "faq, x-y: en is the only one" in message
     assert "sentences, x-y: 300 usable examples are fewer than a batch of 301" in message
     assert "sentences, x-x-mono th" in message
@@ -88,7 +90,9 @@ def test_english_passages_alone_serve_questions_in_other_languages_and_nothing_e
     corpus = FakeCorpus(fresh_folder(), languages=("de", "en"), **masks)
     sampler = sampler_of(corpus, kind="x-en", batch_size=10)
     assert set(sampler.batch(0).question_languages.tolist()) == {0}
-    with pytest.raises(UserError, match=r"no example has a passage .* other than its question.s, English"):
+    with pytest.raises(
+        UserError, match="no example has a question in English and a passage in a language trained on other"
+    ):
         sampler_of(corpus, kind="en-x", batch_size=10)
 
 

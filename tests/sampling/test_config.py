@@ -56,7 +56,7 @@ def test_a_bad_schedule_is_refused_with_the_name_of_its_option(option: str, sche
     ("options", "message"),
     [
         ({"mixture": {}}, r"sampling\.mixture is empty"),
-        ({"mixture": {"x-z": 1}}, r"sampling\.mixture is 'x-z'; choose one of x-x-mono, .*x-en"),
+        ({"mixture": {"x-z": 1}}, r"sampling\.mixture is 'x-z': it must be one of x-x-mono, .*x-en"),
         ({"mixture": {"hybrid": 1}}, r"sampling\.mixture is 'hybrid'"),
         ({"mixture": {"x-y": 0.4, "x-en": 0.5}}, r"sampling\.mixture: the shares at the first step sum to 0\.9"),
         (
@@ -73,7 +73,7 @@ def test_a_bad_schedule_is_refused_with_the_name_of_its_option(option: str, sche
             r"sampling\.mixture: .*one shape",
         ),
         ({"mixture": {"x-y": 1}, "alpha": 0.25}, r"sampling\.alpha and sampling\.mixture are both given"),
-        ({"mixture": {"x-y": 1}, "kind": "x-y"}, r"sampling\.mixture goes with sampling\.kind hybrid"),
+        ({"mixture": {"x-y": 1}, "kind": "x-y"}, r"sampling\.mixture goes with sampling\.kind hybrid, but that is x-y"),
         ({"kind": "sequential", "phases": []}, r"sampling\.phases is empty"),
         (
             {"kind": "sequential", "phases": [Phase(kind="x-y", share=0.5)]},
@@ -81,7 +81,7 @@ def test_a_bad_schedule_is_refused_with_the_name_of_its_option(option: str, sche
         ),
         ({"kind": "sequential", "phases": [Phase(kind="x-y", share=1)], "share": 0.1}, "both given"),
         ({"phases": [Phase(kind="x-y", share=1)]}, r"sampling\.phases goes with sampling\.kind sequential"),
-        ({"languages": [False, "en"]}, r"sampling\.languages holds yes or no.*quote 'no'"),
+        ({"languages": [False, "en"]}, r"sampling\.languages\.0 is false: .* put the word in quotes"),
     ],
 )
 def test_a_mixture_or_phases_that_do_not_add_up_are_refused(options: dict[str, Any], message: str) -> None:
@@ -91,8 +91,8 @@ def test_a_mixture_or_phases_that_do_not_add_up_are_refused(options: dict[str, A
 
 @pytest.mark.parametrize(("kind", "share"), [("x-z", 1), ("x-y", 2)])
 def test_a_bad_phase_is_refused(kind: str, share: float) -> None:
-    with pytest.raises(UserError, match=r"sampling\.phases: (kind|share) is"):
-        Phase(kind=kind, share=share)
+    with pytest.raises(UserError, match=r"sampling\.phases\.1\.(kind|share) is"):
+        SamplingConfig(kind="sequential", phases=[Phase(kind="x-x-mono", share=0), Phase(kind=kind, share=share)])
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.25])

@@ -17,9 +17,10 @@ from tests.sampling.patience import PATIENT
 NUMBERS = draws(derive_key("languages"), np.arange(60_000))
 
 
-def pairs_of(question_mask: int, passage_mask: int) -> set[tuple[int, int]]:
-    """The ordered pairs of different languages that two masks allow."""
-    return {(x, y) for x in range(64) for y in range(64) if x != y and question_mask >> x & 1 and passage_mask >> y & 1}
+def pairs_of(question_mask: int, passage_mask: int, *, different: bool) -> set[tuple[int, int]]:
+    """The ordered pairs of languages that two masks allow."""
+    every = {(x, y) for x in range(64) for y in range(64) if question_mask >> x & 1 and passage_mask >> y & 1}
+    return {(x, y) for x, y in every if x != y or not different}
 
 
 def masks(*values: int) -> np.ndarray:
@@ -49,7 +50,7 @@ def test_a_drawn_pair_is_of_two_different_languages_that_the_example_has(
 ) -> None:
     question_masks, passage_masks = masks(*(q for q, _ in values)), masks(*(p for _, p in values))
     numbers = NUMBERS[first : first + len(values)]
-    questions, passages = draw_language_pair(numbers, question_masks, passage_masks, 64)
+    questions, passages = draw_language_pair(numbers, question_masks, passage_masks, 64, different=True)
     for (q, p), x, y in zip(values, questions.tolist(), passages.tolist(), strict=True):
         assert x != y
         assert q >> x & 1
@@ -63,15 +64,16 @@ def test_each_language_of_a_mask_is_equally_likely(mask: int) -> None:
     assert len(drawn) == 1 or chance_of_counts(list(drawn.values())) > 1e-4
 
 
+@pytest.mark.parametrize("different", [True, False])
 @pytest.mark.parametrize(
     ("question_mask", "passage_mask"),
     [(0b11, 0b11), (0b1, 0b111), (0b111, 0b1), (0b1100, 0b0011), (0b1011, 0b0110), (0x7FF, 0x7FF)],
 )
-def test_each_ordered_pair_of_an_example_is_equally_likely(question_mask: int, passage_mask: int) -> None:
-    size = len(NUMBERS)
-    questions, passages = draw_language_pair(
-        NUMBERS, np.full(size, question_mask, dtype=np.uint64), np.full(size, passage_mask, dtype=np.uint64), 11
-    )
+def test_each_ordered_pair_of_an_example_is_equally_likely(
+    question_mask: int, passage_mask: int, different: bool
+) -> None:
+    repeated = (np.full(len(NUMBERS), mask, dtype=np.uint64) for mask in (question_mask, passage_mask))
+    questions, passages = draw_language_pair(NUMBERS, *repeated, 11, different=different)
     drawn = Counter(zip(questions.tolist(), passages.tolist(), strict=True))
-    assert set(drawn) == pairs_of(question_mask, passage_mask)
+    assert set(drawn) == pairs_of(question_mask, passage_mask, different=different)
     assert chance_of_counts(list(drawn.values())) > 1e-4

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybatch.sampling import KINDS, BatchSampler, Phase, SamplingConfig, ShareSchedule
+from hybatch.sampling.config import Shape
+from hybatch.sampling.keyed import derive_key, draws
 from hybatch.sampling.plan import phase_ends, share_at
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, sampler_of
@@ -96,7 +101,7 @@ def test_a_run_of_one_kind_draws_nothing_else(kind: str) -> None:
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("kind", ["x-x-mono", "x-y"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_data_sets_are_drawn_by_their_usable_ids_to_the_exponent(kind: str, exponent: float) -> None:
     corpora = [
         full_corpus(100, ("de", "en")),
@@ -104,7 +109,8 @@ def test_data_sets_are_drawn_by_their_usable_ids_to_the_exponent(kind: str, expo
         full_corpus(150, ("de", "en")),
     ]
     sampler = sampler_of(*corpora, kind=kind, dataset_exponent=exponent, batch_size=5, total_steps=20_000)
-    usable = [100, 300 if kind == "x-x-mono" else 200, 150]
+    german_alone = KINDS[kind].match == "same" and not KINDS[kind].fixed_languages
+    usable = [100, 300 if german_alone else 200, 150]
     drawn = np.bincount(np.array([cell.dataset for cell in sampler.cells])[sampler.plan.cells])
     assert chance_of_counts(drawn, np.array(usable) ** exponent) > 1e-4
 
@@ -182,3 +188,92 @@ def test_phases_follow_one_another_at_the_steps_that_their_shares_say() -> None:
     sampler = sampler_of(corpus, kind="sequential", phases=phases, batch_size=5, total_steps=40)
     assert kinds_of(sampler).tolist() == ["x-y"] * 10 + ["x-x-mono"] * 20 + ["x-y"] * 10
     assert [cell.kind for cell in sampler.cells].count("x-y") == 1
+
+
+SIXTEENTHS = st.lists(st.tuples(st.sampled_from(list(KINDS)), st.integers(0, 16)), min_size=1, max_size=6)
+"""Kinds with weights, of which `_sixteenths` makes shares that binary fractions hold exactly."""
+
+
+def _sixteenths(weighted: list[tuple[str, int]]) -> list[tuple[str, float]]:
+    """The weights cut off at a sum of 16, the last filled up to it, in sixteenths."""
+    cut, left = [], 16
+    for kind, weight in weighted:
+        cut.append((kind, min(weight, left)))
+        left -= cut[-1][1]
+    return [(kind, (weight + left * (place == len(cut) - 1)) / 16) for place, (kind, weight) in enumerate(cut)]
+
+
+@PATIENT
+@given(SIXTEENTHS, st.integers(1, 60))
+def test_phases_end_where_exact_arithmetic_says(weighted: list[tuple[str, int]], total_steps: int) -> None:
+    shares = _sixteenths(weighted)
+    expected: list[str] = []
+    reached = Fraction(0)
+    for kind, share in shares:
+        reached += Fraction(share)
+        expected += [kind] * (math.floor(reached * total_steps + Fraction(1, 2)) - len(expected))
+    sampler = sampler_of(
+        full_corpus(30, ("de", "en")),
+        kind="sequential",
+        phases=[Phase(kind=kind, share=share) for kind, share in shares],
+        batch_size=5,
+        total_steps=total_steps,
+    )
+    assert kinds_of(sampler).tolist() == expected
+    assert {cell.kind for cell in sampler.cells} == set(expected)
+
+
+@PATIENT
+@given(SIXTEENTHS, SIXTEENTHS, st.sampled_from(get_args(Shape)), st.integers(0, 1000), st.integers(1, 80))
+def test_a_mixture_draws_at_each_step_the_kind_on_whose_share_the_step_s_number_falls(
+    first: list[tuple[str, int]], last: list[tuple[str, int]], shape: str, seed: int, total_steps: int
+) -> None:
+    starts, ends = (dict.fromkeys(KINDS, 0.0) | _summed(_sixteenths(weighted)) for weighted in (first, last))
+    mixture = {kind: ShareSchedule(start=starts[kind], end=ends[kind], shape=shape) for kind in KINDS}
+    sampler = sampler_of(
+        full_corpus(30, ("de", "en")), mixture=mixture, seed=seed, batch_size=5, total_steps=total_steps
+    )
+    shares = {kind: share_at(schedule, total_steps) for kind, schedule in sorted(mixture.items())}
+    numbers = draws(derive_key("kind", seed), np.arange(total_steps))
+    for step, kind in enumerate(kinds_of(sampler).tolist()):
+        assert shares[kind][step] > 0
+        below = sum(share[step] for name, share in shares.items() if name < kind)
+        uniform = int(numbers[step]) / 2**64
+        assert below - 1e-12 <= uniform < below + shares[kind][step] + 1e-12
+    planned = {kind for kind, share in shares.items() if share.max() > 0}
+    assert {cell.kind for cell in sampler.cells} == planned
+
+
+def _summed(shares: list[tuple[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for kind, share in shares:
+        total[kind] = total.get(kind, 0.0) + share
+    return total
+
+
+@pytest.mark.parametrize("shares", [{"x-y": 0.7, "x-x-mono": 0.3, "x-x": 0}, {"x-y": 1, "en-en": 0}, {"en-en": 1}])
+def test_a_kind_of_share_0_needs_no_cell_and_gets_no_step(shares: dict[str, float]) -> None:
+    sampler = sampler_of(full_corpus(100, ("de", "en")), mixture=shares, batch_size=5, total_steps=2000)
+    assert (
+        {cell.kind for cell in sampler.cells} == set(kinds_of(sampler)) == {k for k, share in shares.items() if share}
+    )
+
+
+def test_shares_that_are_rounded_to_six_digits_sum_to_one() -> None:
+    shares = {"x-y": 0.333333, "x-x": 0.333333, "x-en": 0.333333}
+    sampler = sampler_of(full_corpus(100, ("de", "en")), mixture=shares, batch_size=5, total_steps=3000)
+    assert chance_of_counts(list(Counter(kinds_of(sampler).tolist()).values())) > 1e-4
+    phases = [Phase(kind=kind, share=share) for kind, share in shares.items()]
+    sampler = sampler_of(
+        full_corpus(100, ("de", "en")), kind="sequential", phases=phases, batch_size=5, total_steps=3000
+    )
+    assert Counter(kinds_of(sampler).tolist()) == dict.fromkeys(shares, 1000)
+
+
+@pytest.mark.parametrize("shape", get_args(Shape))
+def test_a_scheduled_mixture_of_the_two_default_kinds_is_what_a_scheduled_alpha_is_short_for(shape: str) -> None:
+    corpus = full_corpus(100, ("de", "en"))
+    alpha, rest = ShareSchedule(start=1, end=0, shape=shape), ShareSchedule(start=0, end=1, shape=shape)
+    short = sampler_of(corpus, alpha=alpha, batch_size=5, total_steps=5000)
+    long = sampler_of(corpus, mixture={"x-y": rest, "x-x-mono": alpha}, batch_size=5, total_steps=5000)
+    assert np.array_equal(short.plan.cells, long.plan.cells)

@@ -47,13 +47,12 @@ def assert_is_sound(sampler: BatchSampler, batch: GlobalBatch) -> None:
     questions, passages = batch.question_languages, batch.passage_languages
     trained = {corpus.languages.index(code) for code in sampler.languages if code in corpus.languages}
     assert set(questions.tolist()) | set(passages.tolist()) <= trained
-    if batch.kind in ("x-y", "x-en", "en-x"):
-        assert np.all(questions != passages)
-    else:
-        assert np.array_equal(questions, passages)
-    for side, kinds in ((questions, ("en-en", "en-x")), (passages, ("en-en", "x-en"))):
-        assert batch.kind not in kinds or {corpus.languages[index] for index in side.tolist()} == {"en"}
-    if batch.kind in ("x-x-mono", "en-en"):
+    kind = KINDS[batch.kind]
+    assert kind.match != "different" or np.all(questions != passages)
+    assert kind.match != "same" or np.array_equal(questions, passages)
+    for side, code in ((questions, kind.question), (passages, kind.passage)):
+        assert code is None or {corpus.languages[index] for index in side.tolist()} == {code}
+    if kind.one_language:
         assert set(questions.tolist()) == {batch.language}
     else:
         assert batch.language is None
@@ -176,6 +175,15 @@ def test_the_batches_stay_what_they_were_in_the_first_release() -> None:
     assert first.passage_languages.tolist() == [2, 2, 1, 1, 0, 2, 1, 2]
     assert (last.kind, last.language) == ("x-x-mono", 2)
     assert last.examples.tolist() == [20, 188, 156, 267, 360, 328, 19, 95]
+    assert sampler.identity == "554bc36a33a7bf5a"
+
+
+def test_a_mixture_has_an_identity_of_its_own_and_its_order_does_not_count() -> None:
+    corpus = full_corpus(500, ("de", "en"))
+    mixtures = [{"x-x": 0.5, "x-en": 0.5}, {"x-en": 0.5, "x-x": 0.5}, {"x-x": 0.5, "en-x": 0.5}]
+    first, turned, other = (sampler_of(corpus, mixture=mixture, batch_size=20) for mixture in mixtures)
+    assert first.identity == turned.identity != other.identity
+    assert [plain(first.batch(step)) for step in range(9)] == [plain(turned.batch(step)) for step in range(9)]
 
 
 @pytest.mark.parametrize("change", ["seed", "corpus", "batch_size"])
@@ -268,12 +276,13 @@ def test_languages_of_the_same_example_differ_from_epoch_to_epoch() -> None:
     assert chance_of_counts(list(drawn.values())) > 1e-4
 
 
-@pytest.mark.parametrize("kind", ["x-x-mono", "x-x", "x-y", "hybrid"])
-def test_languages_left_out_are_never_drawn(kind: str) -> None:
+@pytest.mark.parametrize("kind", VALUES)
+def test_languages_left_out_are_never_drawn_and_all_others_are(kind: str) -> None:
     sampler = sampler_of(full_corpus(200, LANGUAGES), kind=kind, exclude_languages=["el", "vi"], batch_size=20)
     batches = [sampler.batch(step) for step in range(50)]
     drawn = {LANGUAGES[k] for b in batches for k in (*b.question_languages.tolist(), *b.passage_languages.tolist())}
-    assert drawn == {"ar", "de", "en"}
+    alone = KINDS[kind].fixed_languages if kind in KINDS and KINDS[kind].match == "same" else ()
+    assert drawn == set(alone or ("ar", "de", "en"))
 
 
 @pytest.mark.parametrize(("kind", "side"), [("x-en", "question_languages"), ("en-x", "passage_languages")])

@@ -7,6 +7,7 @@ import os
 import pickle
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from hybatch.errors import UserError
 from hybatch.sampling import usable as usable_module
+from hybatch.sampling.kinds import Match
 from hybatch.sampling.usable import Selection, language_mask, open_usable
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus
 from tests.sampling.patience import PATIENT
@@ -22,11 +24,12 @@ from tests.sampling.patience import PATIENT
 LANGUAGES = ("ar", "de", "en", "zh")
 SELECTIONS = [
     Selection(rule, codes)
-    for rule in ("same", "different")
+    for rule in get_args(Match)
     for size in (1, 2, 3, 4)
     for codes in itertools.combinations(LANGUAGES, size)
 ] + [
-    Selection("different", LANGUAGES, question, passage)
+    Selection(rule, LANGUAGES, question, passage)
+    for rule in get_args(Match)
     for question, passage in ((None, "en"), ("en", None), ("de", "zh"))
 ]
 
@@ -34,7 +37,7 @@ SELECTIONS = [
 def can_be_used(selection: Selection, has_question: set[str], has_passage: set[str]) -> bool:
     """The rule, spelled out over pairs of languages."""
     return any(
-        (x == y) == (selection.rule == "same") and x in has_question and y in has_passage
+        {"same": x == y, "different": x != y, "free": True}[selection.rule] and x in has_question and y in has_passage
         for x in ([selection.question] if selection.question else selection.languages)
         for y in ([selection.passage] if selection.passage else selection.languages)
     )

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from hybatch.reporting.study.records import STUDY
-from hybatch.training.run.run_folder import flatten
+from hybatch.training.flat import flatten
 from study.run_grid import main
 from tests.study.tiny_study import CROSS, HYBRID, TinyStudy, files, write_backbone
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hybatch.errors import UserError
-from hybatch.sampling import ShareSchedule
+from hybatch.sampling import COMPOSITIONS, KINDS, ShareSchedule
 from hybatch.training.config import TrainingConfig, ValidationConfig, load_run_config
 from tests.training.small_run import write_config
 
@@ -39,6 +40,44 @@ def test_the_resolved_configuration_gives_the_same_run_again(tmp_path: Path) -> 
     assert again.as_dict() == config.as_dict()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampling.mixture", "{x-y: {start: 0.25, end: 1}, x-en: {start: 0.75, end: 0}}"],
+        ["--sampling.mixture.x-y", "0.25", "--sampling.mixture.en-x", "0.75"],
+        ["--sampling.kind", "sequential", "--sampling.phases", "[{kind: x-y, share: 0.25}, {kind: x-x, share: 0.75}]"],
+        ["--validation.kinds", "[x-en, x-x-mono]"],
+    ],
+)
+def test_mixtures_phases_and_kinds_of_validation_come_through_a_file(tmp_path: Path, options: list[str]) -> None:
+    config = load_run_config(["--config", str(write_config(tmp_path)), *options])
+    assert config != load_run_config(["--config", str(tmp_path / "config.yaml")])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False), encoding="utf-8")
+    assert load_run_config(["--config", str(resolved)]) == config
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampling.kind", "x-z"],
+        ["--sampling.mixture", "{x-z: 1}"],
+        ["--sampling.kind", "sequential", "--sampling.phases", "[{kind: x-z, share: 1}]"],
+        ["--validation.kinds", "[x-z]"],
+    ],
+)
+def test_an_unknown_kind_is_refused_and_the_known_ones_are_listed(tmp_path: Path, options: list[str]) -> None:
+    with pytest.raises(UserError) as refused:
+        load_run_config(["--config", str(write_config(tmp_path)), *options])
+    assert {"x-z", *KINDS} <= set(re.findall(r"[\w-]+", str(refused.value)))
+
+
+@pytest.mark.parametrize(("kinds", "message"), [([], "kinds is empty"), (["x-y", "x-en", "x-y"], "a kind twice")])
+def test_kinds_of_validation_that_measure_nothing_or_twice_are_refused(kinds: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=rf"validation\.{message}|validation\.kinds names {message}"):
+        ValidationConfig(kinds=kinds)
+
+
 def test_warm_up_is_given_in_steps_or_as_a_share() -> None:
     assert TrainingConfig(steps=200).warmup() == 20
     assert TrainingConfig(steps=200, warmup_share=0.5).warmup() == 100
@@ -57,7 +96,7 @@ def test_values_out_of_range_are_named(options: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sampling.alpha", "{start: 1, end: 2}"], "sampling.alpha.end is 2.0; give a number between 0 and 1"),
+        (["--sampling.alpha", "{start: 1, end: 2}"], "sampling.alpha.end is 2.0: it must be a number from 0 to 1"),
         (["--seed", str(1 << 63)], "seed is 9223372036854775808: it must be a whole number of at least 0 and less"),
     ],
 )
@@ -76,13 +115,39 @@ def test_a_section_without_options_is_refused(tmp_path: Path, section: str, mess
         load_run_config(["--config", str(path)])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--training.steps", "text"], "training.steps is 'text': it must be a whole number from 1 to 10,000,000"),
+        (["--model.fresh.width", "null"], "model.fresh.width is null: it must be a whole number from 1 to 100,000"),
+        (["--model.fresh.width", "text"], "model.fresh.width is 'text': it must be a whole number from 1 to 100,000"),
+        (
+            ["--sampling.alpha", "text"],
+            r"sampling.alpha is 'text': it must be a number from 0 to 1 or \{start, end, sh",
+        ),
+        (["--sampling.languages", "[no, en]"], "sampling.languages is false: .*put the word in quotes"),
+        (["--loss.gather", "some"], "loss.gather is 'some': it must be one of all, ring"),
+    ],
+)
+def test_a_refusal_of_the_parser_is_one_line_that_says_what_is_allowed(
+    options: list[str], message: str, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path)
+    with pytest.raises(UserError, match=f"^{message}") as refused:
+        load_run_config(["--config", str(path), *options])
+    assert str(refused.value).endswith(f"(read from the command line and {path})")
+    assert "\n" not in str(refused.value)
+
+
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         load_run_config(["--help"])
     assert end.value.code == 0
     help_text = " ".join(capsys.readouterr().out.split())
     assert "--training.chunk_size CHUNK_SIZE Texts that a process encodes at once" in help_text
-    assert "--sampling.kind" in help_text
+    assert "--sampling.kind {" + ",".join([*KINDS, *COMPOSITIONS]) + "}" in help_text
+    for entry in (KINDS | COMPOSITIONS).values():
+        assert f"{entry.name}: {entry.summary}" in help_text
 
 
 @pytest.mark.parametrize(("share", "steps", "step"), [(0.0, 40, 1), (0.5, 40, 21), (0.5, 41, 22), (0.99, 10, 10)])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.training.config_file import check_config_file
+from hybatch.training.config import load_run_config
+from hybatch.training.config_file import check_config_file, check_languages_of
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,41 @@ def test_all_else_is_left_to_the_parser(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     check_config_file(str(tmp_path / "run.yaml"))
     check_config_file(str(tmp_path / "absent.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sampling:\n  languages: [no, en]\n", ":2: languages has no, which YAML reads as false; quote it: 'no'"),
+        ("sampling:\n  exclude_languages:\n  - de\n  - off\n", ":4: exclude_languages has off, .*; quote it: 'off'"),
+        ("validation: {languages: [de, No]}\n", ":1: languages has No, which YAML reads as false; quote it: 'No'"),
+        ("corpora:\n- path: a\n  languages: [yes]\n", ":3: languages has yes, which YAML reads as true;"),
+        ("corpora:\n- path: a\n  language_names: {no: norsk}\n", ":3: language_names has no, .*; quote it: 'no'"),
+    ],
+)
+def test_a_language_that_yaml_reads_as_false_is_to_be_quoted(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"run.yaml{message}"):
+        check_config_file(str(tmp_path / "run.yaml"))
+
+
+def test_quoted_languages_and_booleans_of_other_options_are_left_alone(tmp_path: Path) -> None:
+    text = "sampling: {languages: ['no', \"off\", nb]}\ntraining: {compile: no}\nloss: {symmetric: yes}\n"
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    check_config_file(str(tmp_path / "run.yaml"))
+    check_languages_of(["--sampling.languages", "['no', en]", "--training.compile", "no", "--loss.symmetric=yes", "["])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--sampling.languages", "[no, en]"],
+        ["--sampling.languages=[en, no]"],
+        ["--seed", "1", "--sampling.exclude_languages", "[no]"],
+        ["--validation", "{languages: [no]}"],
+        ["--corpora=[{path: a, languages: [no]}]"],
+    ],
+)
+def test_a_language_on_the_command_line_that_yaml_reads_as_false_is_to_be_quoted(argv: list[str]) -> None:
+    with pytest.raises(UserError, match=r"--\w+.*languages has no, which YAML reads as false; quote it: 'no'"):
+        load_run_config(argv)

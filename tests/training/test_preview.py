@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.sampling import KINDS
 from hybatch.training.preview import main
 from tests.training.small_run import write_config
 
@@ -25,6 +27,20 @@ def test_it_shows_plan_texts_languages_and_truncation_without_a_model(
     cut = next(line for line in out.splitlines() if "passage" in line and line.rstrip(" │").endswith("%"))
     assert not cut.rstrip(" │").endswith(" 0.00%")
     assert not (tmp_path / "run").exists()
+
+
+def test_it_says_what_the_planned_kinds_are_and_shows_their_languages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, sampling={"batch_size": 16, "mixture": {"x-en": 0.5, "en-x": 0.5}})
+    assert main(["--config", str(config), "--steps", "4", "--samples", "2"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for kind in ("x-en", "en-x"):
+        assert f"{kind}: {KINDS[kind].summary}" in out
+        assert f": {kind}, train, mixed" in out
+    assert re.search(r"│ (de|es) en +│", out)
+    assert re.search(r"│ en (de|es) +│", out)
+    assert not re.search(r"│ (de|es) (de|es) +│|│ en en +│", out)
 
 
 def test_impossible_options_are_named(tmp_path: Path) -> None:

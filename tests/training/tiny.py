@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybatch.sampling import BatchTexts, GlobalBatch
-from hybatch.training.step.batches import Features
+from hybatch.training.strategy.text_chunk import Features
 
 VOCABULARY = 97
 

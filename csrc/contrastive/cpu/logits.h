@@ -12,7 +12,6 @@
 
 namespace hybatch::contrastive::cpu {
 
-
 inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class Logits {

@@ -13,7 +13,6 @@
 
 namespace hybatch::contrastive::cpu {
 
-
 struct Strip {
   float* values;        // tile t, row i, lane j: values[t * tile_stride + i * lanes + j]
   int64_t tile_stride;

@@ -1,5 +1,5 @@
-// Generic bodies of the strip kernels, instantiated by one translation unit per instruction set. As in the tile kernels,
-// nothing here may end up in a function that the linker could share between those units.
+// Generic bodies of the strip kernels, instantiated by one translation unit per instruction set. As in the tile
+// kernels, nothing here may end up in a function that the linker could share between those units.
 //
 // A `Vector` gives: Register, kWidth, Load, Store, Set, Add, Sub, Mul, Fma, Min and Max (which return their second
 // operand where one is NaN), LargestOf, SumOf, TimesPowerOfTwo (of an integer in the last bits of a float),

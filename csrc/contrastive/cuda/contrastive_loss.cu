@@ -12,7 +12,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 __global__ void FillOnesKernel(float* ones, float* minus_ones, int64_t count) {
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<int64_t>(gridDim.x) * blockDim.x) {

@@ -4,8 +4,8 @@
 // Two paths: generic.cuh and hopper.cuh. The latter is taken where it can be; HYBATCH_CUDA_KERNELS=generic or =hopper,
 // read at each call, asks for one.
 //
-// This code was written without a GPU at hand: it compiles, and its index arithmetic is tested on the host, but none of
-// its kernels has run. Nothing chooses it unless it is asked for by name.
+// This code was written without a GPU at hand: it compiles, and its kernels are tested in a model of a device
+// (tests/csrc/device_model). Nothing chooses it unless it is asked for by name.
 
 #pragma once
 
@@ -17,7 +17,6 @@
 #include "common/cuda/device.h"
 
 namespace hybatch::contrastive::cuda {
-
 
 // Bytes of device memory that each of them needs.
 size_t ForwardWorkspace(const LossInputs& inputs, bool columns, const DeviceTraits& device);

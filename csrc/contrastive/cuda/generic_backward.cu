@@ -12,7 +12,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 // Weights of queries first .. first + count - 1, row by row.
 struct Slab {
   float* weights;

@@ -12,7 +12,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 // With kColumns the lines are candidates and the other side queries.
 template <ElementKind kKind, bool kColumns>
 __global__ void __launch_bounds__(kThreads)

@@ -19,6 +19,8 @@ HYBATCH_HD constexpr int64_t Tiles(int64_t lines) { return (lines + kTile - 1) /
 // `thread` counts the 16 threads of a row or of a column.
 HYBATCH_HD constexpr int PlaceInTile(int thread, int i) { return i / 4 * (kTile / 2) + thread * 4 + i % 4; }
 
+constexpr int64_t kMostWidth = int64_t{65535} * kTile;  // a gradient's tiles along an embedding are a grid's y
+
 constexpr int64_t kShares = 16;  // of the other side's tiles; fixed, so that sums have the same order on every device
 
 HYBATCH_HD constexpr int64_t FirstTileOfShare(int64_t tiles, int64_t share) { return tiles * share / kShares; }

@@ -17,7 +17,6 @@
 
 namespace hybatch::contrastive::cuda {
 
-
 // Null if the path can be taken, else why not.
 const char* WhyNotHopper(const LossInputs& inputs, const DeviceTraits& device);
 

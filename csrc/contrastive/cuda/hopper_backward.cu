@@ -11,7 +11,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 struct Workspace {
   uint16_t* weights;
   float* partial;

@@ -10,7 +10,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 constexpr int kWarpsOfGroup = sm90::kWarpgroup / 32;
 
 struct SharedMemory {

@@ -10,7 +10,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 constexpr int kRowsOfWarp = 16;
 
 struct SharedMemory {

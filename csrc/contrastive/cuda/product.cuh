@@ -11,7 +11,6 @@
 
 namespace hybatch::contrastive::cuda {
 
-
 constexpr int kDepth = 16;  // terms in shared memory at a time
 constexpr int kStride = kTile + 4;
 

@@ -9,10 +9,10 @@
 #include "../tensor_checks.h"
 #include "common/cuda/torch_stream.h"
 #include "contrastive_loss.h"
+#include "generic_schedule.h"
 
 namespace hybatch::contrastive {
 namespace {
-
 
 LossInputs CheckedInputs(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
                          const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale) {
@@ -22,7 +22,10 @@ LossInputs CheckedInputs(const Tensor& queries, const Tensor& candidates, const 
                                                           {candidate_groups, "candidate_groups"},
                                                           {scale, "scale"}};
   for (const auto& [tensor, name] : others) CheckOnDevice(tensor, name, queries);
-  return InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+  const LossInputs inputs = InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+  STD_TORCH_CHECK(inputs.queries.width <= cuda::kMostWidth, "queries must have at most ", cuda::kMostWidth,
+                  " columns, not ", inputs.queries.width);
+  return inputs;
 }
 
 // Given back to torch's allocator when it goes, which hands it on only to work queued later on the same stream.

@@ -6,7 +6,6 @@
 namespace hybatch::contrastive::cuda {
 namespace {
 
-
 constexpr int kThreads = 256;
 
 // terms[q] = <queries[q], grad_queries[q]>, a warp per query.

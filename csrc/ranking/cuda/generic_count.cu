@@ -213,6 +213,7 @@ __global__ void __launch_bounds__(kThreads, kKind == ElementKind::kTf32 ? 1 : 2)
 }
 
 bool IsAligned(const void* data, int row_bytes) {
+  if (row_bytes == 0) return false;  // there may be no address to copy nothing from
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && row_bytes % 16 == 0;
 }
 

@@ -1,8 +1,8 @@
 // The CUDA implementation of ../contract.h. All pointers of a task are device pointers; all work is queued on `stream`
 // of the current device, nothing waits for it, and what is queued can be captured into a graph.
 //
-// This code was written without a GPU at hand: it compiles for sm_80, sm_90a and PTX, and its index arithmetic is
-// tested on the host, but none of its kernels has run.
+// This code was written without a GPU at hand: it compiles for sm_80, sm_90a and PTX, and its kernels are tested in a
+// model of a device (tests/csrc/device_model), which holds everything but rounding, timing and the memory model.
 
 #pragma once
 

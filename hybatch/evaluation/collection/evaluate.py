@@ -6,13 +6,11 @@ Q queries, K passages retrieved, H embedding width.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybatch.evaluation.collection import token_recall
+from hybatch.evaluation.collection import own, token_recall
 from hybatch.evaluation.collection.exact import exact_ranks
 from hybatch.evaluation.collection.judgements import QuerySet, flat_relevant
 from hybatch.evaluation.collection.metrics import per_query
@@ -20,36 +18,18 @@ from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.runs import write_run
 from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
-from hybatch.evaluation.collection.task import CollectionTask
+from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.results import versions
-from hybatch.evaluation.settings.language_figures import metrics_of, summarise
 from hybatch.evaluation.settings.metrics import figures_per_query, mean
 from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
+from hybatch.evaluation.task import Scored, ScoringOptions
 from hybatch.models import Encoder
 from hybatch.processes import rank
 
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How a collection is encoded and searched."""
-
-    batch_size: int = 128
-    """Texts encoded at once by a process."""
-    index: Path | None = None
-    """Folder of the embeddings; by default in the cache."""
-    index_dtype: str = "float32"
-    """Of the embeddings kept: float32 or float16."""
-    method: str = "torch"
-    """What retrieves: torch, faiss-flat, faiss-ivf-pq or faiss-hnsw."""
-    search_device: str = "auto"
-    """Of faiss: gpu shards the index over all GPUs, cpu uses none, auto those that faiss sees, if any."""
-    backend: str = "auto"
-    """Of the ranking op that counts exact ranks."""
-    save_run: Path | None = None
-    """Folder for the passages retrieved, in trec_eval's form."""
-    progress: bool = True
-    """Show bars with the time left."""
+if TYPE_CHECKING:
+    from hybatch.evaluation.collection.task import CollectionTask
 
 
 def evaluate_collections(
@@ -57,9 +37,10 @@ def evaluate_collections(
     task: CollectionTask,
     *,
     model: str,
-    options: SearchOptions,
+    options: ScoringOptions,
     per_query: QueryTables | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    cut: CutTexts | None = None,
+) -> Scored:
     """Figures per language and their means; collective under torch.distributed.
 
     The task's metrics are of the passages retrieved, which are exact with the methods torch and faiss-flat; `map` and
@@ -68,10 +49,12 @@ def evaluate_collections(
 
     Args:
         per_query: filled, where given, with every query's figures (see `settings.per_query`).
+        cut: counts, where given, the texts encoded that the encoder does not read to their end.
 
     Returns:
-        (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements", and
-        "tokens" where the metrics count them, see `token_recall.word_tokenizer`; timings).
+        (the object of results.json: as `figures_results`, with "search", "index_dtype", "unknown_judgements",
+        "own_documents" where queries and passages have ids in common, see `own.own_documents`, and "tokens" where the
+        metrics count them, see `token_recall.word_tokenizer`; timings).
 
     Raises:
         UserError: the collection cannot be read, encoded or searched.
@@ -82,7 +65,18 @@ def evaluate_collections(
     for name, passages in task.collections.items():
         languages = [language for language in task.languages if task.searches[language][0] == name]
         started = time.perf_counter()
-        queries = {language: _encode_queries(encoder, task.searches[language][1], options) for language in languages}
+        queries = {
+            language: encode_texts(
+                encoder,
+                task.searches[language][1].texts,
+                "query",
+                batch_size=options.batch_size,
+                progress=options.progress,
+                model=model,
+                cut=cut,
+            )
+            for language in languages
+        }
         encoded = EncodedPassages(
             encoder,
             passages,
@@ -90,6 +84,8 @@ def evaluate_collections(
             batch_size=options.batch_size,
             dtype=options.index_dtype,
             progress=options.progress,
+            model=model,
+            cut=cut,
         )
         searching = time.perf_counter()
         for language, (means, single) in _score(encoder, task, passages, encoded, queries, options).items():
@@ -101,11 +97,7 @@ def evaluate_collections(
     if per_query is not None:
         ids = {language: task.searches[language][1].ids for language in task.languages}
         per_query.update(language_query_tables(ids, values))
-    return _results(task, figures, model, options), timings
-
-
-def _encode_queries(encoder: Encoder, queries: QuerySet, options: SearchOptions) -> np.ndarray:
-    return encode_texts(encoder, queries.texts, "query", batch_size=options.batch_size, progress=options.progress)
+    return Scored(_results(task, figures, model, options), timings)
 
 
 def _score(
@@ -114,17 +106,20 @@ def _score(
     passages: Passages,
     encoded: EncodedPassages,
     queries: dict[str, np.ndarray],
-    options: SearchOptions,
+    options: ScoringOptions,
 ) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Language -> (figures, those of every query), for the languages that search one collection."""
     device = next(encoder.parameters()).device.type
     all_QH = np.concatenate(list(queries.values()))
     sets = {language: task.searches[language][1] for language in queries}
-    scores_QK, found_QK = search(options.method, all_QH, encoded, passages, task.depth, device, options.search_device)
+    own_Q = np.concatenate([own.left_out(one, options.own_documents) for one in sets.values()])
+    depth = task.depth + bool((own_Q >= 0).any())
+    found = search(options.method, all_QH, encoded, passages, depth, device, options.search_device)
+    scores_QK, found_QK = own.without(own_Q, *found, task.depth)
     relevant = [row for one in sets.values() for row in one.relevant]
     ranks_P = np.zeros(0, dtype=np.int64)
     if any(relevant):
-        ranks_P = exact_ranks(all_QH, relevant, encoded, passages, device=device, backend=options.backend)
+        ranks_P = exact_ranks(all_QH, relevant, own_Q, encoded, passages, device=device, backend=options.backend)
     figures, row, place = {}, 0, 0
     for language, one in sets.items():
         numbers_P, offsets = flat_relevant(one.relevant)
@@ -164,9 +159,10 @@ def _has_answers(task: CollectionTask) -> bool:
 
 
 def _results(
-    task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: SearchOptions
+    task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: ScoringOptions
 ) -> dict[str, Any]:
     searches = {language: task.searches[language] for language in task.languages}
+    own_documents = own.own_documents({language: one for language, (_, one) in searches.items()}, options.own_documents)
     return {
         "task": task.name,
         "model": model,
@@ -181,6 +177,7 @@ def _results(
             language: {"left_out": one.unknown[0], "of": one.unknown[1], "first": list(one.unknown[2])}
             for language, (_, one) in searches.items()
         },
+        **({"own_documents": own_documents} if own_documents else {}),
         "metrics": metrics_of(figures),
         "figures": figures,
         "summary": summarise(figures, {}),

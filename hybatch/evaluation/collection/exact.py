@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hybatch.errors import UserError
+from hybatch.evaluation.collection import own
 from hybatch.evaluation.collection.judgements import flat_relevant
 from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.search import BLOCK_ROWS
@@ -20,6 +21,7 @@ from hybatch.processes import fail_together, world_size
 def exact_ranks(
     queries_QH: np.ndarray,
     relevant: list[dict[int, int]],
+    own_Q: np.ndarray,
     encoded: EncodedPassages,
     passages: Passages,
     *,
@@ -31,10 +33,13 @@ def exact_ranks(
     Nothing is sorted and no cutoff is made: the rank is 1 + the passages with a greater score + those with an equal
     score that stand before. Collective under torch.distributed.
 
+    Args:
+        own_Q: int64, the passage that does not count for each query, -1 where all do; none of them is relevant.
+
     Raises:
         UserError: a shard is damaged, or scores overflow; on every process.
     """
-    numbers_P, offsets = flat_relevant(relevant)
+    numbers_P, offsets = flat_relevant(own.counted(relevant, own_Q))
     distinct_R, rows_P = np.unique(numbers_P, return_inverse=True)
     problem = None
     try:
@@ -50,4 +55,5 @@ def exact_ranks(
     fail_together(problem)
     if world_size() > 1:
         counter.all_reduce()
-    return counter.finish(len(passages)).rank_overall().cpu().numpy()
+    ranks_P = counter.finish(len(passages)).rank_overall().cpu().numpy()
+    return own.ranks_without(ranks_P, offsets, own_Q)

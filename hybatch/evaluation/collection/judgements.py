@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ class QuerySet:
     relevant: per query, the numbers of its relevant passages and their grades, all above 0.
     answers: per query, the strings that count as an answer, where a task has them.
     unknown: judgements left out because their query or passage is not there: how many, of how many, and the first.
+    own: per query, the number of the passage that has the query's id, -1 where there is none; empty where no query has
+        one.
+    judged_in: the file of the judgements, for messages.
     """
 
     ids: list[str]
@@ -35,6 +38,8 @@ class QuerySet:
     relevant: list[dict[int, int]]
     answers: list[list[str]] | None = None
     unknown: tuple[int, int, tuple[str, ...]] = (0, 0, ())
+    own: list[int] = field(default_factory=list)
+    judged_in: str = ""
 
 
 def read_topics(path: Path) -> dict[str, str]:
@@ -102,13 +107,13 @@ def join(queries: Mapping[str, str], judgements: Judgements, passages: Passages,
     """The queries that are judged, with their relevant passages by number.
 
     A judged query without a relevant passage stays, with none. Judgements of unknown queries or passages are left out
-    and counted.
+    and counted; `refuse_unknown` says whether they are too many.
 
     Args:
         path: of the judgements, for messages.
 
     Raises:
-        UserError: more than 1% of the judgements are of unknown queries or passages, or none is left.
+        UserError: no judgement of a relevant passage is left.
     """
     known = {query: grades for query, grades in judgements.items() if query in queries}
     identifiers = list(dict.fromkeys(passage for grades in known.values() for passage in grades))
@@ -116,12 +121,6 @@ def join(queries: Mapping[str, str], judgements: Judgements, passages: Passages,
     unknown = [f"query {query}" for query, grades in judgements.items() if query not in queries for _ in grades]
     unknown += [f"passage {passage}" for grades in known.values() for passage in grades if number[passage] < 0]
     total = sum(map(len, judgements.values()))
-    if len(unknown) > MOST_UNKNOWN * total:
-        first = ", ".join(dict.fromkeys(unknown[:_LISTED]))
-        raise UserError(
-            f"{path}: {len(unknown)} of {total} judgements name queries or passages that are not there, more than "
-            f"{MOST_UNKNOWN:.0%}: {first}; the files do not belong together, or the collection is incomplete"
-        )
     ids = [query for query in queries if query in known]
     relevant = [
         {number[passage]: grade for passage, grade in known[query].items() if grade > 0 and number[passage] >= 0}
@@ -130,7 +129,30 @@ def join(queries: Mapping[str, str], judgements: Judgements, passages: Passages,
     if not any(relevant):
         raise UserError(f"{path}: no query has a relevant passage in the collection")
     listed = tuple(dict.fromkeys(unknown))[:_LISTED]
-    return QuerySet(ids, [queries[query] for query in ids], relevant, unknown=(len(unknown), total, listed))
+    own = passages.find(ids).tolist()
+    return QuerySet(
+        ids,
+        [queries[query] for query in ids],
+        relevant,
+        unknown=(len(unknown), total, listed),
+        own=own if max(own) >= 0 else [],
+        judged_in=str(path),
+    )
+
+
+def refuse_unknown(one: QuerySet) -> None:
+    """Refuse judgements of which many had to be left out.
+
+    Raises:
+        UserError: more than 1% name a query or passage that is not there.
+    """
+    count, total, first = one.unknown
+    if count > MOST_UNKNOWN * total:
+        raise UserError(
+            f"{one.judged_in}: {count} of {total} judgements name queries or passages that are not there, more than "
+            f"{MOST_UNKNOWN:.0%}: {', '.join(first)}; the files do not belong together, or the collection is "
+            "incomplete; give --unknown-judgements leave-out to measure what is there"
+        )
 
 
 def flat_relevant(relevant: list[dict[int, int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -42,4 +42,4 @@ def write_run(
             for query, number, place in zip(owners, numbers_P.tolist(), ranks_P.tolist(), strict=True):
                 file.write(f"{query}\t{named[number].id}\t{place}\n")
     except OSError as error:
-        raise UserError(f"--save-run {directory}: cannot be written ({error.strerror})") from error
+        raise UserError(f"--save-run {directory}: cannot be written ({error.strerror or error})") from error

@@ -20,7 +20,9 @@ from tqdm import tqdm
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.passages import Passages, Shard
-from hybatch.evaluation.encoding import encode_batch
+from hybatch.evaluation.cut_texts import CutTexts
+from hybatch.evaluation.embeddings import write_array
+from hybatch.evaluation.encoding import check_finite, encode_batch
 from hybatch.models import Encoder
 from hybatch.processes import fail_together, gather_objects, rank, world_size
 from hybatch.version import __version__
@@ -43,6 +45,8 @@ class EncodedPassages:
     Args:
         root: folder of folders of embeddings.
         dtype: "float16" or "float32".
+        model: what messages call the encoder.
+        cut: counts, where given, the distinct texts of each shard that the encoder does not read to their end.
 
     Raises:
         UserError: a shard is damaged, an embedding is not finite, or the folder cannot be written.
@@ -57,8 +61,12 @@ class EncodedPassages:
         batch_size: int,
         dtype: str = "float32",
         progress: bool = True,
+        model: str = "",
+        cut: CutTexts | None = None,
     ) -> None:
         self._passages = passages
+        self._model = model
+        self._cut = cut
         self._dtype = np.dtype(dtype)
         self.width = encoder.embedding_size
         manifest = _manifest(encoder, passages, batch_size, dtype)
@@ -83,7 +91,7 @@ class EncodedPassages:
         except UserError as error:
             problem = str(error)
         except OSError as error:
-            problem = f"{self.directory}: cannot be written ({error.strerror}); choose another --index"
+            problem = f"{self.directory}: cannot be written ({error.strerror or error}); choose another --index"
         fail_together(problem)
 
     def shard(self, shard: Shard) -> np.ndarray:
@@ -148,7 +156,7 @@ class EncodedPassages:
                 for shard in mine:
                     rows_DH = self._encode_shard(encoder, shard, batch_size, bar)
                     with atomic_file(self._path(shard), "wb") as file:
-                        np.save(file, rows_DH)
+                        write_array(file, rows_DH)
         finally:
             encoder.train(was_training)
 
@@ -163,15 +171,12 @@ class EncodedPassages:
         for start in range(0, len(distinct), batch_size):
             batch = distinct[start : start + batch_size]
             with np.errstate(over="ignore"):
-                rows_UH[start : start + len(batch)] = encode_batch(encoder, batch, "passage")
+                rows_UH[start : start + len(batch)] = encode_batch(encoder, batch, "passage", self._cut)
             bar.update(len(batch))
         bar.update(shard.rows - len(distinct))
         place = {text: row for row, text in enumerate(distinct)}
         rows_DH = rows_UH[[place[text] for text in texts]]
-        bad = ~np.isfinite(rows_DH).all(axis=1)
-        if bad.any():
-            name = passages[int(bad.argmax())].id
-            raise UserError(f"the model gives passage {name!r} an embedding that is not finite in {self._dtype}")
+        check_finite(rows_DH, lambda row: f"passage {passages[row].id!r}", self._model)
         return rows_DH
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from hybatch.evaluation.collection.judgements import QuerySet
+from hybatch.errors import UserError
+from hybatch.evaluation.collection.evaluate import evaluate_collections
+from hybatch.evaluation.collection.judgements import QuerySet, refuse_unknown
 from hybatch.evaluation.collection.passages import Passages
+from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.source import Source
+from hybatch.evaluation.task import Part, Scored, ScoringOptions
+from hybatch.models import Role
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,28 @@ class CollectionTask:
     metrics: tuple[str, ...]
     depth: int = 100
 
+    roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "passage"}
+
     @property
     def languages(self) -> tuple[str, ...]:
         """In alphabetical order."""
         return tuple(sorted(self.searches))
+
+    def check(self, source: Source, options: ScoringOptions) -> None:
+        """As `Task.check`: passages in files have no ready embeddings, and judgements must be of what is there."""
+        if source.ready is not None or source.save is not None:
+            raise UserError(
+                f"--task {self.name}: encodes its passages into shards; use --model, and --index to say where"
+            )
+        if options.unknown_judgements == "refuse":
+            for _, queries in self.searches.values():
+                refuse_unknown(queries)
+
+    def score(self, source: Source, options: ScoringOptions, per_query: QueryTables) -> Scored:
+        """As `Task.score`, see `evaluate_collections`."""
+        encoder = source.encoder(options)
+        for _, queries in self.searches.values():
+            encoder.refuse_tokenless(queries.texts, "query")
+        return evaluate_collections(
+            encoder, self, model=source.name, options=options, per_query=per_query, cut=source.cut
+        )

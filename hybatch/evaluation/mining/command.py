@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.formats.registry import find_format
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
+from hybatch.evaluation.cut_texts import CutTexts, cut_warnings
 from hybatch.evaluation.mining.mine import (
     Mined,
     MiningFigures,
@@ -27,12 +28,13 @@ from hybatch.evaluation.mining.mine import (
     select_negatives,
     total_figures,
 )
-from hybatch.evaluation.mining.output import check_mining_output, write_filled, write_mined
+from hybatch.evaluation.mining.output import check_mining_output, check_rows, write_filled, write_mined
 from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.table import table_console
 from hybatch.models import Encoder
+from hybatch.options import number_of
 from hybatch.paths import expand_path, path_of
 from hybatch.processes import fail_together, launched_group, main_first, rank
 
@@ -53,7 +55,11 @@ def main(argv: Sequence[str]) -> int:
         corpus, task = main_first(lambda: _checked_task(arguments))
         device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
         encoder = Encoder.load(arguments.model).to(device)
-        queries, passages_UH = encode_task(encoder, task, batch_size=arguments.batch_size)
+        cut = CutTexts()
+        queries, passages_UH = encode_task(
+            encoder, task, batch_size=arguments.batch_size, model=arguments.model, cut=cut
+        )
+        lines = cut_warnings(cut.counts())
         problem = None
         if rank() == 0:
             try:
@@ -61,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
                     task, queries, passages_UH, method=arguments.search, device=device, progress=True
                 )
                 _finish(arguments, corpus, mined)
+                for line in lines:
+                    print(f"warning: {line}", file=sys.stderr)
             except UserError as error:
                 problem = str(error)
         fail_together(problem)
@@ -90,7 +98,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the new corpus, which training reads",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the mined corpus in --output")
-    parser.add_argument("--negatives", type=int, default=Rule.negatives, help="at most, a question (default 8)")
+    parser.add_argument(
+        "--negatives",
+        type=number_of("--negatives", int, ge=1, le=10_000),
+        default=Rule.negatives,
+        help="at most, a question (default 8)",
+    )
     parser.add_argument(
         "--relation",
         choices=RELATIONS,
@@ -100,15 +113,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ranks",
         nargs=2,
-        type=int,
+        type=number_of("--ranks", int, ge=1, le=1_000_000),
         default=[Rule.first_rank, Rule.last_rank],
         metavar=("FIRST", "LAST"),
         help="window of ranks, 1 the most similar passage that is no answer (default 10 200)",
     )
-    parser.add_argument("--margin", type=float, help="a negative must score below its question's positive less this")
-    parser.add_argument("--ratio", type=float, help="a negative must score below this times the positive; say 0.95")
+    parser.add_argument(
+        "--margin",
+        type=number_of("--margin", float, ge=-1000, le=1000),
+        help="a negative must score below its question's positive less this",
+    )
+    parser.add_argument(
+        "--ratio",
+        type=number_of("--ratio", float, gt=0, le=1),
+        help="a negative must score below the positive less a share of 1 - ratio of it; say 0.95",
+    )
     parser.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
-    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once by a process (default 128)")
+    parser.add_argument(
+        "--batch-size",
+        type=number_of("--batch-size", int, ge=1, le=1_000_000),
+        default=128,
+        help="texts encoded at once by a process (default 128)",
+    )
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
     )
@@ -117,16 +143,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, MiningTask]:
     """Check every option and read the corpus, before the model is loaded."""
-    for option, value in (("--batch-size", arguments.batch_size), ("--negatives", arguments.negatives)):
-        if value < 1:
-            raise UserError(f"{option} {value}: must be at least 1")
     first, last = arguments.ranks
-    if not 1 <= first <= last:
+    if first > last:
         raise UserError(f"--ranks {first} {last}: the first must be at least 1, the last no less than the first")
-    if arguments.margin is not None and not math.isfinite(arguments.margin):
-        raise UserError(f"--margin {arguments.margin}: must be a finite number")
-    if arguments.ratio is not None and not 0 < arguments.ratio <= 1:
-        raise UserError(f"--ratio {arguments.ratio}: must be above 0 and at most 1")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
     if arguments.search != "torch":
@@ -135,6 +154,8 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
     if rank() == 0:
         check_mining_output(arguments.output, Path(config.path.split("{language}")[0]), overwrite=arguments.overwrite)
     corpus = open_corpus(config, progress=rank() == 0)
+    if rank() == 0 and find_format(config, config.path).name == "jsonl":
+        check_rows(Path(config.path), corpus)
     rule = Rule(
         negatives=arguments.negatives,
         first_rank=first,

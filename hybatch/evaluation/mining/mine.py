@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import Found
+from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.encoding import encode_texts
 from hybatch.evaluation.mining.nearest import Nearest, nearest
 from hybatch.evaluation.mining.selection import Rule, Selection, select
@@ -112,16 +114,24 @@ class MiningTask:
 
 
 def encode_task(
-    encoder: Encoder, task: MiningTask, *, batch_size: int, progress: bool = True
+    encoder: Encoder,
+    task: MiningTask,
+    *,
+    batch_size: int,
+    progress: bool = True,
+    model: str = "",
+    cut: CutTexts | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """The embeddings that `select_negatives` takes, on every process; collective under torch.distributed.
 
     Raises:
-        UserError: an embedding is not finite.
+        UserError: a text leaves nothing to encode, or an embedding is not finite.
     """
     texts = [text for asked in task.questions for text in asked.texts]
-    passages_UH = encode_texts(encoder, task.candidates.texts, "passage", batch_size=batch_size, progress=progress)
-    queries = encode_texts(encoder, texts, "query", batch_size=batch_size, progress=progress)
+    encoder.refuse_tokenless(texts, "query")  # before the passages are encoded, which takes long
+    encode = partial(encode_texts, encoder, batch_size=batch_size, progress=progress, model=model, cut=cut)
+    passages_UH = encode(task.candidates.texts, "passage")
+    queries = encode(texts, "query")
     ends = np.cumsum([len(asked.texts) for asked in task.questions])
     return np.split(queries, ends[:-1]), passages_UH
 

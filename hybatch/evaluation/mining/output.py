@@ -13,7 +13,7 @@ from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
 from hybatch.corpus.rows import language_files
 from hybatch.errors import UserError
-from hybatch.evaluation.results import dump
+from hybatch.evaluation.results import dump, json_text
 from hybatch.paths import check_writable
 
 REPORT = "mining.json"
@@ -36,6 +36,26 @@ def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
         raise UserError(f"--output {output}: holds files that no hybatch mine has written; choose another folder")
     if not overwrite:
         raise UserError(f"--output {output}: holds a mined corpus; choose another folder, or give --overwrite")
+
+
+def check_rows(folder: Path, corpus: ParallelCorpus) -> None:
+    """Try what `write_filled` will read and write, before the encoding begins: fields that indexing leaves alone, too.
+
+    Args:
+        corpus: `folder` as it was opened.
+
+    Raises:
+        UserError: names the file and what of it cannot be written again.
+    """
+    known = set(corpus.ids(slice(None)))
+    for path in language_files(folder, ".jsonl", corpus.languages).values():
+        for row in _rows(path):
+            try:
+                json_text(row).encode()
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}: the row of id {row['id']!r} cannot be written again ({error})") from error
+            if row["id"] not in known:
+                raise UserError(f"{path}: id {row['id']!r} was not there when the corpus was read; mine again")
 
 
 def write_filled(
@@ -91,14 +111,12 @@ def _write(output: Path, rows: Mapping[str, Iterator[dict[str, Any]]], report: d
     try:
         with atomic_directory(output) as partial:
             for language, listed in rows.items():
-                path = partial / f"{language}.jsonl"
-                # Half a surrogate pair, which only a field may hold that is not read, is written as JSON escapes it.
-                with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                with open(partial / f"{language}.jsonl", "w", encoding="utf-8", newline="\n") as file:
                     for row in listed:
-                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                        file.write(json_text(row) + "\n")
             (partial / REPORT).write_text(dump(report), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+        raise UserError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 
 
 def _distinct(ids: list[str]) -> list[str]:

@@ -24,15 +24,19 @@ class Rule:
     margin: float | None = None
     """A negative must score below the positive's score less this."""
     ratio: float | None = None
-    """A negative must score below this times the positive's score (NV-Retriever, arXiv 2407.15831, recommends 0.95)."""
+    """A negative must score below the positive's score less a share of 1 - this of its size: below this times a
+    positive above 0, and as far below one that is not (NV-Retriever, arXiv 2407.15831, recommends 0.95)."""
 
     def limit(self, positive: float) -> float:
-        """The score that a negative must stay below; infinite without margin and ratio, the lesser one with both."""
+        """The score that a negative must stay below; infinite without margin and ratio, the lesser one with both.
+
+        That of `ratio` is positive - (1 - ratio) * abs(positive), which is never above the positive.
+        """
         limits = [float("inf")]
         if self.margin is not None:
             limits.append(positive - self.margin)
         if self.ratio is not None:
-            limits.append(positive * self.ratio)
+            limits.append(positive * (self.ratio if positive >= 0 else 2 - self.ratio))
         return min(limits)
 
 

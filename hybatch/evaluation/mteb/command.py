@@ -17,8 +17,8 @@ from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
 from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
-from hybatch.evaluation.settings.language_figures import figures_table
-from hybatch.evaluation.table import table_console
+from hybatch.evaluation.table import results_table, table_console
+from hybatch.options import number_of
 from hybatch.paths import path_of
 
 SUMMARY = "run tasks of MTEB on a model, with the installed package mteb"
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.output:
             timings = {"total_seconds": time.perf_counter() - started, "device": device}
             write_results(arguments.output / task.metadata.name, results, timings)
-        console.print(figures_table(results))
+        console.print(results_table(results))
     if arguments.output:
         print(f"wrote {arguments.output}: results.json of each task, and mteb's own files under results/")
     return 0
@@ -96,8 +96,6 @@ def _cache(mteb: Any, encoder: Any, task: Any, output: Path) -> Any:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch-size {arguments.batch_size}: must be at least 1")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -117,7 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=path_of("--output"), metavar="DIR", help="write mteb's files and results.json there"
     )
     parser.add_argument("--overwrite", action="store_true", help="measure again what --output has")
-    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at once (default 128)")
+    parser.add_argument(
+        "--batch-size",
+        type=number_of("--batch-size", int, ge=1, le=1_000_000),
+        default=128,
+        help="texts encoded at once (default 128)",
+    )
     parser.add_argument("--query-prompt", metavar="TEXT", help="put before queries; default: what the model says")
     parser.add_argument("--passage-prompt", metavar="TEXT", help="put before passages; default: what the model says")
     parser.add_argument(

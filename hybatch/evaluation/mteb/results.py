@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from hybatch.evaluation.language_figures import summarise
 from hybatch.evaluation.results import versions
-from hybatch.evaluation.settings.language_figures import summarise
 
 # mteb rounds what it writes; a result that it found on disk and one just measured must give the same file.
 _DIGITS = 6

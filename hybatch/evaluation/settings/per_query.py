@@ -22,13 +22,16 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.settings.metrics import CUTOFFS, QueryFigures
-from hybatch.evaluation.settings.task import RetrievalTask
+
+if TYPE_CHECKING:
+    from hybatch.evaluation.settings.task import RetrievalTask
 
 PER_QUERY = "per_query.npz"
 QueryTables = dict[str, np.ndarray]

@@ -14,7 +14,7 @@ width.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,12 +27,14 @@ from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.language_bias import top_language_shares
 from hybatch.evaluation.settings.metrics import CUTOFFS, METRICS, QueryFigures, figures_per_query, mean, tie_bounds
 from hybatch.evaluation.settings.per_query import QueryTables, best_ranks, query_ids, query_tables
-from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS, top_languages
 from hybatch.models import Encoder
 from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
 from hybatch.processes import fail_together, gather_objects, rank, world_size
+
+if TYPE_CHECKING:
+    from hybatch.evaluation.settings.task import RetrievalTask
 
 # Candidates read and counted between two steps of the progress bar.
 _BLOCK = 4096

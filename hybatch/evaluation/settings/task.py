@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import Any
 
 import numpy as np
 
 from hybatch.errors import UserError
+from hybatch.evaluation.embeddings import TaskEmbeddings
+from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.settings.scoring import score
+from hybatch.evaluation.task import ScoringOptions, TextsTask
 
-Part = Literal["queries", "candidates"]
-Role = Literal["query", "passage"]
-
-
-class TextsTask(Protocol):
-    """A task whose texts all fit into memory; what encoding and ready embeddings need to know of it."""
-
-    @property
-    def name(self) -> str:
-        """What --task calls it."""
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """In alphabetical order."""
-
-    @property
-    def queries(self) -> dict[str, list[str]]:
-        """Texts of some or all of the languages."""
-
-    @property
-    def candidates(self) -> dict[str, list[str]]:
-        """Texts of some or all of the languages."""
-
-    @property
-    def roles(self) -> Mapping[Part, Role]:
-        """As what each part is encoded: bitexts, say, have queries on both sides."""
+SETTINGS = "monolingual, cross-lingual, multilingual"
+"""What is asked of which candidates, for the list of tasks."""
+METRIC = "mAP, recall@1/10, hit@1/10, rank distance"
+"""What is measured, likewise."""
 
 
 @dataclass(frozen=True)
-class RetrievalTask:
+class RetrievalTask(TextsTask):
     """Queries of several languages against candidates of the same languages.
 
     The candidates of all languages form one pool and are numbered language by language, in the order of `languages`;
@@ -52,14 +34,8 @@ class RetrievalTask:
             have the same rows, a positive is outside the pool or stands twice, or there is nothing to retrieve.
     """
 
-    name: str
-    languages: tuple[str, ...]
-    queries: dict[str, list[str]]
-    candidates: dict[str, list[str]]
     positives: dict[str, list[list[int]]]
     query_ids: dict[str, list[str]] = field(default_factory=dict)
-
-    roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "passage"}
 
     def __post_init__(self) -> None:
         if not self.languages or list(self.languages) != sorted(set(self.languages)):
@@ -85,6 +61,20 @@ class RetrievalTask:
                 raise ValueError(f"{self.name}: query {query} of {language} has a positive twice")
             if row and not 0 <= min(row) <= max(row) < self.num_candidates:
                 raise ValueError(f"{self.name}: query {query} of {language} has a positive outside the pool")
+
+    def score_embeddings(
+        self, embeddings: TaskEmbeddings, *, model: str, options: ScoringOptions, per_query: QueryTables
+    ) -> dict[str, Any]:
+        """As `TextsTask.score_embeddings`: every language setting, see `score`."""
+        return score(
+            embeddings,
+            self,
+            model=model,
+            backend=options.backend,
+            device=options.device,
+            progress=options.progress,
+            per_query=per_query,
+        )
 
     @property
     def num_candidates(self) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.collection.judgements import join, read_judgements, read_query_objects
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.tasks.entry import TaskEntry
 
 _CORPUS = ("corpus.jsonl", "corpus.jsonl.gz")
 _JUDGEMENTS = ("qrels/test.tsv", "qrels/dev.tsv", "qrels.tsv", "qrels.txt")

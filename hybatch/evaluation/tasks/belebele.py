@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import HubFiles, TaskEntry
 from hybatch.evaluation.files import read_objects, text_field
-from hybatch.evaluation.settings.task import LabelledTexts, RetrievalTask, join_by_label
-from hybatch.evaluation.tasks.entry import HubFiles, TaskEntry
-from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS
+from hybatch.evaluation.settings.task import METRIC, SETTINGS, LabelledTexts, RetrievalTask, join_by_label
 
 _EXPECTED = '{"link": ..., "question_number": ..., "flores_passage": ..., "question": ..., "correct_answer_num": ...}'
 

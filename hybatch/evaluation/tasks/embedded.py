@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.corpus.embedded import LANGUAGES, write_evaluation
-from hybatch.evaluation.settings.task import RetrievalTask
-from hybatch.evaluation.tasks.entry import TaskEntry
-from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS, squad_task
+from hybatch.evaluation.catalogue.entry import TaskEntry
+from hybatch.evaluation.settings.task import METRIC, SETTINGS, RetrievalTask
+from hybatch.evaluation.tasks.lareqa import squad_task
 
 
 def _load(_: Path, languages: Sequence[str]) -> RetrievalTask:

@@ -12,16 +12,14 @@ from pathlib import Path
 
 from hybatch.corpus.formats.squad import SquadFile, read_squad_file
 from hybatch.errors import UserError
-from hybatch.evaluation.settings.task import LabelledTexts, RetrievalTask, join_by_label
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.catalogue.entry import TaskEntry
+from hybatch.evaluation.settings.task import METRIC, SETTINGS, LabelledTexts, RetrievalTask, join_by_label
 
 LANGUAGES = {
     "xquad-r": ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),
     "mlqa-r": ("ar", "de", "en", "es", "hi", "vi", "zh"),
 }
 SOURCE = "https://github.com/google-research-datasets/lareqa"
-SETTINGS = "monolingual, cross-lingual, multilingual"
-METRIC = "mAP, recall@1/10, hit@1/10, rank distance"
 
 
 def load_lareqa(name: str, data_dir: Path, languages: Sequence[str] | None = None) -> RetrievalTask:

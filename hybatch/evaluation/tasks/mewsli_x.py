@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.collection.judgements import Judgements, join
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.files import read_objects
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.files import read_objects, refuse_half_a_pair
 
 LANGUAGES = ("ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk")
 
@@ -52,6 +52,7 @@ def _mentions(row: dict[str, Any], path: Path, number: int) -> Iterator[tuple[st
             inside = [text[a:b] for a, b in spans if a < end and start < b]
             sentence = " ".join(" ".join(inside or [text[start:end]]).split())
             query = f"{mention['mention_span']['text']}: {sentence}"
+            refuse_half_a_pair(query, "the mention or its sentence", path, number)
             yield context["language"], mention["example_id"], query, mention["entity_id"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}:{number}: not an article with its mentions ({error!r})") from error

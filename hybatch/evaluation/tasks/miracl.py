@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import HubFiles, TaskEntry
 from hybatch.evaluation.collection.judgements import join, read_judgements, read_topics
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.tasks.entry import HubFiles, TaskEntry
 
 LANGUAGES = (
     "ar", "bn", "de", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "ru", "sw", "te", "th", "yo", "zh",

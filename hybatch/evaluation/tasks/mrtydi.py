@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hybatch.evaluation.catalogue.entry import HubFiles, TaskEntry
 from hybatch.evaluation.collection.judgements import join, read_judgements, read_topics
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
-from hybatch.evaluation.tasks.entry import HubFiles, TaskEntry
 
 LANGUAGE_NAMES = {
     "ar": "arabic", "bn": "bengali", "en": "english", "fi": "finnish", "id": "indonesian", "ja": "japanese",

@@ -8,14 +8,14 @@ utterances and names the intents of every language's test utterances: zero-shot 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.files import read_lines
 from hybatch.evaluation.probe import ProbeTask
-from hybatch.evaluation.settings.task import LabelledTexts, RetrievalTask, join_by_label
-from hybatch.evaluation.tasks.entry import TaskEntry
-from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS
+from hybatch.evaluation.settings.task import METRIC, SETTINGS, LabelledTexts, RetrievalTask, join_by_label
 
 LANGUAGES = ("de", "en", "es", "fr", "hi", "th")
 _COLUMNS = ("id", "intent", "slots", "utterance", "domain", "locale", "decoupled form", "tokens")
@@ -62,25 +62,20 @@ def _read(entry: TaskEntry, data_dir: Path, language: str, split: str) -> tuple[
     return utterances, intents
 
 
-def _entry(**fields: object) -> TaskEntry:
-    return TaskEntry(
-        languages=LANGUAGES,
-        source="MTOP, arXiv 2008.09335",
-        licence="CC BY-SA 4.0",
-        download="https://fb.me/mtop_dataset",
-        **fields,  # type: ignore[arg-type]
-    )
-
-
-MTOP = _entry(
+MTOP = TaskEntry(
     name="mtop",
     summary="MTOP's test utterances against eval utterances of the same intent, 6 languages",
+    languages=LANGUAGES,
     settings=SETTINGS,
     metric=METRIC,
+    source="MTOP, arXiv 2008.09335",
+    licence="CC BY-SA 4.0",
     layout="mtop/<lang>/test.txt and mtop/<lang>/eval.txt",
+    download="https://fb.me/mtop_dataset",
     load=_load_retrieval,
 )
-MTOP_INTENT = _entry(
+MTOP_INTENT = replace(
+    MTOP,
     name="mtop-intent",
     summary="a linear probe on MTOP's English training utterances, tested on 6 languages",
     settings="zero-shot transfer from English",

@@ -15,9 +15,8 @@ from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.formats.jsonl import JsonlSource
 from hybatch.corpus.rows import language_names
 from hybatch.errors import UserError
-from hybatch.evaluation.settings.task import LabelledTexts, RetrievalTask, join_by_label
-from hybatch.evaluation.tasks.entry import TaskEntry
-from hybatch.evaluation.tasks.lareqa import METRIC, SETTINGS
+from hybatch.evaluation.catalogue.entry import TaskEntry
+from hybatch.evaluation.settings.task import METRIC, SETTINGS, LabelledTexts, RetrievalTask, join_by_label
 from hybatch.processes import rank
 
 

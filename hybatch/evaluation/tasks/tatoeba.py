@@ -7,13 +7,13 @@ XTREME-R take 36 languages of. Languages go by their ISO 639-3 codes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.files import read_lines
-from hybatch.evaluation.tasks.entry import TaskEntry
 
 XTREME_LANGUAGES = (
     "afr", "ara", "ben", "bul", "cmn", "deu", "ell", "est", "eus", "fin", "fra", "heb", "hin", "hun", "ind", "ita",
@@ -62,11 +62,11 @@ def _load(name: str, data_dir: Path, languages: Sequence[str]) -> BitextTask:
     )
 
 
-def _entry(name: str, summary: str, languages: object) -> TaskEntry:
+def _entry(name: str, summary: str, languages: Sequence[str] | Callable[[Path], Sequence[str]]) -> TaskEntry:
     return TaskEntry(
         name=name,
         summary=summary,
-        languages=languages,  # type: ignore[arg-type]
+        languages=languages,
         settings="each language's sentences against their English translations, both ways",
         metric="accuracy, by cosine and by ratio margin (k = 4)",
         source="LASER, arXiv 1812.10464",

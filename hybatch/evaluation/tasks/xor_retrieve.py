@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
 from hybatch.evaluation.collection.judgements import QuerySet
 from hybatch.evaluation.collection.passages import Passage, Passages
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.collection.token_recall import word_tokenizer
 from hybatch.evaluation.files import read_objects, text_field
-from hybatch.evaluation.tasks.entry import TaskEntry
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 _QUESTIONS = ("xor_dev_retrieve_eng_span_v1_1.jsonl", "xor_dev_retrieve_eng_span.jsonl")

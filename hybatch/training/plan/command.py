@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.models.config import check_config
+from hybatch.options import number_of
 from hybatch.training.config import RunConfig, instantiate, run_parser
 from hybatch.training.plan.activations import profile_activations
 from hybatch.training.plan.memory import (
@@ -139,14 +141,9 @@ def main(argv: Sequence[str]) -> int:
         UserError: as `make_plan`, or an option is out of its range.
     """
     parser = run_parser("hybatch plan", SUMMARY, argv)
-    parser.add_argument("--gpus", type=int, default=1, help="devices, one process each")
-    parser.add_argument("--gpu-memory", type=float, default=80, help="GB (10^9 bytes) of one device")
-    parser.add_argument("--peak-tflops", type=float, default=989, help="of one device: H100 and H200 dense bf16 989")
-    parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak that is assumed to be reached")
+    _add_device_options(parser)
     parser.add_argument("--json", type=Path, default=None, help="also write the plan to this file")
     config, options = instantiate(parser, argv)
-    if min(options.gpus, options.gpu_memory, options.peak_tflops, options.mfu) <= 0 or options.mfu > 1:
-        raise UserError("--gpus, --gpu-memory, --peak-tflops and --mfu must be greater than 0, --mfu at most 1")
     plan = make_plan(
         config,
         devices=options.gpus,
@@ -162,6 +159,17 @@ def main(argv: Sequence[str]) -> int:
         with atomic_file(options.json) as file:
             json.dump(_as_json(plan, options), file, indent=1)
     return 0
+
+
+def _add_device_options(parser: ArgumentParser) -> None:
+    options: tuple[tuple[str, type[int] | type[float], float, dict[str, float], str], ...] = (
+        ("--gpus", int, 1, {"ge": 1, "le": 1_000_000}, "devices, one process each"),
+        ("--gpu-memory", float, 80, {"gt": 0, "le": 1_000_000}, "GB (10^9 bytes) of one device"),
+        ("--peak-tflops", float, 989, {"gt": 0, "le": 1e9}, "of one device: H100 and H200 dense bf16 989"),
+        ("--mfu", float, 0.4, {"gt": 0, "le": 1}, "share of the peak that is assumed to be reached"),
+    )
+    for name, kind, default, ends, text in options:
+        parser.add_argument(name, type=number_of(name, kind, **ends), default=default, help=text)
 
 
 def _table(plan: Plan, devices: int, gigabytes: float) -> Table:
@@ -189,11 +197,16 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
         f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "
-        f"{options.peak_tflops:g} TFLOP/s, {work.batch_size / plan.step_seconds:,.0f} examples/s; communication, "
-        "offloading and the optimizer come on top.",
+        f"{options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the optimizer come on top.",
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
         "the maximum takes less.",
     ]
+
+
+def _rate(plan: Plan) -> str:
+    if not plan.step_flops:
+        return "as nothing is multiplied: what time a step takes goes into reading embeddings and into the loss"
+    return f"{plan.work.batch_size / plan.step_seconds:,.0f} examples/s"
 
 
 def _as_json(plan: Plan, options: Any) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
 from hybatch.training.run.flops import EncoderFlops, encoder_flops
 from hybatch.training.run.run_folder import RunFolder
-from hybatch.training.step.batches import BatchLoader, Features, Tokenize, cost_of_a_chunk
+from hybatch.training.schedule import learning_rate_factor
+from hybatch.training.step.batches import BatchLoader, Tokenize, cost_of_a_chunk
 from hybatch.training.step.engine import StepEngine
 from hybatch.training.step.optimizer import build_adamw
-from hybatch.training.step.schedule import learning_rate_factor
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
 from hybatch.training.strategy.choose import check_engine_options
+from hybatch.training.strategy.text_chunk import Features
 from hybatch.training.texts import some_texts
 from hybatch.training.validation.measures import Validation, build_validation, check_languages, validation_samplers
 from hybatch.training.validation.overlap import count_shared_texts

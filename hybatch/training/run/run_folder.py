@@ -16,8 +16,10 @@ from hybatch.leftovers import recover
 from hybatch.paths import expand_path
 from hybatch.training.checkpoints.checkpoint import Checkpoint
 from hybatch.training.checkpoints.folder import CheckpointFolder
-from hybatch.training.config import RunConfig, load_run_config
+from hybatch.training.config import RunConfig
+from hybatch.training.flat import flatten
 from hybatch.training.survival.lock import folder_lock
+from hybatch.training.written_config import with_defaults
 
 CONFIG = "config.yaml"
 
@@ -47,6 +49,7 @@ class RunFolder:
         self.metrics = directory / "metrics.jsonl"
         self.initial = directory / "initial"
         self.best = directory / "best"
+        self.tensorboard = directory / "tensorboard"
         self.final = directory / "final"
         self.checkpoints = CheckpointFolder(
             directory / "checkpoints",
@@ -82,6 +85,7 @@ def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) ->
         raise UserError(f"output_dir {directory} holds files but no run ({CONFIG} is missing): name a new folder")
     with folder_lock(directory, say) as is_alone:
         recover(directory, alone=is_alone)
+        _check_kinds(folder)
         if folder.config.exists() and folder.has_results:
             _check_same_run(folder, config)
         write_text(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
@@ -122,15 +126,23 @@ def resume_from(
     return checkpoint
 
 
+def _check_kinds(folder: RunFolder) -> None:
+    """Refuse a folder where a run has a file, and the other way round, before they stop it at its end."""
+    folders = (folder.initial, folder.best, folder.final, folder.checkpoints.directory, folder.tensorboard)
+    for path in (folder.config, folder.metrics, *folders):
+        if path.exists() and path.is_dir() != (path in folders):
+            found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise UserError(f"{path} is a {found}, where a run has a {wanted}: move it away, or name a new output_dir")
+
+
 def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
     if config.training.resume == "never":
         raise UserError(f"output_dir {folder.directory} holds a run and training.resume is never: name a new folder")
     try:
-        # Options that were not there when the run began have their defaults in it.
-        before = load_run_config(["--config", str(folder.config)])
-    except UserError as error:
+        before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
-    differences = differing_fields(before.as_dict(), config.as_dict())
+    differences = differing_fields(with_defaults(before), config.as_dict())
     if differences:
         raise UserError(
             f"output_dir {folder.directory} holds a run with another configuration:\n  "
@@ -149,13 +161,3 @@ def differing_fields(before: Any, now: Any) -> list[str]:
         for name in sorted(old.keys() | new.keys())
         if old.get(name, missing) != new.get(name, missing) and not _FREE.fullmatch(name)
     ]
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict, "a.b.0" -> leaf; an empty dict or list inside is a leaf."""
-    if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {
-            k: v for name, part in items for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
-        }
-    return {prefix: value}

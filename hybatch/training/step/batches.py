@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from hybatch.losses import EMPTY_SLOT
 from hybatch.models import Role
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
+from hybatch.training.strategy.text_chunk import Features, TextChunk
 
-Features = dict[str, Tensor]
 Tokenize = Callable[[list[str], Role], Features]
 
 # Tokens that could be encoded while the operators of one chunk more are started. On a GPU an estimate, not measured:
@@ -31,25 +31,6 @@ _LAUNCH_COST = {"cpu": 64.0, "cuda": 1000.0}
 _LONGEST_SEARCH = 4096
 # Chunks of the queries, and of the passages, where every process must have equally many and their size is left open.
 _EQUAL_CHUNKS = 4
-
-
-@dataclass(frozen=True)
-class TextChunk:
-    """Texts that go through the encoder together.
-
-    Attributes:
-        features: what the encoder takes; every tensor is [n, T].
-        slots_n: int64 [n], the slot of each text.
-        seed: of the random numbers (dropout) that its encoding draws.
-    """
-
-    features: Features
-    slots_n: Tensor
-    seed: int
-
-    def to(self, device: torch.device) -> TextChunk:
-        features = {name: tensor.to(device, non_blocking=True) for name, tensor in self.features.items()}
-        return replace(self, features=features, slots_n=self.slots_n.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

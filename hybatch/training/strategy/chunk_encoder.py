@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hybatch.training.step.batches import Features
+from hybatch.training.strategy.text_chunk import Features
 
 
 class ChunkEncoder(nn.Module):

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from hybatch.errors import UserError
 from hybatch.processes import rank, world_size
-from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Consolidated, Origin, fitted, learning_parameters
 from hybatch.training.strategy.planted_code import tensors_only
 from hybatch.training.strategy.sources import ZERO_FOLDER, names_of_groups, read_consolidated
+from hybatch.training.strategy.text_chunk import TextChunk
 
 
 class DeepSpeedStrategy:

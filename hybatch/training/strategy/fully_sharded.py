@@ -21,11 +21,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hybatch.processes import rank, world_size
-from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import MOMENTS, Origin, fitted, learning_parameters
 from hybatch.training.strategy.planted_code import check_shards
 from hybatch.training.strategy.sources import SHARDS_FOLDER, names_of_groups, read_consolidated
+from hybatch.training.strategy.text_chunk import TextChunk
 
 
 class FullyShardedStrategy:

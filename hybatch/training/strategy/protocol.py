@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from hybatch.training.step.batches import TextChunk
+from hybatch.training.strategy.text_chunk import TextChunk
 
 
 class Strategy(Protocol):

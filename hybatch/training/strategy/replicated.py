@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hybatch.processes import rank, world_size
-from hybatch.training.checkpoints.tensors import save_tensors
-from hybatch.training.step.batches import TextChunk
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Origin, fitted, learning_parameters
 from hybatch.training.strategy.sources import names_of_groups, read_consolidated
+from hybatch.training.strategy.tensors import save_tensors
+from hybatch.training.strategy.text_chunk import TextChunk
 
 # torch 2.13 renamed the option and deprecates the name that 2.11 knows.
 _SYNC_BUFFERS = next(

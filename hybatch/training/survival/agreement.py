@@ -17,7 +17,7 @@ from hybatch.errors import UserError
 from hybatch.processes import gather_objects
 from hybatch.sampling import GlobalBatch
 from hybatch.training.config import RunConfig
-from hybatch.training.run.run_folder import flatten
+from hybatch.training.flat import flatten
 
 # Machines may keep their own copies of the data; corpora are compared by content.
 _LOCAL = re.compile(r"(validation\.)?corpora\.\d+\.path")

@@ -23,7 +23,7 @@ from hybatch.training.strategy import Strategy
 
 # The validation batches are the same for every seed of training, so that runs can be compared.
 _SEED = 20240819
-_KINDS = (MONOLINGUAL, CROSS_LINGUAL)
+_DEFAULT_KINDS = (MONOLINGUAL, CROSS_LINGUAL)
 
 
 class Validation(Protocol):
@@ -38,7 +38,7 @@ class Validation(Protocol):
 
 
 class LossValidation:
-    """Mean loss over one fixed set of x-x-mono and one of x-y batches of the held-out corpora.
+    """Mean loss over one fixed set of batches of each of validation.kinds, made of the held-out corpora.
 
     The batches depend on the corpora and the validation options only. Kinds that the corpora cannot fill (x-y of
     English data) are left out and listed in `left_out`.
@@ -99,7 +99,7 @@ def validation_samplers(config: RunConfig, corpora: Sequence[ParallelCorpus]) ->
     """
     validation = config.validation
     samplers, left_out = [], []
-    for kind in _KINDS:
+    for kind in validation.kinds or _DEFAULT_KINDS:
         sampling = SamplingConfig(
             kind=kind, batch_size=validation.batch_size or config.sampling.batch_size, languages=validation.languages
         )
@@ -116,7 +116,7 @@ def validation_samplers(config: RunConfig, corpora: Sequence[ParallelCorpus]) ->
         raise UserError(
             f"validation.corpora can fill no batch of {size}:\n  "
             + "\n  ".join(left_out)
-            + "\nset validation.batch_size lower, or add held-out data or languages"
+            + "\nset validation.batch_size lower, name other validation.kinds, or add held-out data or languages"
         )
     return samplers, left_out
 

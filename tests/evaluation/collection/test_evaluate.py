@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
+from hybatch.evaluation.collection.evaluate import evaluate_collections
 from hybatch.evaluation.collection.passages import Passages, json_lines
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.results import dump
 from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.task import ScoringOptions
 from tests.evaluation.collection.fakes import (
     CollectionEncoder,
     Fake,
@@ -35,7 +36,7 @@ def _task(folder: Path, data: dict[str, Fake]) -> CollectionTask:
 
 def _evaluate(task: CollectionTask, folder: Path, **options: Any) -> dict[str, Any]:
     encoder: Any = CollectionEncoder()
-    chosen = SearchOptions(batch_size=8, index=folder, progress=False, **options)
+    chosen = ScoringOptions(batch_size=8, index=folder, progress=False, **options)
     return evaluate_collections(encoder, task, model="toy", options=chosen)[0]
 
 
@@ -109,7 +110,7 @@ def test_a_query_without_a_relevant_passage_is_left_out_and_counted(tmp_path: Pa
 def _results_of_processes(folder: str) -> tuple[str, int]:
     encoder: Any = CollectionEncoder()
     task = _task(Path(folder) / "data", {"aa": fake(), "bb": fake(seed=2)})
-    options = SearchOptions(batch_size=8, index=Path(folder) / "index", progress=False)
+    options = ScoringOptions(batch_size=8, index=Path(folder) / "index", progress=False)
     return dump(evaluate_collections(encoder, task, model="toy", options=options)[0]), len(encoder.seen)
 
 
@@ -126,7 +127,7 @@ def test_the_figures_are_the_means_of_those_of_single_queries(tmp_path: Path) ->
     task.searches["bb"][1].relevant[2].clear()
     encoder: Any = CollectionEncoder()
     tables: QueryTables = {}
-    options = SearchOptions(batch_size=8, index=tmp_path, progress=False)
+    options = ScoringOptions(batch_size=8, index=tmp_path, progress=False)
     results, _ = evaluate_collections(encoder, task, model="toy", options=options, per_query=tables)
     assert tables["languages"].tolist() == ["aa", "bb"]
     for language in ("aa", "bb"):

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.collection.judgements import join, read_judgements, read_query_objects, read_topics
-from tests.evaluation.collection.fakes import Fake, fake_passages, write_lines
+from hybatch.evaluation.collection.judgements import (
+    join,
+    read_judgements,
+    read_query_objects,
+    read_topics,
+    refuse_unknown,
+)
+from hybatch.evaluation.collection.passages import Passages, json_lines
+from hybatch.evaluation.command import evaluate
+from tests.evaluation.collection.fakes import Fake, fake, fake_passages, write_beir, write_lines
 
 
 @pytest.mark.parametrize(
@@ -66,5 +74,36 @@ def test_few_unknown_passages_are_left_out_counted_and_listed(tmp_path: Path) ->
 
 
 def test_more_than_one_in_a_hundred_is_an_error_that_lists_them(tmp_path: Path) -> None:
+    refuse_unknown(_join(tmp_path / "few", unknown=4))
     with pytest.raises(UserError, match=r"qrels\.tsv: 5 of 406 judgements name .*: passage x0, passage x1"):
-        _join(tmp_path, unknown=5)
+        refuse_unknown(_join(tmp_path / "many", unknown=5))
+
+
+def test_judgements_of_a_part_of_the_queries_can_be_measured_when_told_so(model: Path, tmp_path: Path) -> None:
+    data = fake(num_queries=20)
+    part = data._replace(queries={q: text for q, text in data.queries.items() if int(q[1:]) % 4 == 0})
+    whole, cut = write_beir(tmp_path / "whole", data), write_beir(tmp_path / "cut", part)
+    arguments = ["--model", str(model), "--task", "beir-like", "--index", str(tmp_path / "i"), "--data-dir"]
+    with pytest.raises(UserError, match=r"query q1, .*--unknown-judgements leave-out"):
+        evaluate([*arguments, str(cut)])
+    results = evaluate([*arguments, str(cut), "--unknown-judgements", "leave-out", "--save-run", str(tmp_path / "a")])
+    evaluate([*arguments, str(whole), "--save-run", str(tmp_path / "b")])
+    counted = results.results["unknown_judgements"]["cut"]
+    judged = sum(map(len, data.grades.values()))
+    assert (counted["left_out"], counted["of"]) == (judged - sum(len(data.grades[q]) for q in part.queries), judged)
+    assert results.results["num_queries"] == {"cut": 5}
+    ranks = (tmp_path / "a" / "cut.ranks.tsv").read_text().splitlines()
+    assert ranks == [
+        line
+        for line in (tmp_path / "b" / "whole.ranks.tsv").read_text().splitlines()
+        if line.split()[0] in part.queries
+    ]
+
+
+def test_half_a_surrogate_pair_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"q:2: field 'text' holds half a surrogate pair \('.udc00'\)"):
+        read_query_objects(
+            write_lines(tmp_path / "q", [{"_id": "1", "text": "a 😀"}, '{"_id": "2", "text": "\\udc00"}'])
+        )
+    with pytest.raises(UserError, match=r"c:1: field '_id' holds half a surrogate pair"):
+        Passages("c", [write_lines(tmp_path / "c", ['{"_id": "d\\ud812", "text": "b"}'])], json_lines("_id"))

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from hybatch.evaluation.collection.evaluate import SearchOptions, evaluate_collections
+from hybatch.evaluation.collection.evaluate import evaluate_collections
 from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.results import dump
+from hybatch.evaluation.task import ScoringOptions
 from tests.evaluation.collection.fakes import CollectionEncoder, fake, fake_passages, query_set
 
 DATA = fake(num_passages=200)
@@ -31,7 +32,7 @@ class SlowEncoder(CollectionEncoder):
 def _evaluate(folder: Path, encoder: Any) -> tuple[str, int]:
     passages = fake_passages(folder, DATA, shard_rows=20)
     task = CollectionTask("t", {"c": passages}, {"xx": ("c", query_set(DATA))}, ("ndcg@10",))
-    options = SearchOptions(batch_size=4, index=folder / "index", progress=False)
+    options = ScoringOptions(batch_size=4, index=folder / "index", progress=False)
     results, timings = evaluate_collections(encoder, task, model="m", options=options)
     return dump(results), timings["passages_encoded"]
 

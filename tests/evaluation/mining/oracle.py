@@ -51,7 +51,7 @@ def brute_force(
             p
             for p in window
             if (rule.margin is None or score[p] < positive - rule.margin)
-            and (rule.ratio is None or score[p] < positive * rule.ratio)
+            and (rule.ratio is None or score[p] < positive - (1 - rule.ratio) * abs(positive))
         ]
         above_limit += len(window) - len(low)
         negatives[language, row["id"]] = low[: rule.negatives]

@@ -82,7 +82,7 @@ _RULES = st.builds(
     st.integers(1, 3),
     st.integers(0, 6),
     st.sampled_from([None, 0.0, 1.0, -2.0]),
-    st.sampled_from([None, 0.5, 1.0]),
+    st.sampled_from([None, 0.5, 0.9, 1.0]),
 )
 
 

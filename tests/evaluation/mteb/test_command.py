@@ -122,7 +122,7 @@ def test_languages_cut_a_task_down(tmp_path: Path, local_tasks: dict[str, int]) 
         (["--tasks", "LocalRetrieval", "--languages", "fin"], "languages, which are swh yor"),
         (["--tasks", "LocalRetrieval", "--languages", "sw"], "ISO 639-3"),
         (["--tasks", "CIFAR10Clustering"], "the encoder reads texts"),
-        (["--batch-size", "0"], "must be at least 1"),
+        (["--batch-size", "0"], "--batch-size is 0: it must be a whole number"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_before_any_data_is_loaded(

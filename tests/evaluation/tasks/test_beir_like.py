@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.results import read_any_results
-from hybatch.evaluation.tasks.registry import load_task
 from hybatch.reporting.evaluate import main
 from tests.evaluation.collection.fakes import fake, write_beir, write_lines
 

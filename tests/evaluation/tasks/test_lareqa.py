@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.tasks.lareqa import load_lareqa, squad_task
-from hybatch.evaluation.tasks.registry import load_task
 
 XQUAD_CANDIDATES = {
     "ar": 1222,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.collection.fakes import write_lines
 
 TEXT = "A headline\n\nThe flag of Nepal\nwas hoisted. It rained in Kathmandu."
@@ -36,8 +37,8 @@ def _article(language: str, mentions: list[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def write_mewsli(data_dir: Path, articles: list[dict[str, Any]]) -> Path:
-    """Articles and thirty entities."""
+def write_mewsli(data_dir: Path, articles: list[Any]) -> Path:
+    """Articles, objects or lines, and thirty entities."""
     write_lines(data_dir / "mewsli-x" / "wikinews_mentions-test.jsonl", articles)
     entities = [
         {"entity_id": f"Q{i}", "title": f"Entity {i}", "description": f"It is {i}.", "description_language": "id"}
@@ -75,3 +76,10 @@ def test_articles_whose_text_was_not_restored_are_answered_with_the_script(tmp_p
 def test_a_line_of_another_form_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"test\.jsonl:1: not an article with its mentions"):
         load_task("mewsli-x", write_mewsli(tmp_path, [{"context": {}}]), ["de"])
+
+
+def test_a_mention_that_is_cut_inside_a_character_is_named(tmp_path: Path) -> None:
+    article = _article("de", [("Nepal", "Q3")])
+    article["mentions"][0]["mention_span"]["text"] = "Nep\udc42"
+    with pytest.raises(UserError, match=r"test\.jsonl:1: the mention or its sentence holds half a surrogate pair"):
+        load_task("mewsli-x", write_mewsli(tmp_path, [json.dumps(article)]), ["de"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.collection.fakes import Fake, fake, write_lines
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.collection.fakes import Fake, fake, write_lines
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.tasks.parallel import load_parallel, parallel_languages, parallel_task
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.synthetic import write_jsonl
 
 ROWS: dict[str, list[dict[str, Any]]] = {

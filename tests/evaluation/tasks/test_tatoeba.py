@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.results import read_any_results
-from hybatch.evaluation.tasks.registry import load_task
 from hybatch.evaluation.tasks.tatoeba import XTREME_LANGUAGES
 from hybatch.reporting.evaluate import main
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.collection.fakes import fake, write_lines
 
 PASSAGES = fake().passages

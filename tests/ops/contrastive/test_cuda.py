@@ -80,3 +80,11 @@ def test_one_pass_is_the_forward_pass_and_its_gradients(device: str) -> None:
 @pytest.mark.parametrize(("Q", "D"), [(0, 5), (5, 0), (0, 0)])
 def test_nothing_on_one_side_is_no_error(device: str, Q: int, D: int) -> None:
     assert_as_on_the_cpu(random_problem(4, Q=Q, D=D, H=7, scale=2.0), device)
+
+
+@on_devices(family=FAMILY)
+def test_embeddings_wider_than_a_grid_is_high_are_refused(device: str) -> None:
+    problem = moved(random_problem(5, Q=1, D=1, H=1, scale=1.0), device)
+    rows = put(torch.zeros(1, 65535 * 128 + 1), device)
+    with pytest.raises(RuntimeError, match="at most 8388480 columns, not 8388481"):
+        forward(replace(problem, queries=rows, candidates=rows), device)

@@ -306,10 +306,10 @@ def test_errors_name_the_argument() -> None:
         torch.ops.hybatch.pair_scores(queries, candidates, offsets[1:], "fp32", problem.positives.cuda())
 
 
-@on_devices()
+@on_gpu()
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
 @pytest.mark.parametrize("width", [8, 100, 768, 4096])
-def test_tensor_cores_add_no_worse_than_the_band_of_rescoring_assumes(device: str, width: int, precision: str) -> None:
+def test_tensor_cores_add_no_worse_than_the_band_of_rescoring_assumes(width: int, precision: str) -> None:
     """The third bound of csrc/ranking/cuda/score_band.h, on inputs that are exact in the precision."""
     cuts = (1.5 * width + 1.5) * 2.0**-22
     for family in FAMILIES:

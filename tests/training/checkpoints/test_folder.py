@@ -17,7 +17,7 @@ from hybatch.leftovers import name_beside
 from hybatch.training.checkpoints.checkpoint import Description, read_checkpoint
 from hybatch.training.checkpoints.folder import CheckpointFolder
 from hybatch.training.checkpoints.surroundings import surroundings
-from hybatch.training.checkpoints.tensors import save_tensors
+from hybatch.training.strategy.tensors import save_tensors
 
 WHERE = surroundings(torch.device("cpu"), "none")
 

@@ -43,6 +43,24 @@ def test_a_recipe_fits_the_gpus_that_it_names_with_the_figures_that_it_says(
     assert (chunk_size or 0) <= plan["strategies"][strategy]["largest_chunk_size"]
 
 
+RECIPES = [[path.stem] for path in sorted(CONFIGS.glob("*.yaml"))]
+RECIPES += [["study/recipe", "study/scratch"], ["study/recipe-large", "study/labse"]]
+RECIPES += [["study/recipe-large", "study/xlmr-large"]]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=" ".join)
+def test_every_recipe_is_planned_one_without_layers_too(
+    recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlays = [part for name in recipe[1:] for part in ("--config", str(CONFIGS / f"{name}.yaml"))]
+    plan = planned(tmp_path, recipe[0], *overlays)
+    assert plan["strategies"]["none"]["bytes"]["total"] > 0
+    fresh = load_run_config(["--config", str(CONFIGS / f"{recipe[0]}.yaml"), *overlays]).model.fresh
+    has_layers = fresh is None or fresh.layers > 0
+    assert (plan["step_flops_per_gpu"] > 0) == has_layers
+    assert ("examples/s" in capsys.readouterr().out) == has_layers
+
+
 def test_the_largest_model_fits_no_gpu_whole(tmp_path: Path) -> None:
     strategies = planned(tmp_path, "xlmr-xxl-zero3", "--gpus", "8")["strategies"]
     assert not strategies["ddp"]["fits"]

@@ -1,8 +1,17 @@
-"""Which differences between two configurations matter."""
+"""Which differences between two configurations matter, and what a run's folder may hold."""
 
 from __future__ import annotations
 
-from hybatch.training.run.run_folder import differing_fields, flatten
+from pathlib import Path
+
+import pytest
+
+from hybatch.corpus import CorpusConfig
+from hybatch.errors import UserError
+from hybatch.models import EncoderConfig
+from hybatch.training.config import RunConfig
+from hybatch.training.flat import flatten
+from hybatch.training.run.run_folder import RunFolder, claimed, differing_fields
 
 
 def test_nested_values_become_leaves() -> None:
@@ -30,3 +39,57 @@ def test_only_fields_that_change_what_is_computed_count() -> None:
 
 def test_a_field_that_one_of_them_lacks_is_named() -> None:
     assert differing_fields({"seed": 1, "a": 2}, {"a": 2}) == ["seed: was 1, now 'nothing'"]
+
+
+def _claim(directory: Path) -> None:
+    config = RunConfig(
+        output_dir=str(directory), corpora=[CorpusConfig(path="embedded")], model=EncoderConfig(backbone="labse")
+    )
+    with claimed(RunFolder(config), config, print):
+        pass
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run that has begun."""
+    _claim(tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    return tmp_path / "run"
+
+
+def test_a_run_may_claim_its_folder_again(run: Path) -> None:
+    _claim(run)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
+def test_a_folder_in_the_place_of_a_file_is_named(name: str, run: Path) -> None:
+    (run / name).unlink()
+    (run / name).mkdir()
+    with pytest.raises(UserError, match=f"run/{name} is a folder, where a run has a file: move it away"):
+        _claim(run)
+
+
+@pytest.mark.parametrize("name", ["initial", "best", "final", "checkpoints", "tensorboard"])
+def test_a_file_in_the_place_of_a_folder_is_named(name: str, run: Path) -> None:
+    (run / name).touch()
+    with pytest.raises(UserError, match=f"run/{name} is a file, where a run has a folder: move it away"):
+        _claim(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"seed: 1 # caf\xe9\n", r"config\.yaml: not UTF-8 text \(byte 13\)"),
+        (b"\x00seed: 1\n", "control characters are not allowed"),
+        (b"seed: [1\n", "flow sequence"),
+        (b"- 1\n", "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_a_configuration_of_a_run_that_cannot_be_read_is_named(content: bytes, reason: str, run: Path) -> None:
+    (run / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=reason) as refused:
+        _claim(run)
+    assert str(refused.value).startswith(f"{run / 'config.yaml'} cannot be read (")
+    assert str(refused.value).endswith("name a new output_dir")
+    assert (run / "config.yaml").read_bytes() == content

@@ -9,7 +9,8 @@ from typing import Any
 
 from hybatch.models import Role
 from hybatch.sampling import BatchSampler, SamplingConfig
-from hybatch.training.step.batches import BatchLoader, Features, LocalBatch
+from hybatch.training.step.batches import BatchLoader, LocalBatch
+from hybatch.training.strategy.text_chunk import Features
 from tests.sampling.default_plans import corpora
 from tests.training.tiny import tokenize
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from hybatch.losses import ContrastiveLoss
 from hybatch.processes import rank, sum_over_processes, world_size
-from hybatch.training.step.batches import BatchLoader, Features
+from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy
 from hybatch.training.strategy.deepspeed import import_deepspeed
 from hybatch.training.strategy.deepspeed_options import engine_options
+from hybatch.training.strategy.text_chunk import Features
 from tests.training.tiny import VOCABULARY, TinySampler, tokenize
 
 BATCH_SIZE = 12

@@ -183,7 +183,9 @@ std::string Block::Deadlock() const {
   std::map<std::string, int> places;
   for (const Thread* thread : threads_) ++places[thread->waits_for];
   std::string text = std::string("deadlock in ") + kernel_name + ":";
-  for (const auto& [waits_for, count] : places) text += " " + std::to_string(count) + " threads wait for " + waits_for + ";";
+  for (const auto& [waits_for, count] : places) {
+    text += " " + std::to_string(count) + " threads wait for " + waits_for + ";";
+  }
   return text;
 }
 
@@ -211,7 +213,9 @@ uint32_t Block::AddressOf(const void* pointer) const {
 
 unsigned char* Block::At(uint32_t address, size_t bytes) {
   const int64_t place = int64_t{address} - kWindow - (shared_ - page_);
-  if (place < 0 || place + bytes > shared_bytes_) Fail("shared address " + std::to_string(address) + " is not the block's");
+  if (place < 0 || place + bytes > shared_bytes_) {
+    Fail("shared address " + std::to_string(address) + " is not the block's");
+  }
   return shared_ + place;
 }
 

@@ -164,6 +164,7 @@ void BulkTensorCopy2d(uint32_t to, const void* map, uint32_t barrier, int elemen
 void CpAsync16(uint32_t to, const void* from, int bytes) {
   const Unwatched unwatched;
   if (bytes < 0 || bytes > 16) Fail("cp.async of " + std::to_string(bytes) + " bytes");
+  if (from == nullptr) Fail("cp.async from no address");
   if (to % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0) Fail("cp.async of an address that is not aligned");
   const PendingFetch fetch = {block->At(to, 16), from, bytes};
   if (block->manners().fetches_at_once) {

@@ -86,7 +86,9 @@ inline int Lane() { return static_cast<int>(place->thread.x % 32); }
 #define gridDim (::device_model::place->grid_size)
 
 inline void __syncthreads() { device_model::ptx::BarSync(0, static_cast<int>(blockDim.x * blockDim.y * blockDim.z)); }
-inline void __syncwarp(unsigned mask = 0xffffffffu) { device_model::Exchange(device_model::Collective::kSync, mask, 0); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  device_model::Exchange(device_model::Collective::kSync, mask, 0);
+}
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = 32) {
@@ -128,7 +130,8 @@ inline int __all_sync(unsigned mask, int value) {
   return std::all_of(all, all + 32, [](uint64_t flag) { return flag != 0; });
 }
 inline int __reduce_add_sync(unsigned mask, int value) {
-  const uint64_t* all = device_model::Exchange(device_model::Collective::kReduceAdd, mask, static_cast<uint32_t>(value));
+  const auto own = static_cast<uint32_t>(value);
+  const uint64_t* all = device_model::Exchange(device_model::Collective::kReduceAdd, mask, own);
   uint32_t sum = 0;
   for (int lane = 0; lane < 32; ++lane) sum += static_cast<uint32_t>(all[lane]);
   return static_cast<int>(sum);

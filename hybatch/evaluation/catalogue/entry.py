@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hybatch.errors import UserError
+from hybatch.evaluation.task import Task
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class HubFiles:
 class TaskEntry:
     """One task by name: what it measures, where its data comes from, how it is read.
 
-    The type of what `load` returns decides how it is scored: a `RetrievalTask` in every language setting, the others
-    by a metric of their own.
+    What `load` returns knows how it is scored: a `RetrievalTask` in every language setting, the others by metrics of
+    their own.
     """
 
     name: str
@@ -50,7 +50,7 @@ class TaskEntry:
     """Where the publisher offers them."""
     hub: Sequence[HubFiles] = ()
     """What --download fetches; empty where the hub does not have the publisher's files."""
-    load: Callable[[Path, Sequence[str]], Any]
+    load: Callable[[Path, Sequence[str]], Task]
     """Reads the task, given --data-dir and the languages wanted."""
 
     @property

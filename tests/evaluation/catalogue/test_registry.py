@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks.registry import load_task
+from hybatch.evaluation.catalogue.registry import load_task
 
 
 def test_an_unknown_task_is_answered_with_those_there_are() -> None:

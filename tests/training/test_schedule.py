@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybatch.training.step.schedule import ScheduleShape, learning_rate_factor
+from hybatch.training.schedule import ScheduleShape, learning_rate_factor
 
 SHAPES: list[ScheduleShape] = ["linear", "cosine", "constant"]
 

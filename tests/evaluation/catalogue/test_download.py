@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue import download as module
+from hybatch.evaluation.catalogue.download import download
+from hybatch.evaluation.catalogue.registry import TASKS, load_task
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.tasks import download as module
-from hybatch.evaluation.tasks.download import download
-from hybatch.evaluation.tasks.registry import TASKS, load_task
 from tests.evaluation.collection.fakes import fake
 from tests.evaluation.tasks.test_belebele import write_belebele
 from tests.evaluation.tasks.test_miracl import write_miracl

@@ -9,11 +9,11 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.evaluation import encoding
+from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.embeddings import StoredEmbeddings
 from hybatch.evaluation.results import dump, read_any_results
 from hybatch.evaluation.settings.scoring import score
-from hybatch.evaluation.tasks.registry import load_task
 from tests.evaluation.oracle import largest_difference, oracle_results
 from tests.evaluation.synthetic import random_embeddings, write_embeddings
 
@@ -63,7 +63,7 @@ def test_similarity_can_be_forced(data: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--languages", "xx"], "--languages xx"),
-        (["--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "0"], "--batch-size is 0"),
         (["--backend", "gpu"], "--backend gpu.*no such backend"),
         (["--similarity", "dot"], "--similarity: goes with --embeddings"),
         (["--output", "FILE"], "is a file"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
+from hybatch.evaluation.catalogue.registry import TASKS, load_task
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.tasks.entry import TaskEntry
-from hybatch.evaluation.tasks.registry import TASKS, load_task
 
 
 def test_every_task_is_listed_with_its_licence_before_any_option_is_asked_for(

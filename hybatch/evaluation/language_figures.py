@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.metrics import mean
-from hybatch.evaluation.settings.task import TextsTask
+from hybatch.evaluation.task import TextsTask
 
 _COUNTS = ("num_queries", "num_skipped")
 
@@ -69,23 +67,3 @@ def metrics_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The metrics that any language has, in their order of appearance, counts left out."""
     names = dict.fromkeys(name for row in figures.values() for name in row)
     return [name for name in names if name not in _COUNTS]
-
-
-def figures_table(results: Mapping[str, Any]) -> Table:
-    """One row a language, one column a metric; the means below."""
-    metrics = results["metrics"]
-    table = Table(title=f"{results['task']}: {results['model']}", title_justify="left")
-    table.add_column("language")
-    for heading in ("queries", *metrics):
-        table.add_column(heading.replace("_", " "), justify="right")
-    for language, row in results["figures"].items():
-        table.add_row(language, str(row.get("num_queries", "–")), *(_figure(row.get(metric)) for metric in metrics))
-    table.add_section()
-    for name, row in results["summary"].items():
-        label = f"{name} ({row['num_languages']})"
-        table.add_row(label, "", *(_figure(row[metric]) for metric in metrics), style="bold")
-    return table
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.catalogue.entry import TaskEntry
 
 
 def tasks_table(entries: Iterable[TaskEntry]) -> Table:

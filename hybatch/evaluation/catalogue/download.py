@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from hybatch.errors import UserError
-from hybatch.evaluation.tasks.entry import TaskEntry
+from hybatch.evaluation.catalogue.entry import TaskEntry
 
 
 def download(entry: TaskEntry, data_dir: Path, languages: Sequence[str] | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.entry import TaskEntry
+from hybatch.evaluation.task import Task
 from hybatch.evaluation.tasks import (
     beir_like,
     belebele,
@@ -20,7 +21,6 @@ from hybatch.evaluation.tasks import (
     tatoeba,
     xor_retrieve,
 )
-from hybatch.evaluation.tasks.entry import TaskEntry
 
 TASKS: dict[str, TaskEntry] = {
     entry.name: entry
@@ -43,7 +43,7 @@ TASKS: dict[str, TaskEntry] = {
 }
 
 
-def load_task(name: str, data_dir: Path | None, languages: Sequence[str] | None = None) -> Any:
+def load_task(name: str, data_dir: Path | None, languages: Sequence[str] | None = None) -> Task:
     """Read the task `name`, restricted to `languages` where they are given: queries and candidates alike.
 
     Raises:

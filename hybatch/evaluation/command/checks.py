@@ -1,0 +1,88 @@
+"""What `hybatch evaluate` refuses before a model is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.download import download
+from hybatch.evaluation.catalogue.registry import TASKS, load_task
+from hybatch.evaluation.collection.gpus import gpus_for
+from hybatch.evaluation.collection.search import import_faiss
+from hybatch.evaluation.embeddings import check_save_directory
+from hybatch.evaluation.results import check_output
+from hybatch.evaluation.source import Source
+from hybatch.evaluation.task import ScoringOptions, Task
+from hybatch.models import Role
+from hybatch.ops.backend import BackendError, choose_backend
+from hybatch.paths import check_writable
+from hybatch.processes import rank
+
+
+def checked_task(arguments: argparse.Namespace, source: Source, options: ScoringOptions) -> Task:
+    """Check every option that can be checked before the model is loaded, and read the task.
+
+    Raises:
+        UserError: an option or a file cannot be used.
+    """
+    _check_options(arguments, options)
+    _check_folders(arguments)
+    if arguments.download and rank() == 0:
+        _download(arguments)
+    task = load_task(arguments.task, arguments.data_dir, arguments.languages)
+    task.check(source, options)
+    if arguments.output:
+        check_output(
+            arguments.output,
+            task=task.name,
+            model=source.name,
+            languages=list(task.languages),
+            overwrite=arguments.overwrite,
+            prefixes=used_prefixes(source, task),
+        )
+    return task
+
+
+def used_prefixes(source: Source, task: Task) -> dict[Role, str]:
+    """Those of the prefixes given that the task puts before any text."""
+    return {role: text for role, text in source.prefixes.items() if role in task.roles.values()}
+
+
+def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> None:
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    if arguments.embeddings and arguments.save_embeddings:
+        raise UserError("--save-embeddings: has nothing to save with --embeddings; use it with --model")
+    if arguments.model and arguments.similarity:
+        raise UserError("--similarity: goes with --embeddings; a model's embeddings have length 1, where all agree")
+    for role in get_args(Role):
+        if arguments.embeddings and getattr(arguments, f"{role}_prefix") is not None:
+            raise UserError(f"--{role}-prefix: goes with --model; ready embeddings have their prefix in them")
+    try:
+        choose_backend(torch.device(options.device), arguments.backend)
+    except (BackendError, ValueError) as error:
+        raise UserError(f"--backend {arguments.backend}: {error}") from error
+    if arguments.search != "torch":
+        gpus_for(import_faiss(), arguments.search, arguments.search_device)
+    elif arguments.search_device != "auto":
+        raise UserError("--search-device: is of faiss; --search torch searches where --device says")
+
+
+def _check_folders(arguments: argparse.Namespace) -> None:
+    if arguments.save_embeddings:
+        check_save_directory(arguments.save_embeddings)
+        check_writable(arguments.save_embeddings, "--save-embeddings")
+    for option in ("index", "save_run"):
+        if getattr(arguments, option):
+            check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    if arguments.data_dir is None:
+        raise UserError("--download: give --data-dir DIR or set HYBATCH_DATA_DIR, to say where to")
+    Path(arguments.data_dir).mkdir(parents=True, exist_ok=True)
+    download(TASKS[arguments.task], Path(arguments.data_dir), arguments.languages)

@@ -1,0 +1,174 @@
+"""The options of `hybatch evaluate`, and what they say of source and scoring."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import get_args
+
+import torch
+
+from hybatch.evaluation.catalogue.listing import tasks_table
+from hybatch.evaluation.catalogue.registry import TASKS
+from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
+from hybatch.evaluation.collection.own import OWN_DOCUMENTS
+from hybatch.evaluation.collection.search import METHODS
+from hybatch.evaluation.source import Source
+from hybatch.evaluation.table import table_console
+from hybatch.evaluation.task import ScoringOptions
+from hybatch.models import Role
+from hybatch.options import number_of
+from hybatch.paths import path_of
+
+
+class _ListTasks(argparse.Action):
+    """Prints the table of tasks and leaves, as --help does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        table_console().print(tasks_table(TASKS.values()))
+        parser.exit()
+
+
+def evaluate_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hybatch evaluate",
+        description="Score a model, or ready embeddings, in every language setting of a task.",
+        epilog="Several processes: accelerate launch -m hybatch evaluate ... gives the same results.json.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--model",
+        metavar="PATH_OR_HUB_ID",
+        help="a folder or hub id, a short name (labse, multilingual-e5-base, ...) or a folder with LASER-2",
+    )
+    source.add_argument(
+        "--embeddings",
+        type=path_of("--embeddings"),
+        metavar="DIR",
+        help="queries.<lang>.npy and candidates.<lang>.npy, [rows, width], rows in file order",
+    )
+    for role in get_args(Role):
+        parser.add_argument(
+            f"--{role}-prefix",
+            metavar="TEXT",
+            help=f"put before every {role} in the place of what the model says; '' for nothing",
+        )
+    tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
+    parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
+    parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
+    parser.add_argument(
+        "--data-dir",
+        type=path_of("--data-dir"),
+        default=os.environ.get("HYBATCH_DATA_DIR") or None,
+        metavar="DIR",
+        help="parent of the task's folder, default HYBATCH_DATA_DIR; --task parallel: the corpus folder itself",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="first fetch into --data-dir what the hub has of the task's files"
+    )
+    parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these, as queries and as candidates")
+    parser.add_argument(
+        "--output",
+        type=path_of("--output"),
+        metavar="DIR",
+        help="write results.json, timings.json, per_query.npz there",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace other results in --output")
+    parser.add_argument(
+        "--save-embeddings", type=path_of("--save-embeddings"), metavar="DIR", help="write what --embeddings reads"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=number_of("--batch-size", int, ge=1, le=1_000_000),
+        default=128,
+        help="texts encoded at once by a process (default 128)",
+    )
+    parser.add_argument("--backend", default="auto", help="of the ranking op: auto, torch, cpu or cuda (default auto)")
+    parser.add_argument(
+        "--similarity",
+        choices=["cosine", "dot"],
+        help="with --embeddings; default cosine, but dot where all values are whole numbers",
+    )
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
+    )
+    _add_search_options(parser.add_argument_group("tasks that search a collection"))
+    return parser
+
+
+def _add_search_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
+    group.add_argument(
+        "--search-device",
+        choices=SEARCH_DEVICES,
+        default="auto",
+        help="of faiss: gpu shards the index over all GPUs; default: those that faiss sees, if any",
+    )
+    group.add_argument(
+        "--index",
+        type=path_of("--index"),
+        metavar="DIR",
+        help="where the passages' embeddings are kept; default: the cache",
+    )
+    group.add_argument(
+        "--index-dtype", choices=["float32", "float16"], default="float32", help="of these embeddings (default float32)"
+    )
+    group.add_argument(
+        "--save-run",
+        type=path_of("--save-run"),
+        metavar="DIR",
+        help="write the passages retrieved (TREC form) and exact ranks there",
+    )
+    group.add_argument(
+        "--own-documents",
+        choices=OWN_DOCUMENTS,
+        default="leave-out",
+        help="the passage that has the id of the query asked: leave-out, as BEIR does, unless it is judged relevant, "
+        "or keep (default leave-out)",
+    )
+    group.add_argument(
+        "--unknown-judgements",
+        choices=["refuse", "leave-out"],
+        default="refuse",
+        help="judgements of queries or passages that are not there: refuse above 1%% of them, or leave-out however "
+        "many; they are counted in the results (default refuse)",
+    )
+
+
+def source_of(arguments: argparse.Namespace) -> Source:
+    """What is to be measured; read later."""
+    return Source(
+        model=arguments.model,
+        ready=arguments.embeddings,
+        similarity=arguments.similarity,
+        save=arguments.save_embeddings,
+        prefixes=prefixes_of(arguments),
+    )
+
+
+def prefixes_of(arguments: argparse.Namespace) -> dict[Role, str]:
+    """The prefixes that are given, by role."""
+    given: dict[Role, str | None] = {role: getattr(arguments, f"{role}_prefix") for role in get_args(Role)}
+    return {role: text for role, text in given.items() if text is not None}
+
+
+def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
+    """How it is to be scored, on the device that is there."""
+    return ScoringOptions(
+        batch_size=arguments.batch_size,
+        device=_device(arguments.device),
+        backend=arguments.backend,
+        index=arguments.index,
+        index_dtype=arguments.index_dtype,
+        method=arguments.search,
+        search_device=arguments.search_device,
+        save_run=arguments.save_run,
+        own_documents=arguments.own_documents,
+        unknown_judgements=arguments.unknown_judgements,
+    )
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())

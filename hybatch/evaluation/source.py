@@ -1,0 +1,106 @@
+"""Where a task's embeddings come from: a model, or a folder of ready ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hybatch.errors import UserError
+from hybatch.evaluation.cut_texts import CutTexts
+from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
+from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.task import ScoringOptions, TextsTask
+from hybatch.models import Encoder, Role
+from hybatch.models.tokenization import check_room
+from hybatch.processes import rank
+
+
+@dataclass(kw_only=True)
+class Source:
+    """What is measured; nothing is read before it is asked for."""
+
+    model: str | None = None
+    """Folder, hub id or short name of an encoder; exactly one of this and `ready` is given."""
+    ready: Path | None = None
+    """Folder of ready embeddings."""
+    similarity: Similarity | None = None
+    """Of ready embeddings."""
+    save: Path | None = None
+    """Folder for the embeddings of a task that a model encodes."""
+    prefixes: Mapping[Role, str] = field(default_factory=dict)
+    """Put before the texts of a role in the place of the model's own prefix."""
+    cut: CutTexts = field(default_factory=CutTexts)
+    """Counts the texts that the model does not read to their end."""
+    timings: dict[str, Any] = field(default_factory=dict)
+    """Filled while it works: for timings.json."""
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        return str(self.model or self.ready)
+
+    def encoder(self, options: ScoringOptions) -> Encoder:
+        """The model on its device.
+
+        Raises:
+            UserError: it cannot be loaded, or a prefix leaves no room for a text.
+        """
+        assert self.model is not None
+        started = time.perf_counter()
+        encoder = Encoder.load(self.model).to(options.device)
+        if self.prefixes:
+            encoder.config = replace(
+                encoder.config,
+                query_prefix=self.prefixes.get("query", encoder.config.query_prefix),
+                passage_prefix=self.prefixes.get("passage", encoder.config.passage_prefix),
+            )
+            self._check_room(encoder)
+        self.timings["loading_seconds"] = time.perf_counter() - started
+        return encoder
+
+    def embeddings_of(self, task: TextsTask, options: ScoringOptions) -> TaskEmbeddings:
+        """Encode the texts of a task, or read their embeddings; collective under torch.distributed.
+
+        Raises:
+            UserError: the model or the files cannot be used, or the embeddings not be saved.
+        """
+        started = time.perf_counter()
+        if self.ready is not None:
+            stored = StoredEmbeddings(self.ready, task, self.similarity)
+            self.timings["loading_seconds"] = time.perf_counter() - started
+            return stored
+        encoder = self.encoder(options)
+        loaded = time.perf_counter()
+        encoded = EncodedTask(
+            encoder,
+            task,
+            batch_size=options.batch_size,
+            progress=options.progress,
+            model=self.name,
+            cut=self.cut,
+        )
+        seconds = time.perf_counter() - loaded
+        self.timings |= {
+            "encoding_seconds": seconds,
+            "distinct_texts": encoded.num_distinct,
+            "distinct_texts_per_second": encoded.num_distinct / seconds,
+        }
+        if self.save is not None and rank() == 0:
+            self._save(encoded, task)
+        return encoded
+
+    def _check_room(self, encoder: Encoder) -> None:
+        try:
+            check_room(encoder.tokenizer, encoder.config)
+        except UserError as error:
+            raise UserError(f"{', '.join(f'--{role}-prefix' for role in self.prefixes)}: {error}") from error
+
+    def _save(self, embeddings: TaskEmbeddings, task: TextsTask) -> None:
+        assert self.save is not None
+        try:
+            save_embeddings(embeddings, task, self.save)
+        except OSError as error:
+            raise UserError(f"--save-embeddings {self.save}: cannot be written ({error.strerror or error})") from error
