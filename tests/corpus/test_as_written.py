@@ -146,7 +146,7 @@ def test_a_language_that_no_file_can_be_named_after_is_refused(code: str, tmp_pa
     folder = write_jsonl(tmp_path / "c", {"all": []})
     line = '{"id": "1", "question": "q", "passage": "p", "lang": %s}\n'
     (folder / "all.jsonl").write_text(line % json.dumps(code), encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be part of a file's name; give it another one in `language_names`"):
+    with pytest.raises(UserError, match="cannot be part of a file's name; give it another in `language_names`"):
         opened(folder / "all.jsonl", tmp_path, columns={"language": "lang"})
 
 

@@ -111,9 +111,7 @@ def _write(output: Path, rows: Mapping[str, Iterator[dict[str, Any]]], report: d
     try:
         with atomic_directory(output) as partial:
             for language, listed in rows.items():
-                path = partial / f"{language}.jsonl"
-                # Half a surrogate pair, which only a field may hold that is not read, is written as JSON escapes it.
-                with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                with open(partial / f"{language}.jsonl", "w", encoding="utf-8", newline="\n") as file:
                     for row in listed:
                         file.write(json_text(row) + "\n")
             (partial / REPORT).write_text(dump(report), encoding="utf-8")
