@@ -125,7 +125,7 @@ def test_a_section_without_options_is_refused(tmp_path: Path, section: str, mess
             ["--sampling.alpha", "text"],
             r"sampling.alpha is 'text': it must be a number from 0 to 1 or \{start, end, sh",
         ),
-        (["--sampling.languages", "[no, en]"], "sampling.languages is false: .*put the word in quotes"),
+        (["--training.trackers", "[yes]"], "training.trackers is true: it must be a list, each a text; .* in quotes"),
         (["--loss.gather", "some"], "loss.gather is 'some': it must be one of all, ring"),
     ],
 )

@@ -142,6 +142,8 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
         before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
+    if not isinstance(before, dict):
+        raise UserError(f"{folder.config} cannot be read (it holds no options): name a new output_dir")
     differences = differing_fields(with_defaults(before), config.as_dict())
     if differences:
         raise UserError(
