@@ -36,11 +36,11 @@ demo: $(STAMP)
 	$(BIN)/hybatch report $(DEMO)/before $(DEMO)/after --output $(DEMO)/report
 
 study-backbones: $(STAMP)
-	$(BIN)/python study/masked_language_model.py --config configs/study/backbone-mini-xlmr.yaml
-	$(BIN)/python -m hybatch.train --config configs/study/backbone-mini-labse.yaml
+	$(BIN)/python study/masked_language_model.py --config study/recipes/backbone-mini-xlmr.yaml
+	$(BIN)/python -m hybatch.train --config study/recipes/backbone-mini-labse.yaml
 
 study: $(STAMP)
-	$(BIN)/python study/run_grid.py slurm/grids/study.txt --recipe configs/study/recipe.yaml \
+	$(BIN)/python study/run_grid.py study/grids/study.txt --recipe study/recipes/recipe.yaml \
 		--runs runs/study --results results/study --tasks xquad-r mlqa-r tatoeba
 	$(BIN)/hybatch report results/study --output reports/study
 

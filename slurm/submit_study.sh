@@ -6,7 +6,7 @@ set -euo pipefail
 grid=${1:?name the grid, see the top of slurm/submit_study.sh}
 read -ra tasks <<<"${2:?name the tasks, see the top of slurm/submit_study.sh}"
 read -ra options <<<"${SBATCH_OPTIONS:-}"
-count=$(python slurm/grid.py count "$grid")
+count=$(python study/grid.py count "$grid")
 # afterany: a run that failed leaves the others their evaluation, and the report names what is missing.
 sweep=$(sbatch --parsable "${options[@]}" --array="1-$count" slurm/sweep_array.sbatch "$grid" "${@:3}")
 evaluation=$(sbatch --parsable "${options[@]}" --array="1-$((count * ${#tasks[@]}))" --dependency="afterany:$sweep" \

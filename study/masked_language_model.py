@@ -1,6 +1,6 @@
 """Make mini-xlmr: a small backbone by masked-language modelling on the monolingual text of all languages.
 
-    python study/masked_language_model.py --config configs/study/backbone-mini-xlmr.yaml
+    python study/masked_language_model.py --config study/recipes/backbone-mini-xlmr.yaml
 
 The recipe of BERT and XLM-R (arXiv 1810.04805, 1911.02116) in small: tokens of whole texts packed into equal chunks of
 one language, 15% of them to be predicted, of which 80% are masked and 10% exchanged. A backbone without layers sees

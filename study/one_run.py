@@ -22,9 +22,18 @@ from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
 from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.survival.lock import folder_lock
-from slurm.grid import GridRun
 from study.children import Children
-from study.record import BACKBONE_CHANGED, BEST, backbone_sha256, changed_fields, evaluated_tasks, lacking, write_record
+from study.grid import GridRun
+from study.record import (
+    BACKBONE_CHANGED,
+    BEST,
+    backbone_sha256,
+    changed_fields,
+    evaluated_tasks,
+    lacking,
+    record_path,
+    write_record,
+)
 
 LANGUAGES = {"tatoeba": XQUAD_R_LANGUAGES}
 """Task -> the languages to evaluate it in, where those are not all that it has."""
@@ -32,14 +41,14 @@ _BACKBONE = ".backbone.sha256"
 
 
 @dataclass(frozen=True)
-class StudyRun:
+class PlannedRun:
     """A line of the grid and its places.
 
     Attributes:
         options: of the training, all of them.
         config: what they come to.
         folder: the training's output; evaluations are in its evaluation/.
-        record: what is kept.
+        record: the file that is kept.
         tasks: to evaluate on.
     """
 
@@ -88,7 +97,7 @@ class RunFailed(Exception):
     """A stage of a run did not end well; says which and how."""
 
 
-def plan_run(grid: GridRun, recipe: Path, runs: Path, results: Path, tasks: Sequence[str]) -> StudyRun:
+def plan_run(grid: GridRun, recipe: Path, runs: Path, results: Path, tasks: Sequence[str]) -> PlannedRun:
     """Settle a run's configuration.
 
     Raises:
@@ -99,10 +108,10 @@ def plan_run(grid: GridRun, recipe: Path, runs: Path, results: Path, tasks: Sequ
     config = load_run_config(options)
     if not config.validation.corpora:
         raise UserError(f"{grid.name}: validation.corpora is empty, but the study evaluates the encoder chosen by them")
-    return StudyRun(grid, options, config, folder, results / grid.name, tuple(tasks))
+    return PlannedRun(grid, options, config, folder, record_path(results, grid.name), tuple(tasks))
 
 
-def remaining(run: StudyRun) -> Remaining:
+def remaining(run: PlannedRun) -> Remaining:
     """Find out from the files what is left to do."""
     reasons = lacking(run.record, run.config, run.tasks)
     if not reasons:
@@ -114,7 +123,7 @@ def remaining(run: StudyRun) -> Remaining:
     return Remaining(reasons, [], False, missing)
 
 
-def finish_run(run: StudyRun, left: Remaining, children: Children, say: Callable[[str], None], *, lock: int) -> str:
+def finish_run(run: PlannedRun, left: Remaining, children: Children, say: Callable[[str], None], *, lock: int) -> str:
     """Do what is left of a run; return a line on what it gave and how long it took.
 
     Args:
@@ -135,10 +144,11 @@ def finish_run(run: StudyRun, left: Remaining, children: Children, say: Callable
         seconds["training"] = _timed(_train, run, children, lock)
     if left.tasks:
         seconds["evaluation"] = _timed(_evaluate, run, left.tasks, children, lock)
-    study = write_record(run.grid, run.folder, run.evaluations, run.record)
+    recorded = write_record(run.grid, run.folder, run.evaluations, run.record)
     _tidy(run)
     times = "".join(f", {stage} {duration(value)}" for stage, value in seconds.items())
-    return f"selection loss {study['selection_loss']:.4f} at step {study['chosen_step']} of {study['steps']}{times}"
+    chosen = f"{recorded.selection_loss:.4f} at step {recorded.chosen_step} of {recorded.steps}"
+    return f"selection loss {chosen}{times}"
 
 
 def duration(seconds: float) -> str:
@@ -149,11 +159,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _train(run: StudyRun, children: Children, lock: int) -> None:
+def _train(run: PlannedRun, children: Children, lock: int) -> None:
     _run_child("training", [sys.executable, "-m", "hybatch.train", *run.options], children, lock)
 
 
-def _evaluate(run: StudyRun, tasks: Sequence[str], children: Children, lock: int) -> None:
+def _evaluate(run: PlannedRun, tasks: Sequence[str], children: Children, lock: int) -> None:
     for task in tasks:
         command = [sys.executable, "-m", "hybatch", "evaluate", "--overwrite", "--model", str(run.folder / BEST)]
         command += ["--task", task, "--output", str(run.evaluations / task)]
@@ -177,7 +187,7 @@ def _timed(stage: Callable[..., None], *arguments: Any) -> float:
     return time.perf_counter() - started
 
 
-def _outdated(run: StudyRun, reasons: Sequence[str]) -> list[str]:
+def _outdated(run: PlannedRun, reasons: Sequence[str]) -> list[str]:
     """What makes the training in the run's folder another than the one that is asked for."""
     path, mark = run.folder / "config.yaml", run.folder / _BACKBONE
     if not path.is_file():
@@ -196,7 +206,7 @@ def _outdated(run: StudyRun, reasons: Sequence[str]) -> list[str]:
     return changes
 
 
-def _discard(run: StudyRun, reasons: Sequence[str], say: Callable[[str], None]) -> None:
+def _discard(run: PlannedRun, reasons: Sequence[str], say: Callable[[str], None]) -> None:
     say(f"{run.name}: begins anew, {run.folder} is removed: {'; '.join(reasons)}")
     discarded = _discarded(run)
     with folder_lock(run.folder, say):
@@ -206,11 +216,11 @@ def _discard(run: StudyRun, reasons: Sequence[str], say: Callable[[str], None]) 
         shutil.rmtree(discarded)
 
 
-def _discarded(run: StudyRun) -> Path:
+def _discarded(run: PlannedRun) -> Path:
     return run.folder.with_name(f".{run.folder.name}.discarded")
 
 
-def _tidy(run: StudyRun) -> None:
+def _tidy(run: PlannedRun) -> None:
     """Remove what only the training needs, but for final/, by which it knows that it is finished."""
     folder = RunFolder(run.config)
     for path in (folder.checkpoints.directory, folder.initial, _discarded(run)):

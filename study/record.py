@@ -1,9 +1,8 @@
-"""The record of a run, which is what is kept of it: RESULTS/<name of the grid's line>/ with
+"""The record of a run, which is what is kept of it: RESULTS/<name of the grid's line>.record.json.
 
-    study.json             what the run was: start, sampling, seed, chosen step, configuration, versions, commit
-    metrics.jsonl          its losses, {"step", "kind", "loss"}, and its validations, {"step", "validation": {...}}
-    <task>/results.json    of `hybatch evaluate`
-    <task>/questions.npz   the figures of each parallel question, of tasks that have language pairs
+It holds what the run was (start, sampling, seed, chosen step, configuration, versions, commit), its losses and
+validations, its results on every task, and the figures of each parallel question of tasks that have language pairs;
+`hybatch/reporting/grids/record_file.py` describes the file.
 
 As a program it records the runs of a grid that were trained and evaluated otherwise, as by the arrays of slurm/:
 
@@ -16,10 +15,10 @@ import argparse
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,27 @@ if __name__ == "__main__" and not __package__:
 
 import torch
 
-from hybatch.atomic import atomic_directory
 from hybatch.corpus import open_corpus
 from hybatch.errors import UserError
-from hybatch.evaluation.results import RESULTS, dump, read_any_results
-from hybatch.evaluation.settings.per_query import PER_QUERY, read_query_tables, write_query_tables
+from hybatch.evaluation.results import RESULTS
+from hybatch.evaluation.settings.per_query import PER_QUERY, read_query_tables
 from hybatch.models.folders import locate
 from hybatch.models.layout import read_layout
+from hybatch.reporting.grids.record_file import read_record_config, write_record_file
+from hybatch.reporting.grids.records import QUESTION_FIGURES, RECORD, QuestionFigures, Run, ids_digest
+from hybatch.reporting.results import PairResults, Results, read_results
 from hybatch.reporting.run_metrics import METRICS
-from hybatch.reporting.study.records import QUESTIONS, STUDY
+from hybatch.reporting.samplings import HYBRID, SCHEDULED
 from hybatch.sampling import SamplingConfig, ShareSchedule
-from hybatch.sampling.config import training_languages
+from hybatch.sampling.config import phases_of, shares_of, training_languages
+from hybatch.sampling.kinds import CROSS_LINGUAL, KINDS, MONOLINGUAL
 from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.flat import flatten
 from hybatch.training.run.run_folder import RunFolder, differing_fields
 from hybatch.training.survival.stopping import BestSoFar
 from hybatch.training.written_config import with_defaults
-from slurm.grid import GridRun, read_grid
+from study.grid import GridRun, read_grid
 from study.questions import question_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,22 +57,23 @@ BACKBONE_CHANGED = "the backbone's weights have changed"
 _CORPUS_PATH = re.compile(r"(validation\.)?corpora\.\d+\.path")
 
 
-def write_record(run: GridRun, run_folder: Path, evaluations: Path, record: Path) -> dict[str, Any]:
-    """Record a finished run that is evaluated; the folder appears, or replaces its forerunner, whole or not at all.
+def record_path(results: Path, name: str) -> Path:
+    """Where the record of a run stands."""
+    return results / f"{name}{RECORD}"
+
+
+def write_record(run: GridRun, run_folder: Path, evaluations: Path, record: Path) -> Run:
+    """Record a finished run that is evaluated; the file appears, or replaces its forerunner, whole or not at all.
 
     Args:
         run: the line of the grid.
         run_folder: the training's output folder.
         evaluations: folder of <task>/results.json; every task there is recorded.
-        record: the folder to write.
-
-    Returns:
-        the object of study.json.
+        record: the file to write.
 
     Raises:
-        UserError: the run is not finished or has chosen no encoder, a file is missing or malformed, or results are not
-            of the run's best encoder.
-        OSError: the record cannot be written.
+        UserError: the run is not finished or has chosen no encoder, a file is missing or malformed, results are not of
+            the run's best encoder, or the record cannot be written.
     """
     config = load_run_config(["--config", str(run_folder / "config.yaml")])
     folder = RunFolder(config)
@@ -79,26 +82,17 @@ def write_record(run: GridRun, run_folder: Path, evaluations: Path, record: Path
     results = {task: _checked_results(evaluations / task, run_folder) for task in evaluated_tasks(evaluations)}
     if not results:
         raise UserError(f"{evaluations}: no task is evaluated (<task>/{RESULTS})")
-    rows = list(_reduced(run_folder / METRICS))
-    languages = {language for one in results.values() if "pairs" in one for language in one["languages"]}
-    study = _study(run, config, rows, languages)
-    for leftover in record.parent.glob(f".{record.name}.*-*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    with atomic_directory(record) as partial:
-        (partial / STUDY).write_text(dump(study), encoding="utf-8")
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (partial / METRICS).write_text(lines, encoding="utf-8")
-        for task, one in results.items():
-            (partial / task).mkdir()
-            shutil.copyfile(evaluations / task / RESULTS, partial / task / RESULTS)
-            if "pairs" in one:
-                tables = question_tables(read_query_tables(evaluations / task / PER_QUERY))
-                write_query_tables(partial / task / QUESTIONS, tables)
-    return study
+    pairs = {task: one for task, one in results.items() if isinstance(one, PairResults)}
+    languages = {language for one in pairs.values() for language in one.languages}
+    recorded = _recorded(run, config, tuple(_reduced(run_folder / METRICS)), languages)
+    questions = {task: _questions(evaluations / task / PER_QUERY) for task in pairs}
+    recorded = replace(recorded, results=results, questions=questions, path=record)
+    write_record_file(recorded, record)
+    return recorded
 
 
 def evaluated_tasks(folder: Path) -> list[str]:
-    """The tasks whose results stand in a folder of evaluations, or in a record."""
+    """The tasks whose results stand in a folder of evaluations."""
     return sorted(path.parent.name for path in folder.glob(f"*/{RESULTS}"))
 
 
@@ -107,21 +101,19 @@ def lacking(record: Path, config: RunConfig, tasks: Sequence[str]) -> list[str]:
 
     A backbone that is not at hand is taken for the one that was recorded.
     """
-    try:
-        study = json.loads((record / STUDY).read_text(encoding="utf-8"))
-        changes = changed_fields(study["config"], config)
-        recorded = study["backbone_sha256"]
-    except OSError:
+    if not record.exists():
         return ["no record"]
-    except (ValueError, KeyError, TypeError):
-        return [f"{record / STUDY} is malformed"]
+    try:
+        before, recorded, evaluated = read_record_config(record)
+        changes = changed_fields(before, config)
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{record} is malformed"]
     try:
         if backbone_sha256(config) != recorded:
             changes.append(BACKBONE_CHANGED)
     except UserError:
         pass
-    missing = sorted(set(tasks) - set(evaluated_tasks(record)))
-    return changes + [f"{task} is not recorded" for task in missing]
+    return changes + [f"{task} is not recorded" for task in sorted(set(tasks) - set(evaluated))]
 
 
 def changed_fields(before: Any, config: RunConfig) -> list[str]:
@@ -162,33 +154,63 @@ def backbone_sha256(config: RunConfig) -> str | None:
     return digest.hexdigest()
 
 
-def _study(run: GridRun, config: RunConfig, rows: Sequence[dict[str, Any]], languages: set[str]) -> dict[str, Any]:
+def _recorded(run: GridRun, config: RunConfig, rows: Sequence[Mapping[str, Any]], languages: set[str]) -> Run:
+    """The run without its results; `languages` are those of the tasks."""
     best = chosen(config, rows)
     seen = {language for one in config.corpora for language in open_corpus(one, progress=False).languages}
-    return {
-        "name": run.name,
-        "start": run.start,
-        "backbone_sha256": backbone_sha256(config),
-        "sampling": sampling_name(config.sampling),
-        "alpha": config.sampling.alpha if sampling_name(config.sampling) == "hybrid" else None,
-        "seed": config.seed,
-        "unseen_languages": sorted(languages - set(training_languages(config.sampling, seen))),
-        "steps": config.training.steps,
-        "chosen_step": best.step,
-        "selection_loss": best.value,
-        "config": config.as_dict(),
-        "versions": surroundings(torch.device("cpu"), "").versions,
-        "commit": _commit(),
-    }
+    sampling, alpha = sampling_name(config.sampling)
+    return Run(
+        name=run.name,
+        start=run.start,
+        backbone_sha256=backbone_sha256(config),
+        sampling=sampling,
+        alpha=alpha,
+        seed=config.seed,
+        unseen_languages=tuple(sorted(languages - set(training_languages(config.sampling, seen)))),
+        steps=config.training.steps,
+        chosen_step=best.step,
+        selection_loss=best.value,
+        config=config.as_dict(),
+        versions=surroundings(torch.device("cpu"), "").versions,
+        commit=_commit(),
+        results={},
+        questions={},
+        curve=rows,
+        path=Path(),
+    )
 
 
-def sampling_name(sampling: SamplingConfig) -> str:
-    """The kind of sampling; a hybrid whose alpha changes over the run is one of its own, "hybrid-scheduled"."""
-    is_scheduled = sampling.kind == "hybrid" and isinstance(sampling.alpha, ShareSchedule)
-    return "hybrid-scheduled" if is_scheduled else sampling.kind
+def _questions(per_query: Path) -> QuestionFigures:
+    tables = question_tables(read_query_tables(per_query))
+    digest = ids_digest(tables["ids"].tolist())
+    return QuestionFigures(ids_sha256=digest, **{name: tables[name] for name in QUESTION_FIGURES})
 
 
-def chosen(config: RunConfig, rows: Sequence[dict[str, Any]]) -> BestSoFar:
+def sampling_name(sampling: SamplingConfig) -> tuple[str, float | None]:
+    """What a record calls a sampling, and alpha where that is the constant share of X-X-mono beside X-Y batches.
+
+    A hybrid whose alpha changes over the run is "hybrid-scheduled"; other mixtures and phases are called by their
+    shares, "hybrid x-y 0.6, x-en 0.4".
+    """
+    if sampling.kind == "sequential" and (sampling.phases is not None or sampling.share != SamplingConfig.share):
+        return _in_words("sequential", [(phase.kind, phase.share) for phase in phases_of(sampling)]), None
+    if sampling.kind != HYBRID:
+        return sampling.kind, None
+    shares = shares_of(sampling)
+    alpha = shares.get(MONOLINGUAL, 0.0)
+    if shares.keys() <= {MONOLINGUAL, CROSS_LINGUAL} and not isinstance(alpha, ShareSchedule):
+        return HYBRID, alpha
+    if sampling.mixture is None:
+        return SCHEDULED, None
+    return _in_words(HYBRID, [(kind, shares[kind]) for kind in KINDS if kind in shares]), None
+
+
+def _in_words(name: str, shares: Iterable[tuple[str, float | ShareSchedule]]) -> str:
+    ends = ((kind, (one.start, one.end) if isinstance(one, ShareSchedule) else (one,)) for kind, one in shares)
+    return f"{name} " + ", ".join(f"{kind} {' to '.join(f'{end:g}' for end in each)}" for kind, each in ends)
+
+
+def chosen(config: RunConfig, rows: Sequence[Mapping[str, Any]]) -> BestSoFar:
     """The validation whose encoder is in best/, found as the training found it.
 
     Raises:
@@ -218,11 +240,11 @@ def _reduced(path: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path}: not the metrics of a training run ({error!r})") from error
 
 
-def _checked_results(evaluation: Path, run_folder: Path) -> dict[str, Any]:
+def _checked_results(evaluation: Path, run_folder: Path) -> Results:
     path = evaluation / RESULTS
-    results = read_any_results(path)
-    if Path(results["model"]).parts[-2:] != (run_folder.name, BEST):
-        raise UserError(f"{path}: results of {results['model']}, not of {run_folder / BEST}: evaluate that one")
+    results = read_results(path)
+    if Path(results.model).parts[-2:] != (run_folder.name, BEST):
+        raise UserError(f"{path}: results of {results.model}, not of {run_folder / BEST}: evaluate that one")
     return results
 
 
@@ -243,12 +265,12 @@ def _commit() -> str | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Record what a grid has; 0: all runs are recorded, 1: some are not and are named, 2: bad input."""
     parser = argparse.ArgumentParser(description="Record the finished and evaluated runs of a grid.")
-    parser.add_argument("grid", type=Path, help="file of slurm/grids")
+    parser.add_argument("grid", type=Path, help="such as those of study/grids")
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="<name>/: a training's output")
     parser.add_argument(
         "--evaluations", type=Path, required=True, metavar="DIR", help="<name>/<task>/: an evaluation of <name>/best"
     )
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="where <name>/ is recorded")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help=f"where <name>{RECORD} is written")
     arguments = parser.parse_args(argv)
     try:
         runs = read_grid(arguments.grid)
@@ -260,8 +282,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder, evaluations = arguments.runs / run.name, arguments.evaluations / run.name
         try:
             config = load_run_config(["--config", str(folder / "config.yaml")])
-            if lacking(arguments.results / run.name, config, evaluated_tasks(evaluations)):
-                write_record(run, folder, evaluations, arguments.results / run.name)
+            record = record_path(arguments.results, run.name)
+            if lacking(record, config, evaluated_tasks(evaluations)):
+                write_record(run, folder, evaluations, record)
         except UserError as error:
             print(f"error: {run.name}: {error}", file=sys.stderr)
             failed += 1

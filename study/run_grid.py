@@ -1,6 +1,6 @@
 """Run a study on this machine, one run after the other: train, evaluate, record each line of a grid.
 
-    python study/run_grid.py slurm/grids/study.txt --recipe configs/study/recipe.yaml \\
+    python study/run_grid.py study/grids/study.txt --recipe study/recipes/recipe.yaml \\
         --runs runs/study --results results/study --tasks xquad-r mlqa-r tatoeba
 
 From the root of a checkout. Stopped or killed, the same command goes on where it was; a run whose record stands and
@@ -23,10 +23,10 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
-from slurm.grid import read_grid
 from study.children import Children, Interrupted
 from study.claim import claim
-from study.one_run import RunFailed, StudyRun, duration, finish_run, plan_run, remaining
+from study.grid import read_grid
+from study.one_run import PlannedRun, RunFailed, duration, finish_run, plan_run, remaining
 
 _PAUSE_SECONDS = 2.0
 
@@ -58,7 +58,7 @@ class Progress:
         self.say(f"[{self._done}/{self._total}] {name}: {what}{rest}")
 
 
-def run_grid(runs: Sequence[StudyRun], locks: Path, children: Children) -> dict[str, str]:
+def run_grid(runs: Sequence[PlannedRun], locks: Path, children: Children) -> dict[str, str]:
     """Do what is left of all runs; return those that failed, name -> why.
 
     Args:
@@ -89,7 +89,7 @@ def run_grid(runs: Sequence[StudyRun], locks: Path, children: Children) -> dict[
     return failures
 
 
-def _take(run: StudyRun, progress: Progress, children: Children, lock: int) -> str | None:
+def _take(run: PlannedRun, progress: Progress, children: Children, lock: int) -> str | None:
     """Do what is left of one run; return why it failed, if it did."""
     children.check()
     started = time.monotonic()
@@ -139,10 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train, evaluate and record every run of a grid on this machine.")
-    parser.add_argument("grid", type=Path, help="file of slurm/grids")
+    parser.add_argument("grid", type=Path, help="such as those of study/grids")
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="what the lines are laid over")
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="weights and evaluations, <name>/")
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="records, <name>/")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="records, <name>.record.json")
     parser.add_argument("--tasks", nargs="+", required=True, choices=list(TASKS), metavar="TASK", help="of evaluate")
     parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="runs whose name it matches")
     parser.add_argument("--dry-run", action="store_true", help="say what is left to do, and do nothing")

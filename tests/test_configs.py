@@ -15,6 +15,7 @@ from hybatch.training.config import load_run_config
 from hybatch.training.run.run_folder import differing_fields
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+RECIPES = CONFIGS.parent / "study" / "recipes"
 SAMPLERS = sorted((CONFIGS / "samplers").glob("*.yaml"))
 
 
@@ -63,8 +64,8 @@ def test_the_scheduled_rival_goes_from_monolingual_to_cross_lingual_batches_alon
 def test_a_start_of_the_study_changes_the_model_and_at_most_the_learning_rate_of_its_recipe(
     recipe: str, start: str
 ) -> None:
-    base = ["--config", str(CONFIGS / f"study/{recipe}.yaml")]
-    before, after = load_run_config([*base]), load_run_config([*base, "--config", str(CONFIGS / f"study/{start}.yaml")])
+    base = ["--config", str(RECIPES / f"{recipe}.yaml")]
+    before, after = load_run_config([*base]), load_run_config([*base, "--config", str(RECIPES / f"{start}.yaml")])
     check_config(after.model)
     changed = {line.split(":")[0] for line in differing_fields(before.as_dict(), after.as_dict())}
     assert {name for name in changed if not name.startswith("model.")} <= {"training.learning_rate"}
@@ -72,13 +73,13 @@ def test_a_start_of_the_study_changes_the_model_and_at_most_the_learning_rate_of
 
 
 def test_the_fresh_start_of_the_study_is_what_its_backbone_was_before_pretraining() -> None:
-    pretraining = yaml.safe_load((CONFIGS / "study/backbone-mini-xlmr.yaml").read_text(encoding="utf-8"))
-    scratch = yaml.safe_load((CONFIGS / "study/scratch.yaml").read_text(encoding="utf-8"))
+    pretraining = yaml.safe_load((RECIPES / "backbone-mini-xlmr.yaml").read_text(encoding="utf-8"))
+    scratch = yaml.safe_load((RECIPES / "scratch.yaml").read_text(encoding="utf-8"))
     assert scratch["model"]["fresh"] == pretraining["fresh"]
 
 
 def test_the_second_backbone_starts_from_the_first_and_ranks_translations() -> None:
-    config = load_run_config(["--config", str(CONFIGS / "study/backbone-mini-labse.yaml")])
+    config = load_run_config(["--config", str(RECIPES / "backbone-mini-labse.yaml")])
     check_config(config.model)
     assert config.model.backbone == "$HYBATCH_BACKBONES/mini-xlmr"
     assert config.sampling.kind == "x-y"
@@ -87,8 +88,8 @@ def test_the_second_backbone_starts_from_the_first_and_ranks_translations() -> N
 
 
 def test_unseen_languages_are_left_out_of_training_and_of_choosing_the_encoder() -> None:
-    base = ["--config", str(CONFIGS / "study/recipe.yaml")]
-    config = load_run_config([*base, "--config", str(CONFIGS / "study/without-el-vi.yaml")])
+    base = ["--config", str(RECIPES / "recipe.yaml")]
+    config = load_run_config([*base, "--config", str(RECIPES / "without-el-vi.yaml")])
     assert config.validation.languages is not None
     assert set(TASKS["xquad-r"].languages) - set(config.validation.languages) == {"el", "vi"}
     assert config.sampling.exclude_languages == ["el", "vi"]

@@ -15,10 +15,9 @@ from hybatch.evaluation.results import write_results
 from hybatch.paths import check_writable
 from hybatch.reporting.inputs import ReportInputs
 from hybatch.reporting.report import write_report
-from hybatch.reporting.tables import Measured
 from tests.evaluation.synthetic import MemoryEmbeddings, random_embeddings, synthetic_task
 from tests.killed import killed_before_every_call
-from tests.reporting.synthetic import make_results
+from tests.reporting.synthetic import make_measured
 
 Write = Callable[[Path, int], object]
 
@@ -43,7 +42,7 @@ def _mine(folder: Path) -> Write:
 
 def _report(folder: Path) -> Write:
     def write(output: Path, version: int) -> None:
-        measured = Measured("model", make_results("model", level=version / 4, languages=("de", "en")))
+        measured = make_measured("model", level=version / 4, languages=("de", "en"))
         write_report(ReportInputs((measured,), (), ()), output)
 
     return write

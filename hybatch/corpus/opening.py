@@ -98,7 +98,8 @@ def _mend_or_make(config: CorpusConfig, entry: FormatEntry, path: str, directory
             try:
                 index = Index(directory)
                 if index.files is None:
-                    adopt(index)
+                    recover(directory)
+                    adopt(index, progress=progress)
                 check_contents(directory, index.files or {}, progress=progress)
                 return
             except DamagedIndexError as error:

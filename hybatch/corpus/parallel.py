@@ -80,9 +80,13 @@ class ParallelCorpus:
         def read(language: int, examples: NDArray[np.int64]) -> list[list[int]]:
             found: list[list[int]] = [[] for _ in examples]
             equal = self._index.equal_questions(self.languages[language])
-            for place, asking in equal.asking_the_same(examples) if equal is not None else ():
-                own = self.passage_groups(examples[place : place + 1]).tolist()
-                found[place] = sorted(set(self.passage_groups(asking).tolist()).difference(own))
+            asked = equal.asking_the_same(examples) if equal is not None else []
+            if asked:
+                own = self.passage_groups(examples).tolist()
+                groups = self.passage_groups(np.concatenate([asking for _, asking in asked]))
+                ends = np.cumsum([len(asking) for _, asking in asked])
+                for (place, _), answering in zip(asked, np.split(groups, ends[:-1]), strict=True):
+                    found[place] = sorted({*answering.tolist()} - {own[place]})
             return found
 
         return self._per_language(read, indices, language_indices)

@@ -99,7 +99,7 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
     """The languages in alphabetical order.
 
     Raises:
-        UserError: there are none, or more than the bits of a mask.
+        UserError: there are none, or more than the bits of a mask, or one has a name that no file can have.
     """
     if not languages:
         raise UserError(f"{place}: no language found")
@@ -107,6 +107,11 @@ def check_languages(languages: Sequence[str], place: str) -> tuple[str, ...]:
         raise UserError(
             f"{place}: {len(languages)} languages, at most {MAX_LANGUAGES} fit; name those to read in `languages`"
         )
+    for language in languages:
+        if not language.strip(".") or "/" in language or not language.isprintable():
+            raise UserError(
+                f"{place}: language {language!r} cannot be part of a file's name; give it another in `language_names`"
+            )
     return tuple(sorted(languages))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
 from hybatch.evaluation.cut_texts import CutTexts
-from hybatch.evaluation.embeddings import PARTS, Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
+from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.task import ScoringOptions, TextsTask
 from hybatch.models import Encoder, Role
@@ -75,8 +74,6 @@ class Source:
             return stored
         encoder = self.encoder(options)
         loaded = time.perf_counter()
-        for part in PARTS:
-            encoder.refuse_tokenless(chain.from_iterable(getattr(task, part).values()), task.roles[part])
         encoded = EncodedTask(
             encoder,
             task,

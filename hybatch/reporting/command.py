@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from hybatch.evaluation.table import table_console
 from hybatch.paths import check_writable, path_of
 from hybatch.reporting.inputs import read_inputs
-from hybatch.reporting.render import terminal
 from hybatch.reporting.report import write_report
+from hybatch.reporting.tables.render import terminal
 
-SUMMARY = "tables beside the published figures, and heatmaps, from results.json files, run folders and the study"
+SUMMARY = "tables beside the published figures, and heatmaps, from results, run folders and grids of runs"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         "inputs",
         nargs="+",
         metavar="[LABEL=]RUN_OR_RESULT",
-        help="a results.json, a folder that holds one, a training run's folder, or the folder of the study's runs",
+        help="a results.json, a folder that holds one, a training run's folder, or the folder of a grid's records",
     )
     parser.add_argument("--output", type=path_of("--output"), required=True, metavar="DIR", help="the report's folder")
     arguments = parser.parse_args(argv)

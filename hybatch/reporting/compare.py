@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 
 from hybatch.errors import UserError
 from hybatch.evaluation.settings.language_bias import language_bias
-from hybatch.evaluation.significance import INTERVALS
 from hybatch.evaluation.table import table_console
 from hybatch.options import number_of
 from hybatch.paths import check_writable, path_of
-from hybatch.reporting.comparison import CORRECTIONS, ComparisonOptions, compare_results
-from hybatch.reporting.comparison_files import Comparison, bias_lines, terminal_tables, write_comparison
-from hybatch.reporting.query_results import QueryResults, chosen_metric, read_query_results
-from hybatch.reporting.training_languages import training_languages
-
-SUMMARY = "differences between results, query by query: intervals, tests, corrected for many settings"
+from hybatch.reporting.comparison.files import Comparison, bias_lines, terminal_tables, write_comparison
+from hybatch.reporting.comparison.query_results import QueryResults, chosen_metric, read_query_results
+from hybatch.reporting.comparison.rows import CORRECTIONS, ComparisonOptions, compare_results
+from hybatch.reporting.comparison.significance import INTERVALS
+from hybatch.reporting.comparison.training_languages import training_languages
+from hybatch.reporting.results import PairResults
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         correction=arguments.correction,
         interval=arguments.interval,
     )
-    trained = {one.label: arguments.trained_languages or training_languages(one.results["model"]) for one in results}
+    trained = {one.label: arguments.trained_languages or training_languages(one.results.model) for one in results}
     comparison = Comparison(
         results=results,
         options=options,
@@ -118,7 +118,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def _bias(one: QueryResults) -> dict[str, object]:
     """Of the answers, and of all candidates in the top k: None where older results do not have these."""
     answers = language_bias({x: one.tables[f"pool_rank/{x}"] for x in one.languages}, one.languages)
-    return {**answers, "top_languages": one.results.get("top_languages")}
+    top = one.results.top_languages if isinstance(one.results, PairResults) else None
+    return {**answers, "top_languages": None if top is None else dataclasses.asdict(top)}
 
 
 def _print(comparison: Comparison, sections: Sequence[str]) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from hybatch.errors import UserError
 from hybatch.evaluation.command import evaluate
-from hybatch.reporting.figures import draw_heatmap, save_figure
+from hybatch.evaluation.results import RESULTS
+from hybatch.reporting.figures.files import save_figure
+from hybatch.reporting.figures.heatmaps import draw_heatmap
+from hybatch.reporting.results import PairResults, results_from
 
-SUMMARY = "score a model, or ready embeddings, in every language setting of a task"
 HEATMAP = "heatmap.png"
 
 
@@ -19,13 +21,16 @@ def main(argv: Sequence[str]) -> int:
         UserError: an option, a file or the model cannot be used.
     """
     outcome = evaluate(argv)
-    if outcome.output_dir and outcome.is_main_process and "pairs" not in outcome.results:
-        print(f"wrote {outcome.output_dir}: results.json, per_query.npz, timings.json")
-    elif outcome.output_dir and outcome.is_main_process:
+    if not outcome.output_dir or not outcome.is_main_process:
+        return 0
+    written = "results.json, per_query.npz, timings.json"
+    results = results_from(outcome.results, str(outcome.output_dir / RESULTS))
+    if isinstance(results, PairResults):
         path = outcome.output_dir / HEATMAP
         try:
-            save_figure(draw_heatmap(outcome.results), path)
+            save_figure(draw_heatmap(results), path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-        print(f"wrote {outcome.output_dir}: results.json, per_query.npz, timings.json, {HEATMAP}")
+        written += f", {HEATMAP}"
+    print(f"wrote {outcome.output_dir}: {written}")
     return 0

@@ -1,20 +1,24 @@
-"""What `hybatch report` is given: results.json files, evaluation folders, and run folders that hold either."""
+"""What `hybatch report` is given: results, run folders that hold them, and records of a grid's runs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
-from hybatch.evaluation.results import RESULTS, read_any_results
+from hybatch.evaluation.results import RESULTS
 from hybatch.paths import expand_path
+from hybatch.reporting.grids.description import DESCRIPTION, GridDescription, read_description
+from hybatch.reporting.grids.groups import Grid, gather_grid
+from hybatch.reporting.grids.record_file import read_record_file
+from hybatch.reporting.grids.record_folder import STUDY, read_record_folder
+from hybatch.reporting.grids.records import RECORD, Run
+from hybatch.reporting.results import LanguageResults, PairResults, Results, read_results
 from hybatch.reporting.run_metrics import METRICS, read_metrics
-from hybatch.reporting.study.aggregate import Study, gather_study
-from hybatch.reporting.study.records import STUDY, StudyRun, read_run
-from hybatch.reporting.tables import Measured
+from hybatch.reporting.tables.measured import Measured
 
 
 @dataclass(frozen=True)
@@ -31,61 +35,92 @@ class ReportInputs:
 
     measured: results in every language setting.
     by_language: results of tasks that have one row of figures a language.
-    study: the runs that are records of the study; their results and curves are not among the others.
+    grid: the runs of which there are records; their results and curves are not among the others.
     """
 
-    measured: tuple[Measured, ...]
-    by_language: tuple[Measured, ...]
+    measured: tuple[Measured[PairResults], ...]
+    by_language: tuple[Measured[LanguageResults], ...]
     curves: tuple[LearningCurve, ...]
-    study: Study | None = None
+    grid: Grid | None = None
+
+
+@dataclass
+class _Found:
+    """Files at or below the paths, none of them part of another; `label` as given, "" without one.
+
+    records: the file of a record, or the study.json of a record's folder.
+    """
+
+    results: list[tuple[str, Path]] = field(default_factory=list)
+    metrics: list[tuple[str, Path]] = field(default_factory=list)
+    records: list[Path] = field(default_factory=list)
 
 
 def read_inputs(arguments: Sequence[str]) -> ReportInputs:
-    """Read `[LABEL=]PATH` arguments; PATH is a results.json or a folder that is searched for results and runs.
+    """Read `[LABEL=]PATH` arguments; PATH is a file or a folder that is searched for results, runs and records.
 
-    A folder below PATH that has a study.json is one record of the study, whole.
+    Files that end in .record.json and folders that have a study.json are records of a grid's runs, each whole; a
+    grid.yaml beside them says what the report calls and tests.
 
     Without a label a result is called by the end of its model's path, and a run by its folder, with as many parents as
     tell it from the others. Where two results of one task would be called the same, their folders are added.
 
     Raises:
-        UserError: a path is missing, holds no results and no run, or a file in it is malformed; or the study's runs
+        UserError: a path is missing, holds no results and no run, or a file in it is malformed; or the grid's runs
             cannot stand in one table.
     """
-    results: list[tuple[str, Path, dict[str, Any]]] = []
-    runs: list[tuple[str, Path]] = []
-    records: dict[Path, StudyRun] = {}
+    found = _Found()
     for argument in arguments:
-        label, path = split_label(argument)
-        result_files, metrics_files, record_folders = _search(path)
-        if label and record_folders:
-            raise UserError(
-                f"{argument}: runs of the study are called by their sampling; leave out the label {label!r}"
-            )
-        records |= {folder.resolve(): read_run(folder) for folder in record_folders}
-        results += [(label, file, read_any_results(file)) for file in result_files]
-        runs += [(label, file) for file in metrics_files]
-    measured = _measured(results)
+        _search(argument, found)
+    measured = _measured([(label, file, read_results(file)) for label, file in found.results])
     return ReportInputs(
-        measured=tuple(one for one in measured if "pairs" in one.results),
-        by_language=tuple(one for one in measured if "pairs" not in one.results),
-        curves=_curves(runs),
-        study=gather_study(list(records.values())) if records else None,
+        measured=tuple(Measured(label, one) for label, one in measured if isinstance(one, PairResults)),
+        by_language=tuple(Measured(label, one) for label, one in measured if isinstance(one, LanguageResults)),
+        curves=_curves(found.metrics),
+        grid=read_grid_records(found.records) if found.records else None,
     )
 
 
-def _measured(found: Sequence[tuple[str, Path, dict[str, Any]]]) -> tuple[Measured, ...]:
-    models = short_names([result["model"] for _, _, result in found])
-    labels = [label or models[result["model"]] for label, _, result in found]
+def read_grid_records(files: Sequence[Path]) -> Grid:
+    """Read records, each once, and the grid.yaml that stands beside them.
+
+    Raises:
+        UserError: see `read_inputs`, or records of two grids.
+    """
+    records = {file.resolve(): file for file in files}
+    places = {_grid_folder(file).resolve(): _grid_folder(file) for file in records.values()}
+    descriptions = [folder / DESCRIPTION for folder in places.values() if (folder / DESCRIPTION).is_file()]
+    if len(descriptions) > 1:
+        raise UserError(f"{descriptions[0]} and {descriptions[1]}: records of two grids; report them one at a time")
+    description = read_description(descriptions[0]) if descriptions else GridDescription()
+    return gather_grid([read_record(file) for file in records.values()], description)
+
+
+def read_record(file: Path) -> Run:
+    """Read a record by its file, or by the study.json of its folder.
+
+    Raises:
+        UserError: a file is missing, damaged or of something else; the message names it and the field.
+    """
+    return read_record_folder(file.parent) if file.name == STUDY else read_record_file(file)
+
+
+def _grid_folder(record: Path) -> Path:
+    return record.parent.parent if record.name == STUDY else record.parent
+
+
+def _measured(found: Sequence[tuple[str, Path, Results]]) -> list[tuple[str, Results]]:
+    models = short_names([results.model for _, _, results in found])
+    labels = [label or models[results.model] for label, _, results in found]
     places = short_names([str(file.resolve().parent) for _, file, _ in found])
-    taken = Counter(
-        (label, result["task"], tuple(result["languages"])) for label, (_, _, result) in zip(labels, found, strict=True)
-    )
-    measured = []
-    for label, (_, file, result) in zip(labels, found, strict=True):
-        alone = taken[label, result["task"], tuple(result["languages"])] == 1
-        measured.append(Measured(label if alone else f"{label} ({places[str(file.resolve().parent)]})", result))
-    return tuple(measured)
+    taken = Counter((label, one.task, one.languages) for label, (_, _, one) in zip(labels, found, strict=True))
+    return [
+        (
+            label if taken[label, one.task, one.languages] == 1 else f"{label} ({places[str(file.resolve().parent)]})",
+            one,
+        )
+        for label, (_, file, one) in zip(labels, found, strict=True)
+    ]
 
 
 def _curves(found: Sequence[tuple[str, Path]]) -> tuple[LearningCurve, ...]:
@@ -107,20 +142,27 @@ def split_label(argument: str) -> tuple[str, Path]:
     return "", Path(expand_path(argument, "the path of a result"))
 
 
-def _search(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """The results, the metrics and the study's records at or below a path, none of them part of another."""
+def _search(argument: str, found: _Found) -> None:
+    label, path = split_label(argument)
     if path.is_file():
-        return ([], [path], []) if path.name == METRICS else ([path], [], [])
-    if not path.is_dir():
+        records = [path] if path.name.endswith(RECORD) or path.name == STUDY else []
+        metrics = [path] if path.name == METRICS else []
+        results = [] if records or metrics else [path]
+    elif path.is_dir():
+        records = [*_below(path, STUDY), *_below(path, f"*{RECORD}")]
+        folders = {file.parent for file in records if file.name == STUDY}
+        results, metrics = (
+            [file for file in _below(path, name) if folders.isdisjoint(file.parents)] for name in (RESULTS, METRICS)
+        )
+    else:
         raise UserError(f"{path}: no such file or folder; give a {RESULTS}, or a folder that holds one")
-    records = [file.parent for file in _below(path, STUDY)]
-    results, metrics = (
-        [file for file in _below(path, name) if not any(record in file.parents for record in records)]
-        for name in (RESULTS, METRICS)
-    )
     if not results and not metrics and not records:
         raise UserError(f"{path}: holds neither a {RESULTS} of hybatch evaluate nor a {METRICS} of a training run")
-    return results, metrics, records
+    if label and records:
+        raise UserError(f"{argument}: runs of a grid are called by their sampling; leave out the label {label!r}")
+    found.results += [(label, file) for file in results]
+    found.metrics += [(label, file) for file in metrics]
+    found.records += records
 
 
 def _below(folder: Path, name: str) -> list[Path]:

@@ -1,10 +1,10 @@
 """A report folder: tables as Markdown, CSV and LaTeX, figures as PNG and SVG, and pages that hold them all.
 
-report.md                   the tables and the figures, those of the study first
+report.md                   the tables and the figures, those of a grid first
 report.html                 the same in one file that needs no other
 tables/<table>.csv, .tex    each table, full precision in CSV
 all-figures.csv             every figure of every result in long form
-heatmap-<task>-<label>, difference-<task>-<label>-minus-<label>, curves-<label>, study-<what>, each .png and .svg
+heatmap-<task>-<label>, difference-<task>-<label>-minus-<label>, curves-<label>, <grid>-<what>, each .png and .svg
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
-from hybatch.reporting.bias_tables import bias_tables
-from hybatch.reporting.curves import learning_curves
-from hybatch.reporting.figures import (
-    FigureFile,
-    draw_difference_heatmap,
-    draw_heatmap,
-    draw_learning_curves,
-    write_figure,
-)
+from hybatch.reporting.figures.curves import draw_learning_curves, learning_curves
+from hybatch.reporting.figures.files import FigureFile, write_figure
+from hybatch.reporting.figures.heatmaps import draw_difference_heatmap, draw_heatmap
+from hybatch.reporting.grids.figures.all_figures import write_grid_figures
+from hybatch.reporting.grids.tables.all_tables import grid_tables
+from hybatch.reporting.grids.tables.provenance import grid_provenance
 from hybatch.reporting.inputs import LearningCurve, ReportInputs
-from hybatch.reporting.language_tables import language_tables
-from hybatch.reporting.page import PageSection, html_page
-from hybatch.reporting.render import csv_text, latex, markdown
-from hybatch.reporting.study.figures import write_study_figures
-from hybatch.reporting.study.provenance import study_provenance
-from hybatch.reporting.study.tables import study_tables
-from hybatch.reporting.tables import Measured, ReportTable, by_task, file_name, report_tables
-from hybatch.reporting.text_table import TextTable, text_markdown
+from hybatch.reporting.page.html import PageSection, html_page
+from hybatch.reporting.results import Figures, LanguageResults, PairResults, Results
+from hybatch.reporting.tables.bias import bias_tables
+from hybatch.reporting.tables.by_language import language_tables
+from hybatch.reporting.tables.markdown import markdown_link_text, markdown_text
+from hybatch.reporting.tables.measured import Measured, by_task
+from hybatch.reporting.tables.pairs import report_tables
+from hybatch.reporting.tables.render import csv_text, latex, markdown
+from hybatch.reporting.tables.table import ReportTable, file_name
+from hybatch.reporting.tables.words import TextTable, text_markdown
 
 
 def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
@@ -49,7 +47,7 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
             for suffix, text in ((".csv", csv_text(table)), (".tex", latex(table))):
                 with atomic_file(directory / "tables" / f"{table.slug}{suffix}") as file:
                     file.write(text)
-        _write_long_form([*_of_study(inputs), *inputs.measured, *inputs.by_language], directory / "all-figures.csv")
+        _write_long_form([*_of_grid(inputs), *inputs.measured, *inputs.by_language], directory / "all-figures.csv")
         for name, text in (
             ("report.md", _markdown_page(sections)),
             ("report.html", html_page("Report", sections, directory)),
@@ -64,26 +62,27 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
 def _sections(inputs: ReportInputs, directory: Path) -> Iterator[PageSection]:
     """What the report holds; drawing the figures as it goes."""
     provenance = []
-    if inputs.study:
-        yield PageSection("Study", tables=study_tables(inputs.study))
-        for title, figures in write_study_figures(inputs.study, directory).items():
+    if inputs.grid:
+        yield PageSection(inputs.grid.name.capitalize(), tables=grid_tables(inputs.grid))
+        for title, figures in write_grid_figures(inputs.grid, directory).items():
             yield PageSection(title, figures=figures)
-        provenance += study_provenance(inputs.study)
+        provenance += grid_provenance(inputs.grid)
     results = [*report_tables(inputs.measured), *bias_tables(inputs.measured), *language_tables(inputs.by_language)]
     yield PageSection("Results", tables=results)
     yield PageSection("Language pairs", figures=list(_draw_heatmaps(inputs.measured, directory)))
     yield PageSection("Learning curves", figures=list(_draw_curves(inputs.curves, directory)))
-    if measured := [*inputs.measured, *inputs.by_language]:
+    measured: list[Measured[Results]] = [*inputs.measured, *inputs.by_language]
+    if measured:
         provenance.append(_provenance(measured))
     yield PageSection("Provenance", tables=provenance)
 
 
-def _of_study(inputs: ReportInputs) -> list[Measured]:
-    runs = inputs.study.runs if inputs.study else ()
+def _of_grid(inputs: ReportInputs) -> list[Measured[Results]]:
+    runs = inputs.grid.runs if inputs.grid else ()
     return [Measured(run.name, results) for run in runs for results in run.results.values()]
 
 
-def _draw_heatmaps(measured: Sequence[Measured], directory: Path) -> Iterator[FigureFile]:
+def _draw_heatmaps(measured: Sequence[Measured[PairResults]], directory: Path) -> Iterator[FigureFile]:
     for task, group in by_task(measured).items():
         for one in group:
             name = f"heatmap-{file_name(task)}-{file_name(one.label)}"
@@ -112,33 +111,37 @@ def _markdown_page(sections: Sequence[PageSection]) -> str:
     for section in sections:
         for table in section.tables:
             parts.append(markdown(table) if isinstance(table, ReportTable) else text_markdown(table))
-        parts += [f"### {figure.caption}\n\n![{figure.caption}]({figure.name})\n" for figure in section.figures]
+        for figure in section.figures:
+            caption, words = markdown_text(figure.caption), markdown_link_text(figure.caption)
+            parts.append(f"### {caption}\n\n![{words}]({figure.name})\n")
     return "\n".join(parts)
 
 
-def _provenance(measured: Sequence[Measured]) -> TextTable:
+def _provenance(measured: Sequence[Measured[Results]]) -> TextTable:
     rows = []
     for one in measured:
-        results = one.results
-        versions = ", ".join(f"{name} {version}" for name, version in sorted(results.get("versions", {}).items()))
-        ranked_by = results.get("backend") or results.get("search") or results.get("similarity")
-        rows.append((one.label, results["task"], results["model"], str(ranked_by), versions))
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(one.results.versions.items()))
+        rows.append((one.label, one.results.task, one.results.model, one.results.ranked_by, versions))
     return TextTable("What was measured", ("result", "task", "model", "ranked by", "versions"), tuple(rows))
 
 
-def _write_long_form(measured: Sequence[Measured], path: Path) -> None:
+def _write_long_form(measured: Sequence[Measured[Results]], path: Path) -> None:
     with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["label", "task", "query_language", "candidate_language", "metric", "value"])
         for one in measured:
-            for query_language in one.results["languages"]:
-                cells: dict[str, dict[str, Any]] = {}
-                if "pairs" in one.results:
-                    cells |= one.results["pairs"][query_language]
-                    cells["all"] = one.results["multilingual"][query_language]
-                else:
-                    cells[""] = one.results["figures"][query_language]
-                for candidate_language, figures in cells.items():
-                    for metric, value in figures.items():
-                        place = (one.label, one.results["task"], query_language, candidate_language, metric)
-                        writer.writerow([*place, "" if value is None else repr(value)])
+            for query_language, candidate_language, figures in _cells(one.results):
+                for metric, value in figures.items():
+                    place = (one.label, one.results.task, query_language, candidate_language, metric)
+                    writer.writerow([*place, "" if value is None else repr(value)])
+
+
+def _cells(results: Results) -> Iterator[tuple[str, str, Figures]]:
+    """(query language, candidate language, figures), in the order of the languages; "all" is the pool, "" no other."""
+    for language in results.languages:
+        if isinstance(results, LanguageResults):
+            yield language, "", results.figures[language]
+            continue
+        for other, figures in results.pairs[language].items():
+            yield language, other, figures
+        yield language, "all", results.multilingual[language]

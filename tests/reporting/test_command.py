@@ -12,7 +12,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation.results import write_results
 from hybatch.reporting.command import main
 from hybatch.reporting.inputs import read_inputs
-from tests.reporting.study.synthetic import core, write_study
+from tests.reporting.grids.synthetic import core, write_records
 from tests.reporting.synthetic import make_results
 
 
@@ -85,6 +85,21 @@ def test_a_broken_line_of_metrics_is_named(runs: Path) -> None:
         read_inputs([str(runs / "hybrid")])
 
 
+@pytest.mark.parametrize("step", ["null", '"1"', "1.5", "true", "[1]", "NaN", "1" + "0" * 400])
+def test_a_step_of_metrics_that_is_no_whole_number_is_named(runs: Path, step: str) -> None:
+    with open(runs / "hybrid" / "metrics.jsonl", "a") as file:
+        file.write(f'{{"step": {step}, "kind": "x-y", "loss": 1.0}}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl:9: 'step' is .*; expected a whole number"):
+        read_inputs([str(runs / "hybrid")])
+
+
+def test_losses_that_are_no_numbers_leave_gaps_in_the_curves(runs: Path, tmp_path: Path) -> None:
+    with open(runs / "hybrid" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 9, "kind": "x-y", "loss": NaN}\n{"step": 10, "kind": 3, "loss": "x"}\n{"kind": "x-y"}\n')
+    assert main([str(runs / "hybrid" / "metrics.jsonl"), "--output", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "curves-hybrid.png").is_file()
+
+
 def test_metrics_are_read_by_their_own_path_and_but_for_half_a_last_line(runs: Path) -> None:
     path = runs / "hybrid" / "metrics.jsonl"
     (whole,) = read_inputs([str(path)]).curves
@@ -106,21 +121,21 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path: P
         main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "file")])
 
 
-def test_the_tables_of_the_study_come_before_those_of_plain_results(
+def test_the_tables_of_a_grid_come_before_those_of_plain_results(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = write_study(tmp_path / "study", core(seeds=(1, 2)))
+    grid = write_records(tmp_path / "grid", core(seeds=(1, 2)))
     output = tmp_path / "report"
-    assert main([str(study), str(runs / "hybrid"), "--output", str(output)]) == 0
+    assert main([str(grid), str(runs / "hybrid"), "--output", str(output)]) == 0
     page = (output / "report.md").read_text()
     headings = [line[4:] for line in page.splitlines() if line.startswith("### ")]
     assert headings[0].startswith("The claim")
-    assert headings.index("Runs of the study") > headings.index(
+    assert headings.index("Runs of the trial") > headings.index(
         "mlqa-r: mAP in every kind of setting and rank distance"
     )
     assert page.count("| x-y--mini-xlmr--seed") == 2
     assert "| all runs | hybatch 1, torch 2 |" in page
-    assert {"study-1-summary.csv", "study-1-summary.tex", "mlqa-r-summary.csv"} <= {
+    assert {"trial-1-summary.csv", "trial-1-summary.tex", "mlqa-r-summary.csv"} <= {
         path.name for path in (output / "tables").iterdir()
     }
     assert {path.name for path in output.glob("heatmap-*.png")} == {"heatmap-mlqa-r-final.png"}
@@ -129,13 +144,13 @@ def test_the_tables_of_the_study_come_before_those_of_plain_results(
     assert "Table 1" in capsys.readouterr().out
 
 
-def test_records_of_the_study_are_read_once_whole_and_without_a_label(tmp_path: Path) -> None:
-    study = write_study(tmp_path / "study", core(seeds=(1,)))
-    (study / ".x-y--mini-xlmr--seed2.partial-1").mkdir()  # another process is writing a record
-    (study / ".x-y--mini-xlmr--seed2.partial-1" / "study.json").write_text("{")
-    inputs = read_inputs([str(study), str(study / "x-y--mini-xlmr--seed1")])
-    assert inputs.study is not None
-    assert len(inputs.study.runs) == 3
+def test_records_are_read_once_whole_and_without_a_label(tmp_path: Path) -> None:
+    grid = write_records(tmp_path / "grid", core(seeds=(1,)))
+    (grid / ".x-y--mini-xlmr--seed2.partial-1").mkdir()  # another process is writing a record
+    (grid / ".x-y--mini-xlmr--seed2.partial-1" / "study.json").write_text("{")
+    inputs = read_inputs([str(grid), str(grid / "x-y--mini-xlmr--seed1")])
+    assert inputs.grid is not None
+    assert len(inputs.grid.runs) == 3
     assert (inputs.measured, inputs.by_language, inputs.curves) == ((), (), ())
     with pytest.raises(UserError, match="leave out the label 'mine'"):
-        read_inputs([f"mine={study}"])
+        read_inputs([f"mine={grid}"])

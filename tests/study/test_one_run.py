@@ -9,8 +9,8 @@ import pytest
 
 from hybatch.evaluation.tasks.tatoeba import XTREME_LANGUAGES
 from hybatch.training.run.run_folder import RunFolder
-from slurm.grid import read_grid
 from study.children import Children
+from study.grid import read_grid
 from study.one_run import LANGUAGES, duration, finish_run, plan_run, remaining
 from tests.study.tiny_study import TinyStudy
 

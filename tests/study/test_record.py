@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ import pytest
 from hybatch.errors import UserError
 from hybatch.evaluation.settings.per_query import read_query_tables
 from hybatch.models.config import EncoderConfig
+from hybatch.reporting.grids.record_file import read_record_file
+from hybatch.reporting.grids.records import QUESTION_FIGURES, ids_digest
+from hybatch.reporting.results import PairResults, read_results
 from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.training.config import RunConfig, load_run_config
 from study.questions import question_tables
@@ -23,24 +25,33 @@ from tests.study.tiny_study import CROSS, HYBRID, TinyStudy, files
 from tests.training.small_run import read_metrics, write_config
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def config_with(tmp_path: Path, *options: str) -> RunConfig:
     return load_run_config(["--config", str(write_config(tmp_path)), *options])
 
 
 @pytest.mark.parametrize(
-    ("kind", "alpha", "name"),
+    ("sampling", "name", "alpha"),
     [
-        ("hybrid", 0.25, "hybrid"),
-        ("hybrid", ShareSchedule(start=1.0, end=0.0), "hybrid-scheduled"),
-        ("x-y", ShareSchedule(start=1.0, end=0.0), "x-y"),
+        (SamplingConfig(kind="hybrid", alpha=0.25), "hybrid", 0.25),
+        (SamplingConfig(kind="hybrid", mixture={"x-y": 0.75, "x-x-mono": 0.25}), "hybrid", 0.25),
+        (SamplingConfig(kind="hybrid", mixture={"x-y": 1.0}), "hybrid", 0.0),
+        (SamplingConfig(kind="hybrid", alpha=ShareSchedule(start=1.0, end=0.0)), "hybrid-scheduled", None),
+        (SamplingConfig(kind="x-y", alpha=ShareSchedule(start=1.0, end=0.0)), "x-y", None),
+        (SamplingConfig(kind="hybrid", mixture={"x-en": 0.4, "x-y": 0.6}), "hybrid x-y 0.6, x-en 0.4", None),
+        (
+            SamplingConfig(
+                kind="hybrid",
+                mixture={"x-en": ShareSchedule(start=1, end=0), "x-y": ShareSchedule(start=0, end=1)},
+            ),
+            "hybrid x-y 0 to 1, x-en 1 to 0",
+            None,
+        ),
+        (SamplingConfig(kind="sequential"), "sequential", None),
+        (SamplingConfig(kind="sequential", share=0.25), "sequential x-x-mono 0.25, x-y 0.75", None),
     ],
 )
-def test_a_hybrid_whose_share_changes_is_a_sampling_of_its_own(kind: Any, alpha: Any, name: str) -> None:
-    assert sampling_name(SamplingConfig(kind=kind, alpha=alpha)) == name
+def test_samplings_of_other_shares_are_called_by_them(sampling: SamplingConfig, name: str, alpha: float | None) -> None:
+    assert sampling_name(sampling) == (name, alpha)
 
 
 @pytest.mark.parametrize(
@@ -97,36 +108,33 @@ def test_a_backbone_is_known_by_the_hash_of_its_weights_wherever_a_variable_says
 
 @pytest.mark.slow
 def test_a_record_says_what_the_run_was(finished_study: TinyStudy) -> None:
-    hybrid, cross = (read_json(finished_study.results / name / "study.json") for name in (HYBRID, CROSS))
+    hybrid, cross = (read_record_file(finished_study.record(name)) for name in (HYBRID, CROSS))
     weights = Path(finished_study.environment["HYBATCH_BACKBONES"]) / "tiny" / "model.safetensors"
-    for study, name, sampling, alpha in ((hybrid, HYBRID, "hybrid", 0.5), (cross, CROSS, "x-y", None)):
-        assert (study["name"], study["start"]) == (name, "tiny")
-        assert (study["sampling"], study["alpha"], study["seed"]) == (sampling, alpha, 1)
-        assert study["backbone_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-        assert study["config"]["output_dir"] == f"runs/{name}"
-        assert study["steps"] == study["config"]["training"]["steps"] == 40
-        assert re.fullmatch(r"[0-9a-f]{40}\+?", study["commit"])
-        assert {"python", "torch", "hybatch"} <= study["versions"].keys()
+    for run, name, sampling, alpha in ((hybrid, HYBRID, "hybrid", 0.5), (cross, CROSS, "x-y", None)):
+        assert (run.name, run.start) == (name, "tiny")
+        assert (run.sampling, run.alpha, run.seed) == (sampling, alpha, 1)
+        assert run.backbone_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert run.config["output_dir"] == f"runs/{name}"
+        assert run.steps == run.config["training"]["steps"] == 40
+        assert re.fullmatch(r"[0-9a-f]{40}\+?", run.commit or "")
+        assert {"python", "torch", "hybatch"} <= run.versions.keys()
     never = {"ar", "el", "hi", "ru", "th", "tr", "vi", "zh"}
-    assert set(hybrid["unseen_languages"]) == never
-    assert set(cross["unseen_languages"]) == never | {"es"}
+    assert set(hybrid.unseen_languages) == never
+    assert set(cross.unseen_languages) == never | {"es"}
 
 
 @pytest.mark.slow
-def test_the_metrics_of_a_record_are_the_losses_and_validations_of_the_run(finished_study: TinyStudy) -> None:
+def test_the_curve_of_a_record_is_the_losses_and_validations_of_the_run(finished_study: TinyStudy) -> None:
     for name in (HYBRID, CROSS):
-        full, reduced = (read_metrics(folder / name) for folder in (finished_study.runs, finished_study.results))
-        kept = [
-            {"step": row["step"], "validation": row["validation"]}
-            if "validation" in row
-            else {"step": row["step"], "kind": row["kind"], "loss": row["loss"]}
-            for row in full
+        full, run = read_metrics(finished_study.runs / name), read_record_file(finished_study.record(name))
+        losses = [
+            {"step": row["step"], "kind": row["kind"], "loss": row["loss"]} for row in full if "validation" not in row
         ]
-        assert reduced == kept
-        study = read_json(finished_study.results / name / "study.json")
-        selections = {row["step"]: row["validation"]["selection"] for row in reduced if "validation" in row}
-        assert study["chosen_step"] == min(selections, key=selections.__getitem__)
-        assert study["selection_loss"] == selections[study["chosen_step"]]
+        validations = [{"step": row["step"], "validation": row["validation"]} for row in full if "validation" in row]
+        assert list(run.curve) == [*losses, *validations]
+        selections = {row["step"]: row["validation"]["selection"] for row in validations}
+        assert run.chosen_step == min(selections, key=selections.__getitem__)
+        assert run.selection_loss == selections[run.chosen_step]
 
 
 @pytest.mark.slow
@@ -134,20 +142,24 @@ def test_the_results_of_a_record_are_those_of_the_best_encoder_and_its_questions
     finished_study: TinyStudy,
 ) -> None:
     for name in (HYBRID, CROSS):
-        evaluation, record = finished_study.runs / name / "evaluation" / "embedded", finished_study.results / name
-        results = read_json(record / "embedded" / "results.json")
-        assert results == read_json(evaluation / "results.json")
-        assert results["model"] == f"runs/{name}/best"
-        questions = read_query_tables(record / "embedded" / "questions.npz")
-        expected = question_tables(read_query_tables(evaluation / "per_query.npz"))
-        assert questions.keys() == expected.keys()
-        for column in expected:
-            np.testing.assert_array_equal(questions[column], expected[column])
+        evaluation = finished_study.runs / name / "evaluation" / "embedded"
+        run = read_record_file(finished_study.record(name))
+        results, expected = run.results["embedded"], read_results(evaluation / "results.json")
+        assert isinstance(results, PairResults)
+        assert isinstance(expected, PairResults)
+        assert dataclasses.asdict(results) == dataclasses.asdict(dataclasses.replace(expected, top_languages=None))
+        assert results.model == f"runs/{name}/best"
+        tables = question_tables(read_query_tables(evaluation / "per_query.npz"))
+        questions = run.questions["embedded"]
+        assert questions.ids_sha256 == ids_digest(tables["ids"].tolist())
+        for column in QUESTION_FIGURES:
+            np.testing.assert_array_equal(getattr(questions, column), tables[column])
         # Every question of this task is asked in every language, so that here the order of the means does not matter.
         for setting in ("monolingual", "cross_lingual", "multilingual"):
-            assert questions[setting].mean(dtype=np.float64) == pytest.approx(results["summary"][setting]["map"], 1e-5)
-        distance = results["summary"]["multilingual"]["rank_distance"]
-        assert questions["rank_distance"].mean(dtype=np.float64) == pytest.approx(distance, 1e-5)
+            mean = getattr(questions, setting).mean(dtype=np.float64)
+            assert mean == pytest.approx(results.summary[setting]["map"], 1e-5)
+        distance = results.summary["multilingual"]["rank_distance"]
+        assert questions.rank_distance.mean(dtype=np.float64) == pytest.approx(distance, 1e-5)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -13,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from hybatch.reporting.grids.groups import Grid
+from hybatch.reporting.grids.record_file import read_record_file
 from hybatch.reporting.inputs import read_inputs
-from hybatch.reporting.study.aggregate import Study
-from slurm.grid import read_grid
+from hybatch.reporting.results import PairResults
+from study.grid import read_grid
 
 ROOT = Path(__file__).parent.parent.parent
-GRIDS = ROOT / "slurm" / "grids"
+GRIDS = ROOT / "study" / "grids"
 DOCUMENT = ROOT / "docs" / "study.md"
 
 KINDS = ("monolingual", "cross_lingual", "multilingual")
@@ -36,10 +37,10 @@ SAMPLERS = {
 
 
 @cache
-def _study(folder: str) -> Study:
-    study = read_inputs([str(ROOT / "results" / folder)]).study
-    assert study is not None
-    return study
+def _study(folder: str) -> Grid:
+    grid = read_inputs([str(ROOT / "results" / folder)]).grid
+    assert grid is not None
+    return grid
 
 
 def _rows(heading: str) -> Iterator[Sequence[str]]:
@@ -64,8 +65,9 @@ def test_every_run_of_the_grid_has_a_record_and_the_report_reads_them_together(m
     assert set(runs) == {run.name for run in read_grid(GRIDS / "study.txt")}
     for run in runs.values():
         assert set(run.results) == {"xquad-r", "mlqa-r", "tatoeba"}, run.name
-        assert len(run.results["xquad-r"]["pairs"]) == 11
-        assert len(run.results["mlqa-r"]["pairs"]) == 7
+        shapes = {task: len(one.pairs) for task, one in run.results.items() if isinstance(one, PairResults)}
+        assert shapes == {"xquad-r": 11, "mlqa-r": 7}, run.name
+        assert set(run.questions) == set(shapes), run.name
 
 
 def test_the_means_of_the_document_are_those_of_the_records() -> None:
@@ -81,21 +83,22 @@ def test_the_means_of_the_document_are_those_of_the_records() -> None:
 
 
 def _means(results: Sequence[Any]) -> list[float]:
-    maps = [[result["summary"][kind]["map"] for result in results] for kind in KINDS]
-    distances = [result["summary"]["multilingual"]["rank_distance"] for result in results]
+    maps = [[result.summary[kind]["map"] for result in results] for kind in KINDS]
+    distances = [result.summary["multilingual"]["rank_distance"] for result in results]
     return [*map(fmean, maps), fmean(distances)]
 
 
 def test_what_was_tried_from_scratch_stands_in_the_document_as_it_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     runs = {run.name: run for run in read_grid(GRIDS / "scratch-recipes.txt")}
-    recorded = {path.parent.name: path for path in (ROOT / "results" / "scratch-recipes").glob("*/metrics.jsonl")}
+    records = (ROOT / "results" / "scratch-recipes").glob("*.record.json")
+    recorded = {run.name: run for run in map(read_record_file, records)}
     assert set(recorded) == set(runs)
     changes = {re.sub(r"^hybrid--scratch--map--|(--)?seed1$", "", name): name for name in runs}
     rows = list(_rows("What was tried"))
     assert {row[0].strip("`") for row in rows} == {change or "none" for change in changes}
     for change, _meaning, *cells in rows:
         name = changes["" if change == "none" else change.strip("`")]
-        *_, last = (json.loads(line) for line in recorded[name].read_text(encoding="utf-8").splitlines())
+        last = recorded[name].curve[-1]
         names = [*(f"{kind}/map" for kind in KINDS), "multilingual/rank_distance"]
         _check(change, cells, [last["validation"][name] for name in names])

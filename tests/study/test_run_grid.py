@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -13,7 +14,6 @@ import psutil
 import pytest
 import yaml
 
-from hybatch.reporting.study.records import STUDY
 from hybatch.training.flat import flatten
 from study.run_grid import main
 from tests.study.tiny_study import CROSS, HYBRID, TinyStudy, files, write_backbone
@@ -85,9 +85,7 @@ def test_a_run_without_its_backbone_fails_by_name_and_removes_nothing(
 
 @pytest.mark.slow
 def test_a_finished_study_keeps_records_and_encoders_and_nothing_big(finished_study: TinyStudy) -> None:
-    recorded = {f"{name}/{file}" for name in NAMES for file in ("study.json", "metrics.jsonl")}
-    recorded |= {f"{name}/embedded/{file}" for name in NAMES for file in ("results.json", "questions.npz")}
-    assert finished_study.records().keys() == recorded
+    assert finished_study.records().keys() == {f"{name}.record.json" for name in NAMES}
     for name in NAMES:
         kept = {path.name for path in (finished_study.runs / name).iterdir() if not path.name.startswith(".")}
         assert kept == {"best", "final", "evaluation", "config.yaml", "metrics.jsonl"}
@@ -101,7 +99,9 @@ def test_the_same_command_again_leaves_a_finished_study_alone(
     study.enter(monkeypatch)
     assert main(study.options()) == 0
     assert capsys.readouterr().out.count(": complete") == 2
-    assert files(study.runs) == files(finished_study.runs)
+    kept = (files(one.runs) for one in (finished_study, study))
+    before, after = ({name: one[name] for name in one if not name.startswith(".locks/")} for one in kept)
+    assert after == before
     assert study.records() == finished_study.records()
 
 
@@ -111,8 +111,9 @@ def test_a_lost_record_is_made_again_without_training_or_evaluating(
 ) -> None:
     study = finished_study.finished_in(tmp_path / "lost")
     study.enter(monkeypatch)
-    (study.results / HYBRID / STUDY).unlink()
-    (study.results / CROSS / "embedded" / "results.json").unlink()
+    study.record(HYBRID).unlink()
+    record = json.loads(study.record(CROSS).read_text(encoding="utf-8"))
+    study.record(CROSS).write_text(json.dumps(record | {"results": {}, "questions": {}}), encoding="utf-8")
     assert main(study.options()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"[1/2] {HYBRID}: record (no record)" in lines
@@ -203,7 +204,7 @@ def test_a_changed_configuration_or_backbone_is_not_skipped_but_trained_anew(
     exit_code, output = study.run("--only", CROSS)
     assert exit_code == 0, output
     assert "begins anew, runs/x-y--tiny--without-es--seed1 is removed: loss.temperature: was 0.05, now 0.1" in output
-    before, now = (yaml.safe_load((one.results / CROSS / STUDY).read_text()) for one in (finished_study, study))
+    before, now = (json.loads(one.record(CROSS).read_text(encoding="utf-8")) for one in (finished_study, study))
     assert flatten(now["config"])["loss.temperature"] == 0.1
     assert now["selection_loss"] != before["selection_loss"]
-    assert study.records()[f"{HYBRID}/{STUDY}"] == finished_study.records()[f"{HYBRID}/{STUDY}"]
+    assert study.records()[f"{HYBRID}.record.json"] == finished_study.records()[f"{HYBRID}.record.json"]

@@ -42,6 +42,9 @@ class TinyStudy:
     def results(self) -> Path:
         return self.folder / "results"
 
+    def record(self, name: str) -> Path:
+        return self.results / f"{name}.record.json"
+
     def options(self, *more: str) -> list[str]:
         """Arguments of run_grid.py; paths are relative, so that records of two studies are alike."""
         given = ["grid.txt", "--recipe", "config.yaml", "--runs", "runs", "--results", "results"]

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 
+from tqdm import tqdm
+
 from hybatch.atomic import atomic_file
 from hybatch.corpus.index.folder import ADOPTED, Index, count_corpus, describe_files, find_equal_questions, fingerprint
 from hybatch.corpus.index.integrity import DamagedIndexError, remember_verified
 
 
-def adopt(index: Index) -> None:
+def adopt(index: Index, *, progress: bool = False) -> None:
     """Fill `index.files` of an index of version 0.1.0, and keep what was found out beside it.
 
     Raises:
         DamagedIndexError: something in it is not what its digests say.
         OSError: the folder cannot be written.
     """
-    _check_tables(index)
+    _check_tables(index, progress=progress)
     _check_counts(index)
     examples = index.table("examples")
     everything = slice(None)
@@ -38,8 +40,10 @@ def adopt(index: Index) -> None:
     remember_verified(index.directory, index.files)
 
 
-def _check_tables(index: Index) -> None:
-    for name, described in index.tables.items():
+def _check_tables(index: Index, *, progress: bool) -> None:
+    title = f"looking through {index.directory.name}"
+    bar = tqdm(index.tables.items(), desc=title, unit="table", delay=2, disable=not progress, dynamic_ncols=True)
+    for name, described in bar:
         path = index.directory / f"{name}.arrow"
         try:
             digest = index.table(name).digest()

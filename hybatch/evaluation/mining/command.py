@@ -55,8 +55,6 @@ def main(argv: Sequence[str]) -> int:
         corpus, task = main_first(lambda: _checked_task(arguments))
         device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
         encoder = Encoder.load(arguments.model).to(device)
-        encoder.refuse_tokenless(task.candidates.texts, "passage")
-        encoder.refuse_tokenless((text for asked in task.questions for text in asked.texts), "query")
         cut = CutTexts()
         queries, passages_UH = encode_task(
             encoder, task, batch_size=arguments.batch_size, model=arguments.model, cut=cut

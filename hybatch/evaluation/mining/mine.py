@@ -125,9 +125,10 @@ def encode_task(
     """The embeddings that `select_negatives` takes, on every process; collective under torch.distributed.
 
     Raises:
-        UserError: an embedding is not finite.
+        UserError: a text leaves nothing to encode, or an embedding is not finite.
     """
     texts = [text for asked in task.questions for text in asked.texts]
+    encoder.refuse_tokenless(texts, "query")  # before the passages are encoded, which takes long
     encode = partial(encode_texts, encoder, batch_size=batch_size, progress=progress, model=model, cut=cut)
     passages_UH = encode(task.candidates.texts, "passage")
     queries = encode(texts, "query")

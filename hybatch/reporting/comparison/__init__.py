@@ -1,0 +1,1 @@
+"""Two or more results, question by question: what `hybatch compare` writes."""

@@ -1,0 +1,1 @@
+"""Heatmaps and curves, as PNG and SVG."""

@@ -1,0 +1,1 @@
+"""Tables before they are rendered, of any results, and how they are printed."""
