@@ -25,6 +25,11 @@ from hybatch.training.config import RunConfig, instantiate, run_parser
 from tests.options import command_parser, recipe_options
 
 NEEDED: dict[type, dict[str, Any]] = {
+    RunConfig: {
+        "output_dir": "x",
+        "corpora": [CorpusConfig(path="embedded")],
+        "model": EncoderConfig(backbone="labse"),
+    },
     CorpusConfig: {"path": "embedded"},
     ShareSchedule: {"start": 0.5, "end": 0.5},
     Phase: {"kind": "x-y", "share": 0.5},
@@ -100,7 +105,7 @@ NO_NUMBERS = (
 )
 
 
-@pytest.mark.parametrize(("of", "one", "name"), [option for option in NUMERIC if option[0] is not RunConfig], **by_name)
+@pytest.mark.parametrize(("of", "one", "name"), NUMERIC, **by_name)
 def test_what_no_number_of_a_run_can_be_is_refused_by_name(of: type, one: Field[Any], name: str) -> None:
     """Found by checking the class alone; that the classes check themselves is tested below."""
     hint = get_type_hints(of)[one.name]
@@ -110,7 +115,7 @@ def test_what_no_number_of_a_run_can_be_is_refused_by_name(of: type, one: Field[
         assert _refusal(of, one, name, value).startswith(f"{name} is "), value
 
 
-@pytest.mark.parametrize(("of", "one", "name"), [option for option in OPTIONS if option[0] is not RunConfig], **by_name)
+@pytest.mark.parametrize(("of", "one", "name"), OPTIONS, **by_name)
 def test_null_is_refused_by_name_where_the_type_has_none(of: type, one: Field[Any], name: str) -> None:
     may_be_null = type(None) in get_args(get_type_hints(of)[one.name])
     refusal = _refusal(of, one, name, None)

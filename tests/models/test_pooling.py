@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybatch.models.config import PoolingMode
 from hybatch.models.pooling import pool
 
 
@@ -21,7 +24,7 @@ def padded_batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(len(rows), tokens, 5, generator=generator), torch.tensor(rows)
 
 
-@given(padded_batches(), st.sampled_from(["cls", "mean", "last", "max"]))
+@given(padded_batches(), st.sampled_from(get_args(PoolingMode)))
 def test_pooling_agrees_with_a_loop_over_the_tokens_of_each_row(batch, mode) -> None:
     hidden, mask = batch
     for row, pooled in enumerate(pool(hidden, mask, mode)):
@@ -35,7 +38,7 @@ def test_pooling_agrees_with_a_loop_over_the_tokens_of_each_row(batch, mode) -> 
         torch.testing.assert_close(pooled, expected)
 
 
-@pytest.mark.parametrize("mode", ["cls", "mean", "last", "max"])
+@pytest.mark.parametrize("mode", get_args(PoolingMode))
 def test_what_stands_at_padded_positions_changes_nothing(mode) -> None:
     hidden = torch.randn(2, 5, 4)
     mask = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])

@@ -47,7 +47,7 @@ def test_kinds_of_successive_steps_are_independent() -> None:
     assert chance_of_counts(np.bincount(mono[::2] * 2 + mono[1::2], minlength=4)) > 1e-4
 
 
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize("shape", get_args(Shape))
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.9, 0.2)])
 def test_a_schedule_goes_from_start_to_end_in_its_shape(shape: str, start: float, end: float) -> None:
     steps = 1001
@@ -63,7 +63,7 @@ def test_a_schedule_of_one_step_is_at_its_start() -> None:
     assert share_at(ShareSchedule(start=0.3, end=0.9), 1).tolist() == [0.3]
 
 
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize("shape", get_args(Shape))
 def test_scheduled_alpha_gives_the_scheduled_proportions_in_every_tenth_of_the_run(shape: str) -> None:
     schedule = ShareSchedule(start=0.9, end=0.1, shape=shape)
     sampler = sampler_of(full_corpus(100, ("de", "en")), alpha=schedule, batch_size=5, total_steps=20_000)
@@ -166,7 +166,7 @@ def test_the_kinds_of_a_mixture_come_in_their_shares(kinds: tuple[str, ...]) -> 
     assert set(drawn) == set(kinds)
 
 
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize("shape", get_args(Shape))
 def test_a_scheduled_mixture_follows_its_shares_and_never_draws_a_kind_of_share_0(shape: str) -> None:
     mixture = {
         "x-x-mono": ShareSchedule(start=1, end=0, shape=shape),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from hybatch.training.schedule import ScheduleShape, learning_rate_factor
 
-SHAPES: list[ScheduleShape] = ["linear", "cosine", "constant"]
+SHAPES: tuple[ScheduleShape, ...] = get_args(ScheduleShape)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -106,11 +106,13 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         chunk_size = largest_chunk_size(name, capacity=capacity, **common)
         planned[name] = StrategyPlan(memory=memory, fits=memory.fits(capacity), chunk_size=chunk_size)
     rows = work.batch_size // devices
-    texts = ((rows, model.query_max_length), (rows * (1 + work.negatives), model.passage_max_length))
+    passages_of_device = rows * (1 + work.negatives)
+    # The arithmetic of a text does not depend on its chunk; only the last chunk, which is encoded once, counts apart.
+    last = (passages_of_device - 1) % (work.chunk_size or passages_of_device) + 1
     chunks = [
-        (min(work.chunk_size or number, number - start), tokens)
-        for number, tokens in texts
-        for start in range(0, number, work.chunk_size or number)
+        (rows, model.query_max_length),
+        (passages_of_device - last, model.passage_max_length),
+        (last, model.passage_max_length),
     ]
     flops = sizes.flops.step(chunks, cached=work.chunk_size is not None, recomputed=work.checkpointing)
     return Plan(

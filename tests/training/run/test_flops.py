@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybatch.training.run.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
@@ -47,3 +49,22 @@ def test_rates_count_the_second_encoding_as_work_done_but_not_as_the_models_own(
     assert found["tflops"] == pytest.approx((4 * 80_000 + 3 * 80_000) / 2 / 1e12)
     assert found["mfu"] == pytest.approx(3 * 160_000 / 2 / 1e12 / 1e-6)
     assert "mfu" not in rates(flops, chunks, cached=True, seconds=2.0, peak_tflops=None)
+
+
+@given(
+    texts=st.integers(1, 60),
+    size=st.integers(1, 70),
+    tokens=st.integers(1, 40),
+    cached=st.booleans(),
+    recomputed=st.booleans(),
+)
+def test_only_how_much_the_last_chunk_holds_matters(
+    texts: int, size: int, tokens: int, cached: bool, recomputed: bool
+) -> None:
+    flops = EncoderFlops(matrix_parameters=7, head_parameters=3, attention_width=5)
+    chunks = [(min(size, texts - start), tokens) for start in range(0, texts, size)]
+    last = chunks[-1][0]
+    options = {"cached": cached, "recomputed": recomputed}
+    assert flops.step([(4, 9), *chunks], **options) == flops.step(
+        [(4, 9), (texts - last, tokens), (last, tokens)], **options
+    )

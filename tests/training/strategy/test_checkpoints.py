@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from hybatch.errors import UserError
 from hybatch.processes import rank
+from hybatch.training.config import StrategyOption
 from hybatch.training.strategy import Strategy
 from tests.processes import run_processes
 from tests.training.strategy.cells import Cell, tiny_strategy, train_steps
 from tests.training.strategy.planted import Planted
 
-NAMES = ("ddp", "zero1", "zero2", "zero3", "fsdp2")
+NAMES = tuple(name for name in get_args(StrategyOption) if name not in ("auto", "none"))
 CELL = Cell(cached=True, dropout=0.3, max_norm=0.05)
 SAVED, END = 3, 5
 # Keys that a DeepSpeed file may set, at other values than their defaults.
