@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,14 @@ from tqdm import tqdm
 
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
+from hybatch.corpus.index.integrity import (
+    DamagedIndexError,
+    check_contents,
+    check_sizes,
+    checksum_of,
+    describe_file,
+    remember_verified,
+)
 from hybatch.errors import UserError
 from hybatch.leftovers import recover
 from hybatch.locks import file_lock
@@ -74,11 +83,26 @@ class UsableExamples:
         num_corpus_examples: examples of the corpus, usable or not.
         group_sizes: [k] int64, the distinct numbers of usable examples that a passage group has, ascending.
         group_counts: [k] int64, how many passage groups have that number.
+
+    Raises:
+        DamagedIndexError: a file is missing or not what was written.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        try:
+            self._open(directory)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedIndexError(directory, f"cannot be read ({error})") from error
+
+    def _open(self, directory: Path) -> None:
         content = json.loads((directory / "cell.json").read_text(encoding="utf-8"))
+        # Version 0.1.0 wrote no checksums.
+        if "checksum" in content:
+            if content["checksum"] != checksum_of(content):
+                raise DamagedIndexError(directory / "cell.json", "not as it was written (checksum)")
+            check_sizes(directory, content["files"])
+            check_contents(directory, content["files"], progress=False)
         self._num_usable: int = content["num_usable"]
         self.num_corpus_examples: int = content["num_examples"]
         sizes = np.array(content["group_sizes"], dtype=np.int64).reshape(-1, 2)
@@ -124,25 +148,41 @@ def open_usable(
     """Open the usable examples of every selection, after finding and caching those that are not cached yet.
 
     Finding scans the corpus's masks once for all missing selections, and its passage groups once for each, in memory
-    that does not grow with the rows. Opening reads no row.
+    that does not grow with the rows. Opening reads no row, unless a file was changed or copied since it was last found
+    right; what is damaged is found anew, with a line on stderr that says so.
 
     Raises:
         UserError: the corpus's index folder cannot be written.
     """
     folders = {selection: corpus.directory / _folder_name(corpus, selection) for selection in selections}
-    if not all(folder.exists() for folder in folders.values()):
+    opened = _open_intact(folders, say=False)
+    if len(opened) < len(folders):
         try:
             # Where the file system knows no locks, several processes write the same, and the last one's stays.
             with file_lock(corpus.directory / "cells.lock", patience_seconds=math.inf) as lock:
                 recover(corpus.directory, alone=lock.held)
-                missing = {selection: folder for selection, folder in folders.items() if not folder.exists()}
+                opened = _open_intact(folders, say=True)
+                missing = {selection: folder for selection, folder in folders.items() if selection not in opened}
                 _build(corpus, missing, progress=progress)
         except OSError as error:
             raise UserError(
                 f"{corpus.directory}: cannot write which examples of {corpus.name} are usable ({error}); "
                 "make room, or set HYBATCH_CACHE_DIR to a folder that can be written"
             ) from error
-    return {selection: UsableExamples(folder) for selection, folder in folders.items()}
+        opened = _open_intact(folders, say=True)
+    return {selection: opened[selection] for selection in folders}
+
+
+def _open_intact(folders: dict[Selection, Path], *, say: bool) -> dict[Selection, UsableExamples]:
+    opened = {}
+    for selection, folder in folders.items():
+        if folder.exists():
+            try:
+                opened[selection] = UsableExamples(folder)
+            except DamagedIndexError as error:
+                if say:
+                    print(f"{error}: which examples are usable is found anew", file=sys.stderr, flush=True)
+    return opened
 
 
 def _folder_name(corpus: ParallelCorpus, selection: Selection) -> str:
@@ -201,15 +241,19 @@ class _Found:
             self._file.close()
 
     def write_description(self, corpus: ParallelCorpus, sizes: Counter[int]) -> None:
-        content = {
+        files = {path.name: describe_file(path) for path in (self.path,) if path.exists()}
+        content: dict[str, Any] = {
             "format": _FORMAT,
             "rule": self.selection.rule,
             "languages": self.selection.languages,
             "num_examples": corpus.num_examples,
             "num_usable": self.num_usable,
             "group_sizes": sorted(sizes.items()),
+            "files": files,
         }
+        content["checksum"] = checksum_of(content)
         (self.directory / "cell.json").write_text(json.dumps(content), encoding="utf-8")
+        remember_verified(self.directory, files)
 
 
 def _scan(corpus: ParallelCorpus, found: list[_Found], *, progress: bool) -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -177,3 +178,32 @@ def test_processes_that_start_together_find_the_same_without_treading_on_each_ot
 
 def test_bits_follow_the_order_of_the_corpus() -> None:
     assert language_mask(full_corpus(1, LANGUAGES), ("en", "ar")) == 0b0101
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _cut, _flip])
+@pytest.mark.parametrize("name", ["cell.json", "examples.bin"])
+def test_what_is_damaged_is_found_anew_and_that_is_said(
+    name: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = ragged_corpus(500, LANGUAGES, seed=1)
+    selection = Selection("same", ("de", "en"))
+    before = open_usable(corpus, [selection], progress=False)[selection]
+    assert 0 < len(before) < 500
+    rows = before.rows(np.arange(len(before)))
+    [path] = corpus.directory.glob(f"cells-*/{name}")
+    damage(path)
+    after = open_usable(corpus, [selection], progress=False)[selection]
+    assert "which examples are usable is found anew" in capsys.readouterr().err
+    assert np.array_equal(after.rows(np.arange(len(after))), rows)
+    open_usable(corpus, [selection], progress=False)
+    assert capsys.readouterr().err == ""

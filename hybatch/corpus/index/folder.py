@@ -26,7 +26,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from hybatch.corpus.index.equal_questions import EqualQuestions, file_of, write_equal_questions
-from hybatch.corpus.index.integrity import DamagedIndexError, check_sizes, describe_file, remember_verified
+from hybatch.corpus.index.integrity import DamagedIndexError, check_sizes, checksum_of, describe_file, remember_verified
 from hybatch.corpus.index.table import MappedTable, TableWriter, files_of_table
 
 INDEX_FORMAT = 1
@@ -138,7 +138,7 @@ class IndexWriter:
             "cells": places,
             "files": describe_files(self.directory, self._tables, equal_questions),
         }
-        index["checksum"] = _checksum(index)
+        index["checksum"] = checksum_of(index)
         (self.directory / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False), encoding="utf-8")
         remember_verified(self.directory, index["files"])
 
@@ -186,11 +186,6 @@ def describe_files(directory: Path, tables: Iterable[str], others: Iterable[str]
     """`files` of index.json: name -> size and checksum of every file of the tables, and of others."""
     names = [path.name for table in tables for path in files_of_table(directory / f"{table}.arrow")]
     return {name: describe_file(directory / name) for name in (*names, *others)}
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    rest = {name: value for name, value in content.items() if name != "checksum"}
-    return str(xxhash.xxh3_128_hexdigest(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()))
 
 
 def count_corpus(
@@ -244,7 +239,7 @@ class Index:
 
     def _take(self, content: Any) -> None:
         if "checksum" in content:
-            if content["checksum"] != _checksum(content):
+            if content["checksum"] != checksum_of(content):
                 raise DamagedIndexError(self.directory / "index.json", "not as it was written (checksum)")
             self.files = content["files"]
         self.places: dict[str, Any] = content["cells"]

@@ -44,6 +44,12 @@ def describe_file(path: Path, bar: tqdm | None = None) -> dict[str, Any]:
     return {"bytes": size, "xxh3_128": digest.hexdigest()}
 
 
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """The checksum of a JSON object, of all that it holds but its own `checksum`."""
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return str(xxhash.xxh3_128_hexdigest(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()))
+
+
 def check_sizes(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     """Compare the sizes of `files`, name -> what `describe_file` gave.
 

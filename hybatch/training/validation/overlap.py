@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ class SharedTexts:
 def count_shared_texts(training: ParallelCorpus, validation: ParallelCorpus, *, progress: bool = True) -> SharedTexts:
     """Read both corpora once, remembering only the validation texts; the counts are kept beside the index."""
     kept = Path(validation.directory) / "shared-texts" / f"{training.fingerprint}.json"
-    if kept.exists():
+    # What cannot be read is counted again.
+    with contextlib.suppress(OSError, ValueError, TypeError):
         return SharedTexts(**json.loads(kept.read_text(encoding="utf-8")))
     # Comparing the texts themselves costs no more than comparing digests of them, and cannot be wrong.
     texts = set(all_texts([validation]))
