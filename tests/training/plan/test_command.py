@@ -44,8 +44,9 @@ def test_a_recipe_fits_the_gpus_that_it_names_with_the_figures_that_it_says(
 
 
 RECIPES = [[path.stem] for path in sorted(CONFIGS.glob("*.yaml"))]
-RECIPES += [["study/recipe", "study/scratch"], ["study/recipe-large", "study/labse"]]
-RECIPES += [["study/recipe-large", "study/xlmr-large"]]
+STUDY = "../study/recipes"
+RECIPES += [[f"{STUDY}/recipe", f"{STUDY}/scratch"]]
+RECIPES += [[f"{STUDY}/recipe-large", f"{STUDY}/{start}"] for start in ("labse", "xlmr-large")]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=" ".join)
