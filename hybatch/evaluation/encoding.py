@@ -5,8 +5,9 @@ U distinct texts, H embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -41,21 +42,22 @@ class EncodedTask:
     ) -> None:
         self._rows: dict[Part, np.ndarray] = {}
         self._places: dict[tuple[Part, str], np.ndarray] = {}
+        distinct = {part: _longest_first(chain.from_iterable(getattr(task, part).values())) for part in PARTS}
         for part in PARTS:
-            encoder.refuse_tokenless(
-                {text for listed in getattr(task, part).values() for text in listed}, task.roles[part]
-            )
+            encoder.refuse_tokenless(distinct[part], task.roles[part])
         for part in PARTS:
-            role = task.roles[part]
             texts: dict[str, list[str]] = getattr(task, part)
-            distinct = sorted(
-                {text for listed in texts.values() for text in listed}, key=lambda text: (-len(text), text)
-            )
-            place = {text: index for index, text in enumerate(distinct)}
+            place = {text: index for index, text in enumerate(distinct[part])}
             for language, rows in texts.items():
                 self._places[part, language] = np.array([place[text] for text in rows], dtype=np.int64)
             self._rows[part] = encode_sorted(
-                encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut
+                encoder,
+                distinct[part],
+                task.roles[part],
+                batch_size=batch_size,
+                progress=progress,
+                model=model,
+                cut=cut,
             )
 
     @property
@@ -66,6 +68,11 @@ class EncodedTask:
     def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
         """float32 [rows, H], of unit length."""
         return self._rows[part][self._places[part, language][rows]]
+
+
+def _longest_first(texts: Iterable[str]) -> list[str]:
+    """Each distinct text once, in an order that nothing but the texts decides."""
+    return sorted(set(texts), key=lambda text: (-len(text), text))
 
 
 def encode_texts(
@@ -90,7 +97,7 @@ def encode_texts(
     Raises:
         UserError: a text leaves nothing to encode, or the encoder gives an embedding that is not finite.
     """
-    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    distinct = _longest_first(texts)
     encoder.refuse_tokenless(distinct, role)
     place = {text: row for row, text in enumerate(distinct)}
     rows_UH = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut)
