@@ -83,7 +83,7 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         return _laser_parts(folder)
     layout = read_layout(folder)
     if layout.config is not None:
-        config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None)
+        config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None, dropout=None, unpad="auto")
         return _folder_parts(config, layout)
     named = named_model(path_or_hub_id)
     # An empty prompt is what sentence-transformers writes for a model that was given none: no word against the habit.
@@ -125,7 +125,7 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
     tokenizer = read_tokenizer(folder)
     if layout.lowercase:
         _lower_case(tokenizer)
-    backbone, missing = read_backbone(folder, config.attn_implementation)
+    backbone, missing = read_backbone(folder, config.attn_implementation, dropout=config.dropout)
     if missing and (lost := missing - unused_parameters(backbone)):
         raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
     if check_lengths:
