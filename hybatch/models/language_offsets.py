@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hybatch.errors import UserError
 from hybatch.models.config import Role
+from hybatch.models.language_codes import same_language
 
 ROLES: tuple[Role, ...] = get_args(Role)
 _SETTINGS, _WEIGHTS = "config.json", "model.safetensors"
@@ -27,7 +28,7 @@ _ROWS_AT_ONCE = 16384
 class LanguageOffsets(nn.Module):
     """Moves vectors by the offset of their language and role, then scales them to unit length.
 
-    A language that has no offset takes the mean of the offsets of all languages.
+    A language that has no offset takes the mean of the offsets of all languages. `de` and `deu` are one language.
 
     In a folder of sentence-transformers it is the last module. `SentenceTransformer(folder, trust_remote_code=True)`
     loads it where hybatch is installed, and `encode(texts, language="de", role="passage")` applies it; without the two
@@ -52,7 +53,7 @@ class LanguageOffsets(nn.Module):
 
     def unseen(self, languages: Iterable[str]) -> list[str]:
         """Those of the languages that have no offset of their own, in alphabetical order."""
-        return sorted(set(languages) - set(self.languages))
+        return sorted(language for language in set(languages) if self._place(language) is None)
 
     def moved(self, rows_NH: np.ndarray, language: str, role: Role) -> np.ndarray:
         """The vectors of texts of one language and role behind the offset: float32 [N, H], of unit length.
@@ -73,9 +74,17 @@ class LanguageOffsets(nn.Module):
     def _offset(self, language: str, role: Role) -> np.ndarray:
         """float64 [H]."""
         offsets_LH = self.offsets[ROLES.index(role)].detach().cpu().double().numpy()
-        if language in self.languages:
-            return offsets_LH[self.languages.index(language)]
-        return offsets_LH.mean(axis=0)
+        place = self._place(language)
+        return offsets_LH.mean(axis=0) if place is None else offsets_LH[place]
+
+    def _place(self, language: str) -> int | None:
+        for known, asked in (
+            (self.languages, language),
+            (tuple(map(same_language, self.languages)), same_language(language)),
+        ):
+            if asked in known:
+                return known.index(asked)
+        return None
 
     def forward(
         self, features: dict[str, Any], language: str | None = None, role: Role | None = None

@@ -108,3 +108,11 @@ def test_a_damaged_folder_is_refused_by_name(
     (folder / name).write_text(content)
     with pytest.raises(UserError, match=f"3_LanguageOffsets.*{message}"):
         Encoder.load(tmp_path / "saved", languages_known=True)
+
+
+def test_a_language_has_its_offset_under_its_other_code() -> None:
+    offsets, rows_NH = _offsets(), _rows(3)
+    np.testing.assert_array_equal(offsets.moved(rows_NH, "deu", "query"), offsets.moved(rows_NH, "de", "query"))
+    assert offsets.unseen(["deu", "eng", "fra"]) == ["fra"]
+    named = LanguageOffsets(("eng", "en"), _offsets().offsets)
+    np.testing.assert_array_equal(named.moved(rows_NH, "en", "query"), offsets.moved(rows_NH, "en", "query"))

@@ -235,3 +235,31 @@ def test_what_does_not_know_the_language_of_a_text_refuses_offsets(
         find_model(str(folder))
     evaluation = ["evaluate", "--model", str(folder), "--task", "parallel", "--data-dir", str(data)]
     assert hybatch([*evaluation, "--query-prefix", "ask: "]) == 2
+
+
+def test_both_sides_of_a_bitext_are_moved_by_the_language_they_are_written_in(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "training"
+    rows = {x: [{"id": w, "question": f"{x} {w}?", "passage": f"{w} {x}"} for w in WORDS] for x in ("de", "en")}
+    write_jsonl(corpus, rows)
+    folder = _debias(model, corpus, tmp_path / "without", "--method", "centre")
+    (tmp_path / "tatoeba").mkdir()
+    for language in ("deu", "fra"):
+        (tmp_path / "tatoeba" / f"tatoeba.{language}-eng.{language}").write_text("eins zwei\ndrei\n")
+        (tmp_path / "tatoeba" / f"tatoeba.{language}-eng.eng").write_text("one two\nthree\n")
+    task = load_task("tatoeba", tmp_path)
+    encoder = Encoder.load(folder, languages_known=True)
+    assert encoder.offsets is not None
+    encoded = EncodedTask(encoder, task, batch_size=4, progress=False)
+    offsets = encoder.offsets.offsets[0].double().numpy()
+    for part, language, texts, offset in (
+        ("queries", "deu", ["eins zwei", "drei"], offsets[0]),
+        ("queries", "fra", ["eins zwei", "drei"], offsets.mean(axis=0)),
+        ("candidates", "fra", ["one two", "three"], offsets[1]),
+    ):
+        expected = _unit(_vectors(encoder, texts, "query") + offset)
+        np.testing.assert_allclose(encoded.embeddings(part, language), expected, atol=1e-5)
+    found = _evaluate(tmp_path / "a", "--model", folder, "--task", "tatoeba", "--data-dir", tmp_path)
+    assert found["debias"]["unseen_languages"] == ["fra"]
+    assert "texts in fra are moved by the mean" in capsys.readouterr().err
