@@ -20,7 +20,9 @@ from hybatch.errors import UserError
 from hybatch.models import tokenization
 from hybatch.models.backbone import quiet_transformers, unused_parameters
 from hybatch.models.config import EncoderConfig, Role, check_config
+from hybatch.models.debiased import Debiased, write_debiased
 from hybatch.models.head import Dense
+from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer
 from hybatch.models.layout import write_layout
 from hybatch.models.parts import saved_parts, seeded_parts
@@ -40,6 +42,9 @@ class Encoder(nn.Module):
         tokenizer: a tokenizer of transformers.
         embedding_size: H.
         padded_because: why texts go through the backbone with padding; None where they go without.
+        offsets: what moves an embedding by the language of its text, behind `forward`, which does not know it; None
+            for an encoder whose embeddings are what `forward` gives.
+        debiased: how language bias was taken out of it after training, where it was.
     """
 
     def __init__(
@@ -48,12 +53,16 @@ class Encoder(nn.Module):
         backbone: PreTrainedModel | LaserNetwork,
         tokenizer: PreTrainedTokenizerBase | LaserTokenizer,
         head: Sequence[Dense] = (),
+        offsets: LanguageOffsets | None = None,
+        debiased: Debiased | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.head = nn.ModuleList(head)
+        self.offsets = offsets
+        self.debiased = debiased
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
         self.padded_because = _settle_padding(config, backbone)
 
@@ -96,7 +105,7 @@ class Encoder(nn.Module):
                 where texts go without padding.
 
         Returns:
-            [B, H] float32 of unit length; a vector of zeros stays zeros.
+            [B, H] float32 of unit length, before any `offsets`; a vector of zeros stays zeros.
         """
         assert self.config.pooling is not None
         mask_BT = features["attention_mask"].to(features["input_ids"].device)
@@ -149,20 +158,42 @@ class Encoder(nn.Module):
                 width=self.backbone.config.hidden_size,
                 head=list(self.head),  # type: ignore[arg-type]
                 head_weights=[_below(f"head.{index}.", weights) for index in range(len(self.head))],
+                offsets=self.offsets,
             )
+            if self.debiased is not None:
+                write_debiased(folder, self.debiased)
 
     @classmethod
-    def load(cls, path_or_hub_id: str | Path) -> Encoder:
+    def load(cls, path_or_hub_id: str | Path, *, languages_known: bool = False) -> Encoder:
         """Load a folder that `save` wrote, any of sentence-transformers, a plain backbone of transformers, or LASER-2.
 
         What `save` wrote comes back bitwise. Another folder's prompts become the prefixes; a folder without prompts
         has none. Modes of train and eval are as torch's: the encoder comes back in eval mode.
 
+        Args:
+            languages_known: the caller knows the language of every text and hands its vectors to `offsets`.
+
         Raises:
-            UserError: there is no such model, it cannot be fetched, or it has a module that is not supported.
+            UserError: there is no such model, it cannot be fetched, or it has a module that is not supported; or its
+                vectors are moved by the language of a text, which the caller does not know.
         """
         encoder = cls(*saved_parts(str(path_or_hub_id)))
+        if not languages_known:
+            refuse_offsets(encoder, str(path_or_hub_id))
         return encoder.eval()
+
+
+def refuse_offsets(encoder: Encoder, name: str = "the model") -> None:
+    """Refuse an encoder with offsets where the language of a text is not known.
+
+    Raises:
+        UserError: it has offsets.
+    """
+    if encoder.offsets is not None:
+        raise UserError(
+            f"{name}: its vectors are moved by the language of each text (hybatch debias), and here that is not known; "
+            "take the model it was made of, or debias that with --method lir, which needs no language"
+        )
 
 
 def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | None = None) -> Encoder:
