@@ -18,7 +18,8 @@ from hybatch.errors import UserError
 from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity
 from hybatch.evaluation.task import TextsTask
-from hybatch.models import Encoder, Role
+from hybatch.models import Encoder, LanguageOffsets, Role
+from hybatch.models.encoder import refuse_offsets
 from hybatch.processes import rank, world_size
 
 # Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
@@ -26,7 +27,13 @@ _EXCHANGE_ROWS = 65536
 
 
 class EncodedTask:
-    """The embeddings that an encoder gives to a task's texts; equal texts share one row, so that they tie."""
+    """The embeddings that an encoder gives to a task's texts; equal texts share one row, so that they tie.
+
+    Where the encoder has offsets, each row is moved by its language's: equal texts then share one row a language.
+
+    Attributes:
+        num_distinct: texts that were encoded.
+    """
 
     similarity: Similarity = "cosine"
 
@@ -59,11 +66,21 @@ class EncodedTask:
                 model=model,
                 cut=cut,
             )
+        self.num_distinct = sum(map(len, self._rows.values()))
+        if encoder.offsets is not None:
+            for part in PARTS:
+                self._move(part, task, encoder.offsets)
 
-    @property
-    def num_distinct(self) -> int:
-        """Texts that were encoded."""
-        return sum(map(len, self._rows.values()))
+    def _move(self, part: Part, task: TextsTask, offsets: LanguageOffsets) -> None:
+        """Put a row for each text and language in the place of one for each text."""
+        moved, start = [self._rows[part][:0]], 0
+        for language in getattr(task, part):
+            used, place = np.unique(self._places[part, language], return_inverse=True)
+            rows_UH = self._rows[part][used]
+            moved.append(offsets.moved(rows_UH, task.language_of(part, language), task.roles[part]))
+            self._places[part, language] = start + place
+            start += len(used)
+        self._rows[part] = np.concatenate(moved)
 
     def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
         """float32 [rows, H], of unit length."""
@@ -95,8 +112,10 @@ def encode_texts(
         float32 [len(texts), H] on the CPU of every process; equal texts have equal rows.
 
     Raises:
-        UserError: a text leaves nothing to encode, or the encoder gives an embedding that is not finite.
+        UserError: a text leaves nothing to encode, the encoder gives an embedding that is not finite, or it has
+            offsets, which go by the language of a text.
     """
+    refuse_offsets(encoder, model or "the model")
     distinct = _longest_first(texts)
     encoder.refuse_tokenless(distinct, role)
     place = {text: row for row, text in enumerate(distinct)}

@@ -125,6 +125,10 @@ class TextsTask(ABC):
         results = self.score_embeddings(embeddings, model=source.name, options=options, per_query=per_query)
         return Scored(results, {"scoring_seconds": time.perf_counter() - started})
 
+    def language_of(self, part: Part, language: str) -> str:
+        """The language that the texts `part[language]` are written in."""
+        return language
+
     @abstractmethod
     def score_embeddings(
         self, embeddings: TaskEmbeddings, *, model: str, options: ScoringOptions, per_query: QueryTables

@@ -85,6 +85,7 @@ class ToyEncoder(nn.Module):
         self.letters = nn.Parameter(torch.randn(256, 24, generator=generator))
         self.project = nn.Parameter(torch.randn(24, width, generator=generator))
         self.embedding_size = width
+        self.offsets = None
         self.seen: list[tuple[str, str]] = []
         self.forwards = 0
 

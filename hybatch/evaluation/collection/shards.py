@@ -24,6 +24,7 @@ from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import write_array
 from hybatch.evaluation.encoding import check_finite, encode_batch
 from hybatch.models import Encoder
+from hybatch.models.encoder import refuse_offsets
 from hybatch.processes import fail_together, gather_objects, rank, world_size
 from hybatch.version import __version__
 
@@ -49,7 +50,8 @@ class EncodedPassages:
         cut: counts, where given, the distinct texts of each shard that the encoder does not read to their end.
 
     Raises:
-        UserError: a shard is damaged, an embedding is not finite, or the folder cannot be written.
+        UserError: a shard is damaged, an embedding is not finite, the folder cannot be written, or the encoder has
+            offsets, which go by the language of a text.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class EncodedPassages:
         model: str = "",
         cut: CutTexts | None = None,
     ) -> None:
+        refuse_offsets(encoder, model or "the model")
         self._passages = passages
         self._model = model
         self._cut = cut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import nn
 
@@ -27,7 +28,7 @@ class EncoderFlops:
     attention_width: int
 
     def forward(self, chunks: Iterable[tuple[int, int]]) -> int:
-        """Floating-point operations of encoding chunks of (texts, tokens per text), padding included.
+        """Floating-point operations of encoding (texts, tokens per text), padding included.
 
         A multiplication and an addition are two. Per text of T tokens: 2 T matrix_parameters, and 4 T^2 per layer and
         unit of width for the two products of attention (Kaplan et al. 2020, "Scaling Laws for Neural Language Models",
@@ -39,17 +40,17 @@ class EncoderFlops:
             for texts, tokens in chunks
         )
 
-    def step(self, chunks: Sequence[tuple[int, int]], *, cached: bool, recomputed: bool = False) -> int:
+    def step(self, chunks: Sequence[Sequence[tuple[int, int]]], *, cached: bool, recomputed: bool = False) -> int:
         """Operations of a training step: the backward pass is two forward passes.
 
         Args:
-            chunks: in the order in which they are encoded.
+            chunks: (texts, tokens per text) of what each holds, in the order in which they are encoded.
             cached: gradient caching encodes every chunk but the last once more.
             recomputed: gradient checkpointing does so too. By custom it does not count towards the utilisation that
                 logs report.
         """
-        again = self.forward(chunks[:-1]) if cached else 0
-        return (3 + recomputed) * self.forward(chunks) + again
+        again = self.forward(chain.from_iterable(chunks[:-1])) if cached else 0
+        return (3 + recomputed) * self.forward(chain.from_iterable(chunks)) + again
 
 
 def encoder_flops(backbone: nn.Module, head: nn.Module | None = None) -> EncoderFlops:
@@ -71,7 +72,7 @@ def bf16_peak_tflops(device_name: str) -> float | None:
 
 def rates(
     flops: EncoderFlops,
-    chunks: Sequence[tuple[int, int]],
+    chunks: Sequence[Sequence[tuple[int, int]]],
     *,
     cached: bool,
     seconds: float,
@@ -80,7 +81,7 @@ def rates(
     """What this process's device did in a step.
 
     Args:
-        chunks: (texts, tokens per text) that the process encoded.
+        chunks: (texts, tokens per text) that the process encoded, chunk by chunk.
         cached: whether gradient caching encoded every chunk but the last once more.
         seconds: of the whole step, waiting for the batch and for other processes included.
         peak_tflops: of the device; None where it is not known.
