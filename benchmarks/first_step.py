@@ -26,6 +26,7 @@ from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.run.assembly import build_sampler, open_corpora, tokenizer_texts
 from hybatch.training.step.batches import BatchLoader, LocalBatch
 from hybatch.training.step.caching import loss_of_embeddings
+from hybatch.training.step.chunks import Cutting
 
 LOSS_TOLERANCE = 1e-5
 """Relative, between two devices that add up in another order."""
@@ -43,7 +44,7 @@ def prepare(config: RunConfig, initial: Path) -> LocalBatch:
         is_fresh = config.model.fresh is not None
         texts = tokenizer_texts(config.model, corpora, sampler.languages) if is_fresh else None
         build_encoder(config.model, seed=config.seed, texts=texts).save(initial)
-    return BatchLoader(sampler=sampler, tokenize=Encoder.load(initial).tokenize, chunk_size=64).load(0)
+    return BatchLoader(sampler=sampler, tokenize=Encoder.load(initial).tokenize, cutting=Cutting(chunk_size=64)).load(0)
 
 
 def step(
