@@ -8,15 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hybatch.errors import UserError
 from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.precision import autocast_dtype
 from hybatch.evaluation.removal import seen_by_removal
 from hybatch.evaluation.task import ScoringOptions, TextsTask
 from hybatch.models import Encoder, Role
 from hybatch.models.tokenization import check_room
-from hybatch.processes import rank
+from hybatch.processes import rank, world_size
 
 
 @dataclass(kw_only=True)
@@ -52,7 +55,8 @@ class Source:
             languages_known: see `Encoder.load`.
 
         Raises:
-            UserError: it cannot be loaded, a prefix leaves no room for a text, or it was debiased with other prefixes.
+            UserError: it cannot be loaded, a prefix leaves no room for a text, it was debiased with other prefixes, or
+                the device has no use for the precision.
         """
         assert self.model is not None
         started = time.perf_counter()
@@ -66,6 +70,10 @@ class Source:
                 passage_prefix=self.prefixes.get("passage", encoder.config.passage_prefix),
             )
             self._check_room(encoder)
+        encoder.autocast_dtype = autocast_dtype(options.precision, torch.device(options.device))
+        if options.compile:
+            encoder.pad("--compile, which would compile anew for texts of other lengths")
+            encoder.backbone.compile(dynamic=True)
         self.timings["loading_seconds"] = time.perf_counter() - started
         return encoder
 
@@ -96,6 +104,7 @@ class Source:
             "encoding_seconds": seconds,
             "distinct_texts": encoded.num_distinct,
             "distinct_texts_per_second": encoded.num_distinct / seconds,
+            **encoded.done.rates(encoder, seconds * world_size()),
         }
         if self.save is not None and rank() == 0:
             self._save(encoded, task)

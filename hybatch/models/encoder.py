@@ -41,6 +41,7 @@ class Encoder(nn.Module):
         config: what the encoder is made of, pooling and head settled.
         tokenizer: a tokenizer of transformers.
         embedding_size: H.
+        autocast_dtype: bfloat16 or float16 where evaluation encodes under autocast; training has its own.
         padded_because: why texts go through the backbone with padding; None where they go without.
         offsets: what moves an embedding by the language of its text, behind `forward`, which does not know it; None
             for an encoder whose embeddings are what `forward` gives.
@@ -64,6 +65,7 @@ class Encoder(nn.Module):
         self.offsets = offsets
         self.debiased = debiased
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
+        self.autocast_dtype: torch.dtype | None = None
         self.padded_because = _settle_padding(config, backbone)
 
     def pad(self, reason: str) -> None:
@@ -86,6 +88,10 @@ class Encoder(nn.Module):
     def tokenize(self, texts: Sequence[str], role: Role) -> dict[str, Tensor]:
         """Prefix, cut to the role's maximum length, pad to the longest: int64 [B, T] tensors on the CPU."""
         return tokenization.tokenize(self.tokenizer, self.config, texts, role)
+
+    def lengths(self, texts: Sequence[str], role: Role) -> list[int]:
+        """Tokens of each text as `tokenize` cuts it."""
+        return tokenization.lengths(self.tokenizer, self.config, texts, role)
 
     def refuse_tokenless(self, texts: Iterable[str], role: Role) -> None:
         """Look, before long work, for texts that leave nothing to encode; `tokenize` finds every other such text.
@@ -112,9 +118,7 @@ class Encoder(nn.Module):
         if self.padded_because is None:
             hidden_BTH = self._hidden_without_padding(features, token_embeddings_1NH)
         else:
-            hidden_BTH = self.backbone(
-                **{**features, "attention_mask": mask_BT}, return_dict=True
-            ).last_hidden_state
+            hidden_BTH = self.backbone(**{**features, "attention_mask": mask_BT}, return_dict=True).last_hidden_state
         embedding_BH = pool(hidden_BTH, mask_BT, self.config.pooling)
         for layer in self.head:
             embedding_BH = layer(embedding_BH)

@@ -169,7 +169,9 @@ class EncodedPassages:
         texts = [passage.encoded for passage in passages]
         if len(texts) != shard.rows:
             raise UserError(f"{self._passages.name}: the files have changed since they were scanned; start again")
-        distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+        distinct = sorted(set(texts))
+        lengths = encoder.lengths(distinct, "passage")
+        distinct = [distinct[i] for i in np.argsort(-np.array(lengths), kind="stable")]
         rows_UH = np.zeros((len(distinct), self.width), dtype=self._dtype)
         for start in range(0, len(distinct), batch_size):
             batch = distinct[start : start + batch_size]
@@ -210,6 +212,7 @@ def _manifest(encoder: Encoder, passages: Passages, batch_size: int, dtype: str)
         "dtype": dtype,
         "batch_size": batch_size,
         "device": next(encoder.parameters()).device.type,
+        **({} if encoder.autocast_dtype is None else {"precision": str(encoder.autocast_dtype)}),
         "versions": {"hybatch": __version__, "torch": torch.__version__},
     }
 

@@ -52,6 +52,8 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         prefixes = used_prefixes(source, task)
         if prefixes:
             results = {**results, "prefixes": prefixes}
+        if options.precision != "float32" and source.model is not None:
+            results = {**results, "precision": options.precision}
         if source.debias:
             results = {**results, "debias": source.debias}
         cut = source.cut.counts()

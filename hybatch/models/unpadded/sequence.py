@@ -67,7 +67,7 @@ class TokenSequence:
 def backbone_inputs(
     sequence: TokenSequence, architecture: Architecture, features: Mapping[str, Tensor], padding_id: int | None
 ) -> dict[str, Tensor]:
-    """What the backbone takes besides the token embeddings, each [1, N]: positions, and token types where it has them."""
+    """What the backbone takes besides token embeddings, each [1, N]: positions, and token types where it has them."""
     ids_nT = features["input_ids"]
     mask_nT = features["attention_mask"].to(ids_nT.device)
     positions = sequence.positions(architecture, ids_nT, mask_nT, padding_id)

@@ -15,13 +15,13 @@ from hybatch.errors import UserError
 from hybatch.losses import Loss
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
+from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
 from hybatch.sampling import BatchSampler, left_out
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
-from hybatch.training.run.flops import EncoderFlops, encoder_flops
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.step.batches import BatchLoader, Tokenize

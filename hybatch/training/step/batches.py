@@ -8,7 +8,7 @@ slot of a hard negative that the corpus does not have stays empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from hybatch.training.step.chunks import Cutting
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
+
 
 @dataclass(frozen=True)
 class LocalBatch:

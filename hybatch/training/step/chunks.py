@@ -31,9 +31,9 @@ class Cutting:
     Attributes:
         chunk_size: texts at most; None where it does not matter.
         chunk_tokens: tokens at most, padding included; None where it does not matter. A longer text stands alone.
-        chunk_cost: see `cost_of_a_chunk`; with it, texts that will be padded are cut where the fewest tokens are encoded,
-            padding and cost of the chunks included. Of real passages in eleven languages half of what is encoded would
-            be padding in one piece.
+        chunk_cost: see `cost_of_a_chunk`; with it, texts that will be padded are cut where the fewest tokens are
+            encoded, padding and cost of the chunks included. Of real passages in eleven languages half of what is
+            encoded would be padding in one piece.
         is_padded: whether the texts of a chunk are padded to its longest.
         equal_chunks: cut into as many chunks on every process, where encoding one is a collective: without
             `chunk_tokens` their number depends on the number of texts alone, with it the processes agree on one
@@ -73,7 +73,8 @@ class Cutting:
             size = min(number, self.chunk_size or (-(-number // _EQUAL_CHUNKS) if self.equal_chunks else number))
             return [min(size, number - start) for start in range(0, number, size)]
         if self.is_padded and self.chunk_cost is not None:
-            return _best_sizes(lengths_n, min(number, self.chunk_size or _LONGEST_SEARCH), self.chunk_tokens, self.chunk_cost)
+            largest = min(number, self.chunk_size or _LONGEST_SEARCH)
+            return _best_sizes(lengths_n, largest, self.chunk_tokens, self.chunk_cost)
         return self._full_sizes(lengths_n)
 
     def _full_sizes(self, lengths_n: NDArray[np.int64]) -> list[int]:
@@ -91,9 +92,7 @@ class Cutting:
         return sizes[::-1]
 
 
-def _best_sizes(
-    lengths_n: NDArray[np.int64], largest: int, chunk_tokens: int | None, chunk_cost: float
-) -> list[int]:
+def _best_sizes(lengths_n: NDArray[np.int64], largest: int, chunk_tokens: int | None, chunk_cost: float) -> list[int]:
     """Sizes of the chunks that cost least; `lengths_n` ascend.
 
     The best way to cut the first texts, for every number of them, from the best ways to cut fewer.

@@ -1,8 +1,8 @@
-"""How much arithmetic a training step is, and what share of a device's peak it reached."""
+"""How much arithmetic encoding is, and what share of a device's peak a training step reached."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 
@@ -53,10 +53,20 @@ class EncoderFlops:
         return (3 + recomputed) * self.forward(chain.from_iterable(chunks)) + again
 
 
-def encoder_flops(backbone: nn.Module, head: nn.Module | None = None) -> EncoderFlops:
-    """Count a whole (not yet sharded) backbone of transformers; frozen parameters take no part in the encoding."""
+def encoder_flops(backbone: nn.Module, head: nn.Module | None = None, unused: Set[str] | None = None) -> EncoderFlops:
+    """Count a whole (not yet sharded) backbone of transformers.
+
+    Args:
+        unused: names of the parameters that take no part in the encoding; None: those that are frozen.
+    """
     tables = {id(module.weight) for module in backbone.modules() if isinstance(module, nn.Embedding)}
-    matrices = [p for p in backbone.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in tables]
+    matrices = [
+        parameter
+        for name, parameter in backbone.named_parameters()
+        if (parameter.requires_grad if unused is None else name not in unused)
+        and parameter.ndim == 2
+        and id(parameter) not in tables
+    ]
     config = backbone.config
     return EncoderFlops(
         matrix_parameters=sum(parameter.numel() for parameter in matrices),
