@@ -106,7 +106,7 @@ def check_output(
         found = read_any_results(path)
     except UserError as error:
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
-    asked = {"task": task, "model": model, "languages": languages}
+    asked: dict[str, Any] = {"task": task, "model": model, "languages": languages}
     asked |= {"prefixes": prefixes or None, "precision": precision}
     other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]
     if other:
