@@ -1,6 +1,7 @@
 """Losses over the whole global batch, whichever processes hold it."""
 
 from hybatch.losses.contrastive import ContrastiveConfig, ContrastiveLoss
+from hybatch.losses.directions import both_directions
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import choose_computation, dense_info_nce, streaming_info_nce
 from hybatch.losses.inputs import ContrastiveInputs
@@ -20,6 +21,7 @@ __all__ = [
     "ContrastiveLoss",
     "Loss",
     "LossConfig",
+    "both_directions",
     "choose_computation",
     "dense_info_nce",
     "exchange_with_gradient",

@@ -6,6 +6,7 @@ L candidates of one process, W processes.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -35,7 +36,8 @@ class ContrastiveConfig(LossConfig):
     temperature: float = field(default=0.05, metadata=limits(ge=1e-6, le=1_000_000))
     """Cosine similarities are divided by this before the softmax; greater than 0."""
     symmetric: bool = False
-    """Average the loss with that of finding the query among all queries of the batch, given the passage."""
+    """Average the loss with that of finding the query among all queries of the batch, given the passage. Batches of
+    translations (bitext) do so in any case."""
     implementation: Implementation = "auto"
     """How the softmax over all passages is computed. dense: through the matrix of all logits; streaming: tile by tile,
     in memory that grows with the batch and not with its square; auto: streaming, but for batches so small that the
@@ -99,6 +101,14 @@ class ContrastiveLoss(nn.Module):
         self.symmetric = symmetric
         self.implementation: Implementation = "streaming" if gather == "ring" else implementation
         self.ring = gather == "ring"
+
+    def in_both_directions(self) -> ContrastiveLoss:
+        """This loss with `symmetric`: itself where it is."""
+        if self.symmetric:
+            return self
+        twin = copy.copy(self)
+        twin.symmetric = True
+        return twin
 
     def forward(
         self,

@@ -71,7 +71,7 @@ def _sample_table(sampler: BatchSampler, batch: GlobalBatch, texts: BatchTexts, 
     codes = sampler.corpora[batch.dataset].languages
     names = describe(batch, sampler)
     table = Table(title=f"step {batch.step + 1}: {names['kind']}, {names['dataset']}, {names['language']}")
-    for name in ("languages", "question", "passage"):
+    for name in ("languages", texts.query_text, "passage"):
         table.add_column(name)
     for row in range(min(number, len(texts.questions))):
         pair = f"{codes[batch.question_languages[row]]} {codes[batch.passage_languages[row]]}"
@@ -105,10 +105,16 @@ def _truncation_table(tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, 
     for name in ("", "texts", "mean", "longest", "maximum", "cut"):
         table.add_column(name, justify="right" if name else "left")
     roles: tuple[tuple[Role, list[str]], ...] = (
-        ("query", [text for batch in texts for text in batch.questions]),
-        ("passage", [text for batch in texts for text in batch.passages]),
+        ("query", [text for batch in texts if batch.query_text == "question" for text in batch.questions]),
+        (
+            "passage",
+            [text for batch in texts if batch.query_text == "passage" for text in batch.questions]
+            + [text for batch in texts for text in batch.passages],
+        ),
     )
     for role, its_texts in roles:
+        if not its_texts:
+            continue
         lengths = untruncated_lengths(tokenizer, model, its_texts, role)
         maximum = model.max_length(role)
         cut = sum(length > maximum for length in lengths)

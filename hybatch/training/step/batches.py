@@ -24,6 +24,8 @@ from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
 
+_ROLES: dict[str, Role] = {"question": "query", "passage": "passage"}
+
 # Tokens that could be encoded while the operators of one chunk more are started. On a GPU an estimate, not measured:
 # some hundred launches of 10 microseconds, at some hundred thousand tokens a second.
 _LAUNCH_COST = {"cpu": 64.0, "cuda": 1000.0}
@@ -175,7 +177,7 @@ class BatchLoader:
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
         pieces = [
-            *self._cut(self.tokenize(texts.questions, "query"), range(share)),
+            *self._cut(self.tokenize(texts.questions, _ROLES[texts.query_text]), range(share)),
             *self._cut(self.tokenize(passages, "passage"), slots),
         ]
         return LocalBatch(

@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hybatch.losses import Loss
+from hybatch.losses import Loss, both_directions
+from hybatch.sampling import KINDS
 from hybatch.training.step.batches import LocalBatch
 from hybatch.training.strategy import Strategy
 
@@ -49,7 +50,12 @@ def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> Tensor
 
 
 def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Tensor:
-    """Put embeddings, given in the order of the chunks, into their slots and compute this process's loss."""
+    """Put embeddings, given in the order of the chunks, into their slots and compute this process's loss.
+
+    Of a batch whose kind asks both ways the loss counts both directions, whatever it does by itself.
+    """
+    if KINDS[local.batch.kind].asks_both_ways:
+        loss = both_directions(loss)
     num_rows = len(local.groups_Q)
     num_slots = 0 if local.negative_groups_QN is None else local.negative_groups_QN.shape[1]
     slots = torch.cat([chunk.slots_n for chunk in local.chunks])
