@@ -98,6 +98,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         dense=config.loss.holds_logits,
         checkpointing=model.gradient_checkpointing,
         width=sizes.width,
+        translations=config.loss.aligns,
     )
     counts = ParameterCounts(all=sizes.parameters, learning=sizes.learning, layer=sizes.layer, outside=sizes.outside)
     common: dict[str, Any] = {
@@ -113,7 +114,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     # The arithmetic of a text does not depend on its chunk; only the last chunk, which is encoded once, counts apart.
     last = (passages_of_device - 1) % (work.chunk_size or passages_of_device) + 1
     chunks = [
-        (rows, query_length),
+        (rows * (1 + work.translations), query_length),
         (passages_of_device - last, model.passage_max_length),
         (last, model.passage_max_length),
     ]

@@ -18,6 +18,7 @@ from hybatch.models.config import check_config
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
 from hybatch.sampling import BatchSampler, left_out
+from hybatch.sampling.translations import without_translations
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
@@ -137,7 +138,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     """
     corpora = open_corpora(config, progress=True)
     sampler = build_sampler(config, corpora, progress=True)
-    for line in left_out(sampler):
+    for line in [*left_out(sampler), *report_translations(config, sampler)]:
         say(line)
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
@@ -158,6 +159,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         chunk_cost=chunk_cost,
         equal_chunks=strategy.equal_chunks,
         hard_negatives=config.loss.hard_negatives,
+        translations=config.loss.aligns,
         seed=config.seed,
     )
     validation = build_validation(
@@ -175,6 +177,17 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         fingerprints=corpora.fingerprints(),
         backbone_weights=run_on_main(lambda: backbone_weights(config.model)),
     )
+
+
+def report_translations(config: RunConfig, sampler: BatchSampler) -> list[str]:
+    """A line on every data set that loss.alignment finds only some translations in; the main process looks first.
+
+    Raises:
+        UserError: there are none at all.
+    """
+    if not config.loss.aligns:
+        return []
+    return main_first(lambda: without_translations(sampler, progress=rank() == 0))
 
 
 def report_shared_texts(config: RunConfig, corpora: OpenCorpora, say: Say) -> None:

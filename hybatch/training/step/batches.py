@@ -1,9 +1,11 @@
 """One process's share of a global batch: its texts, tokenised and cut into chunks that are encoded at once.
 
-Shape suffixes: Q examples of this process, N hard-negative slots per example, n texts of a chunk, T tokens.
+Shape suffixes: Q examples of this process, A of them whose query has a translation, N hard-negative slots per example,
+n texts of a chunk, T tokens.
 
-The texts of a process stand in *slots*: queries in 0 .. Q-1, passages in Q .. 2Q-1, hard negatives after them. The
-slot of a hard negative that the corpus does not have stays empty.
+The texts of a process stand in *slots*: queries in 0 .. Q-1, passages in Q .. 2Q-1, hard negatives after them, and
+behind these, where the loss asks for them, Q slots for translations of the queries. The slot of a hard negative, or a
+translation, that the corpus does not have stays empty.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from hybatch.losses import EMPTY_SLOT
 from hybatch.models import Role
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
+from hybatch.training.step.translated import translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
@@ -46,6 +49,8 @@ class LocalBatch:
         negative_groups_QN: int64, or None without hard negatives.
         num_tokens: tokens of the process's texts.
         num_padded: tokens that the encoder is given, padding included.
+        translated_A: int64, the process's examples whose query has a translation; None where none are asked for.
+        num_translated: those of the global batch.
     """
 
     batch: GlobalBatch
@@ -54,6 +59,8 @@ class LocalBatch:
     negative_groups_QN: Tensor | None
     num_tokens: int
     num_padded: int
+    translated_A: Tensor | None = None
+    num_translated: int = 0
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -64,11 +71,13 @@ class LocalBatch:
         if device.type == "cpu":
             return self
         negative_groups = None if self.negative_groups_QN is None else self.negative_groups_QN.to(device)
+        translated = None if self.translated_A is None else self.translated_A.to(device)
         return replace(
             self,
             chunks=[chunk.to(device) for chunk in self.chunks],
             groups_Q=self.groups_Q.to(device),
             negative_groups_QN=negative_groups,
+            translated_A=translated,
         )
 
 
@@ -150,9 +159,10 @@ class BatchLoader:
         chunk_size: texts encoded at once; None where memory does not matter.
         chunk_cost: see `cost_of_a_chunk`.
         equal_chunks: cut into as many chunks on every process, where encoding one is a collective: the number depends
-            on the batch and chunk size alone, not on the lengths of this process's texts, and a hard negative that is
-            missing is made up for by the passage, which the loss does not look at.
+            on the batch and chunk size alone, not on the lengths of this process's texts, and a hard negative or a
+            translation that is missing is made up for by the passage or the query, which the loss does not look at.
         hard_negatives: slots per example.
+        translations: whether an example is given a translation of its query, where it has one.
         seed: the run's.
     """
 
@@ -164,6 +174,7 @@ class BatchLoader:
     chunk_cost: float | None = None
     equal_chunks: bool = False
     hard_negatives: int = 0
+    translations: bool = False
     seed: int = 0
 
     def load(self, step: int) -> LocalBatch:
@@ -176,10 +187,15 @@ class BatchLoader:
             negatives = self._fill_slots(negatives, texts.passages)
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
-        pieces = [
-            *self._cut(self.tokenize(texts.questions, _ROLES[texts.query_text]), range(share)),
-            *self._cut(self.tokenize(passages, "passage"), slots),
-        ]
+        role = _ROLES[texts.query_text]
+        pieces = self._cut(self.tokenize(texts.questions, role), range(share))
+        translated = None
+        if self.translations:
+            translated = translate(self.sampler, batch, rows, texts, fill=self.equal_chunks)
+            places = [(2 + self.hard_negatives) * share + example for example in translated.text_of]
+            if places:
+                pieces += self._cut(self.tokenize(list(translated.text_of.values()), role), places)
+        pieces += self._cut(self.tokenize(passages, "passage"), slots)
         return LocalBatch(
             batch=batch,
             chunks=[
@@ -190,6 +206,8 @@ class BatchLoader:
             negative_groups_QN=self._negative_groups(negatives, share),
             num_tokens=sum(int(features["attention_mask"].sum()) for features, _ in pieces),
             num_padded=sum(features["attention_mask"].numel() for features, _ in pieces),
+            translated_A=None if translated is None else torch.from_numpy(translated.examples),
+            num_translated=0 if translated is None else translated.num_of_batch,
         )
 
     def _cut(self, features: Features, slots: Sequence[int]) -> list[tuple[Features, Tensor]]:

@@ -46,7 +46,7 @@ def test_a_batch_of_translations_counts_both_ways_and_any_other_as_the_loss_says
     local = BatchLoader(sampler=sampler, tokenize=tokenize).load(3)
     embeddings = torch.nn.functional.normalize(torch.randn(12, 5, generator=torch.Generator().manual_seed(0)), dim=1)
     one_way, both_ways = (
-        loss_of_embeddings(ContrastiveLoss(temperature=0.1, symmetric=symmetric), local, embeddings)
+        loss_of_embeddings(ContrastiveLoss(temperature=0.1, symmetric=symmetric), local, embeddings).loss
         for symmetric in (False, True)
     )
     assert (one_way.item() == both_ways.item()) == (kind == "bitext")
