@@ -188,19 +188,23 @@ class BatchLoader:
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
         role = _ROLES[texts.query_text]
-        pieces = self._cut(self.tokenize(texts.questions, role), range(share))
         translated = None
+        pieces: list[tuple[Features, Tensor]] = []
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.equal_chunks)
             places = [(2 + self.hard_negatives) * share + example for example in translated.text_of]
             if places:
                 pieces += self._cut(self.tokenize(list(translated.text_of.values()), role), places)
+        # Seeds are counted from the queries on: what is encoded beside them leaves their dropout, and the passages', as
+        # it is. The passages stay last, where gradient caching spares the second encoding.
+        beside = len(pieces)
+        pieces += self._cut(self.tokenize(texts.questions, role), range(share))
         pieces += self._cut(self.tokenize(passages, "passage"), slots)
         return LocalBatch(
             batch=batch,
             chunks=[
-                TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index))
-                for index, (features, slots_n) in enumerate(pieces)
+                TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, (place - beside) % len(pieces)))
+                for place, (features, slots_n) in enumerate(pieces)
             ],
             groups_Q=torch.from_numpy(np.ascontiguousarray(batch.passage_groups[rows])),
             negative_groups_QN=self._negative_groups(negatives, share),

@@ -1,19 +1,21 @@
-"""What a step makes of translations: batches of them."""
+"""What a step makes of translations: batches of them, and those that an alignment term asks for beside any batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 
 from hybatch.losses import ContrastiveLoss
 from hybatch.models import Role
+from hybatch.sampling.translations import NO_LANGUAGE, translation_languages, translations
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import loss_of_embeddings
 from hybatch.training.strategy.text_chunk import Features
 from tests.sampling.corpora import full_corpus, sampler_of
-from tests.training.tiny import tokenize
+from tests.training.tiny import tokenize, translating_sampler
 
 LANGUAGES = ("ar", "de", "en")
 
@@ -50,3 +52,48 @@ def test_a_batch_of_translations_counts_both_ways_and_any_other_as_the_loss_says
         for symmetric in (False, True)
     )
     assert (one_way.item() == both_ways.item()) == (kind == "bitext")
+
+
+@pytest.mark.parametrize("equal_chunks", [False, True])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_translations_are_encoded_as_their_queries_in_slots_of_their_own(world_size: int, equal_chunks: bool) -> None:
+    sampler = translating_sampler(batch_size=12)
+    options = {"hard_negatives": 1, "equal_chunks": equal_chunks, "world_size": world_size}
+    for step in range(6):
+        batch = sampler.batch(step)
+        languages = translation_languages(sampler, batch)
+        with_translation = np.flatnonzero(languages != NO_LANGUAGE)
+        texts = translations(sampler, batch, with_translation, languages[with_translation])
+        locals_ = [
+            BatchLoader(sampler=sampler, tokenize=tokenize, rank=rank, translations=True, **options).load(step)
+            for rank in range(world_size)
+        ]
+        share = 12 // world_size
+        found = [rank * share + row for rank, local in enumerate(locals_) for row in local.translated_A.tolist()]
+        assert found == with_translation.tolist()
+        assert {local.num_translated for local in locals_} == {len(found)}
+        role: Role = "passage" if batch.kind == "bitext" else "query"
+        for rank, local in enumerate(locals_):
+            tokens = {
+                slot: chunk.features["input_ids"][row][chunk.features["attention_mask"][row].bool()].tolist()
+                for chunk in local.chunks
+                for row, slot in enumerate(chunk.slots_n.tolist())
+            }
+            own = {row: text for row, text in zip(found, texts, strict=True) if row // share == rank}
+            for row, text in own.items():
+                assert tokens[3 * share + row % share] == tokenize([text], role)["input_ids"][0].tolist()
+            behind = [slot for slot in tokens if slot >= 3 * share]
+            assert len(behind) == (share if equal_chunks else len(own))
+
+
+def test_what_is_encoded_beside_a_batch_leaves_its_chunks_and_their_dropout_as_they_are() -> None:
+    sampler = translating_sampler(batch_size=12)
+    for step in range(6):
+        without, beside = (
+            BatchLoader(sampler=sampler, tokenize=tokenize, chunk_size=4, translations=translations).load(step)
+            for translations in (False, True)
+        )
+        kept = [chunk for chunk in beside.chunks if int(chunk.slots_n[0]) < 24]
+        assert [(c.seed, c.slots_n.tolist()) for c in kept] == [(c.seed, c.slots_n.tolist()) for c in without.chunks]
+        assert kept[-1] is beside.chunks[-1]
+        assert len({chunk.seed for chunk in beside.chunks}) == len(beside.chunks) > len(without.chunks)
