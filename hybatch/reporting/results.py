@@ -14,6 +14,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation.results import read_any_results
 from hybatch.evaluation.table import cross_lingual_means
 from hybatch.reporting.checked_json import Checked, by_name, count, names, number, number_or_none, text
+from hybatch.reporting.removal import checked_removal, removal_words
 
 Figures = Mapping[str, float | None]
 """Metric -> value; None where no query has a positive. Counts, such as "num_queries", stand among them."""
@@ -43,7 +44,11 @@ class PoolLanguages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Results:
-    """What every results.json has. `ranked_by`: backend, search or similarity, whichever tells most."""
+    """What every results.json has. `ranked_by`: backend, search or similarity, whichever tells most.
+
+    debias: how language bias was taken out of the model after training; None where it was not.
+    precision: of the encoder, where it was not float32; None: float32, or ready embeddings.
+    """
 
     task: str
     model: str
@@ -53,6 +58,23 @@ class _Results:
     num_candidates: Mapping[str, int] | None = None
     ranked_by: str = "None"
     versions: Mapping[str, str] = field(default_factory=dict)
+    debias: Mapping[str, Any] | None = None
+    precision: str | None = None
+
+    @property
+    def described_model(self) -> str:
+        """The model, what was done to it after training, and the precision that it was measured in."""
+        words = [self.model] if self.debias is None else [self.model, removal_words(self.debias)]
+        return ", ".join(words if self.precision is None else [*words, f"encoded in {self.precision}"])
+
+    @property
+    def trained_model(self) -> str:
+        """The model that was trained, of which this is perhaps a debiased one."""
+        return self.model if self.debias is None else self.debias["model"]
+
+    def marked(self, name: str) -> str:
+        """A short name of the model, with the method of the removal if there was one."""
+        return name if self.debias is None else f"{name}, {self.debias['method']}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,6 +147,8 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
         "num_candidates": at.get("num_candidates", by_name(count), default=None),
         "ranked_by": next((at.get(key, text) for key in ("backend", "search", "similarity") if value.get(key)), "None"),
         "versions": at.get("versions", by_name(text), default=None) or {},
+        "debias": checked_removal(at),
+        "precision": at.get("precision", text, default=None),
     }
     if not {"pairs", "figures"} & value.keys():
         raise UserError(f"{source}: 'pairs' or 'figures' is missing; {MEND}")

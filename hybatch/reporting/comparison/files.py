@@ -161,7 +161,9 @@ def _markdown(comparison: Comparison) -> str:
     lines += ["## What was compared", "", "| | model | trained in |", "|---|---|---|"]
     for one in comparison.results:
         trained = comparison.trained[one.label]
-        lines.append(_pipes([one.label, one.results.model, "unknown" if trained is None else " ".join(trained)]))
+        lines.append(
+            _pipes([one.label, one.results.described_model, "unknown" if trained is None else " ".join(trained)])
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -201,7 +203,7 @@ def _as_object(comparison: Comparison) -> dict[str, Any]:
         "languages": first.languages,
         "baseline": first.label,
         "compared": [one.label for one in comparison.results[1:]],
-        "models": {one.label: one.results.model for one in comparison.results},
+        "models": {one.label: one.results.described_model for one in comparison.results},
         "trained_languages": dict(comparison.trained),
         "options": dataclasses.asdict(comparison.options),
         "rows": [dataclasses.asdict(row) for row in comparison.rows],

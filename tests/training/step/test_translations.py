@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hybatch.models import Role
 from hybatch.sampling.translations import NO_LANGUAGE, translation_languages, translations
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import loss_of_embeddings
+from hybatch.training.step.chunks import Cutting
 from hybatch.training.strategy.text_chunk import Features
 from tests.sampling.corpora import full_corpus, sampler_of
 from tests.training.tiny import tokenize, translating_sampler
@@ -58,14 +60,16 @@ def test_a_batch_of_translations_counts_both_ways_and_any_other_as_the_loss_says
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_translations_are_encoded_as_their_queries_in_slots_of_their_own(world_size: int, equal_chunks: bool) -> None:
     sampler = translating_sampler(batch_size=12)
-    options = {"hard_negatives": 1, "equal_chunks": equal_chunks, "world_size": world_size}
+    options: dict[str, Any] = {"cutting": Cutting(equal_chunks=equal_chunks), "world_size": world_size}
     for step in range(6):
         batch = sampler.batch(step)
         languages = translation_languages(sampler, batch)
         with_translation = np.flatnonzero(languages != NO_LANGUAGE)
         texts = translations(sampler, batch, with_translation, languages[with_translation])
         locals_ = [
-            BatchLoader(sampler=sampler, tokenize=tokenize, rank=rank, translations=True, **options).load(step)
+            BatchLoader(
+                sampler=sampler, tokenize=tokenize, rank=rank, hard_negatives=1, translations=True, **options
+            ).load(step)
             for rank in range(world_size)
         ]
         share = 12 // world_size
@@ -90,7 +94,9 @@ def test_what_is_encoded_beside_a_batch_leaves_its_chunks_and_their_dropout_as_t
     sampler = translating_sampler(batch_size=12)
     for step in range(6):
         without, beside = (
-            BatchLoader(sampler=sampler, tokenize=tokenize, chunk_size=4, translations=translations).load(step)
+            BatchLoader(
+                sampler=sampler, tokenize=tokenize, cutting=Cutting(chunk_size=4), translations=translations
+            ).load(step)
             for translations in (False, True)
         )
         kept = [chunk for chunk in beside.chunks if int(chunk.slots_n[0]) < 24]
