@@ -102,15 +102,16 @@ def test_one_language_alone_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("weight", "-1", r"loss\.alignment\.weight is -1"),
-        ("kind", "cosine", r"loss\.alignment\.kind is 'cosine': it must be one of jsd, kl, mse"),
-        ("wieght", "1", r"wieght"),
+        (".weight", "-1", r"^loss\.alignment\.weight is -1"),
+        (".kind", "cosine", r"^loss\.alignment\.kind is 'cosine': it must be one of jsd, kl, mse"),
+        (".wieght", "1", r"^loss\.alignment is 'wieght': it must be \{kind, weight\} or null"),
+        ("", "jsd", r"^loss\.alignment is 'jsd': it must be \{kind, weight\} or null"),
     ],
 )
 def test_impossible_options_are_named(option: str, value: str, message: str, tmp_path: Path) -> None:
     config = _config(tmp_path)
     with pytest.raises(UserError, match=message):
-        preview(["--config", str(config), f"--loss.alignment.{option}", value])
+        preview(["--config", str(config), f"--loss.alignment{option}", value])
 
 
 def test_the_options_stand_in_the_run_s_own_configuration(tmp_path: Path) -> None:
