@@ -5,6 +5,15 @@
 # rate and memory beside `hybatch plan`.
 #
 #     benchmarks/gpu_training.sh
+#     BACKBONE=DIR_OR_TAR benchmarks/gpu_training.sh
+#
+# The encoder has random weights, unless BACKBONE names one with weights: its folder, or a tar archive of that, compressed
+# or not. Of multilingual-e5-small (study/pretrained.py) cut_vocabulary.py leaves what the data use, and tar and xz make
+# 46 MB of it:
+#
+#     python benchmarks/cut_vocabulary.py --model backbones/multilingual-e5-small --output build/e5-small-cut \
+#         --corpora "$HYBATCH_DATA_DIR/train/mlqa-test" --tasks xquad-r
+#     tar -C build -cJf build/e5-small-cut.tar.xz e5-small-cut
 #
 # What it writes comes back as one archive, $OUT/gpu-training.tar.gz, whatever fails (see steps.sh, also for LIMIT_S).
 # The data are those of HYBATCH_DATA_DIR where it is set, else the corpus that comes with hybatch. Wheels in $WHEELS
@@ -16,6 +25,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source benchmarks/steps.sh
+if [ -n "${BACKBONE:-}" ] && [ ! -e "$BACKBONE" ]; then
+    echo "BACKBONE $BACKBONE: there is no such folder or archive, seen from $PWD" >&2
+    exit 2
+fi
 [ "${1:-}" = part ] || begin gpu-training
 export PYTHONPATH=$scratch/site:$PWD PYTHONUNBUFFERED=1 MPLBACKEND=Agg TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 export TQDM_MININTERVAL=20 # one line of progress, not a log full of them
@@ -29,6 +42,11 @@ if [ -n "${HYBATCH_DATA_DIR:-}" ] && [ -d "$HYBATCH_DATA_DIR/train/mlqa-test" ];
     [ -d "$HYBATCH_DATA_DIR/xquad-r" ] && task=xquad-r
 fi
 recipe=(--config benchmarks/gpu_training.yaml --corpora "[{path: $corpus}]" ${OPTIONS:-})
+if [ -n "${BACKBONE:-}" ]; then
+    backbone=$scratch/backbone
+    [ -d "$BACKBONE" ] && backbone=$BACKBONE
+    recipe+=(--model.fresh null --model.backbone "$backbone")
+fi
 runs=("${recipe[@]}" --model.fresh null --model.backbone "$scratch/initial")
 cached=(--training.chunk_size "${CHUNK_SIZE:-64}")
 
@@ -59,6 +77,13 @@ for line in tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"][
 # The hub's data sets, trackers and published vocabularies are not asked for here.
 sys.exit(bool(set(missing) - {"datasets", "tensorboard", "sentencepiece", "protobuf", "deepspeed"}))
 P
+}
+# weights: unpack BACKBONE where it is an archive, and look at what it holds.
+weights() {
+    if [ ! -d "$BACKBONE" ]; then
+        mkdir -p "$backbone" && tar -xf "$BACKBONE" -C "$backbone" --strip-components 1 || return
+    fi
+    sha256sum "$backbone"/*.safetensors "$backbone"/*.json
 }
 # watched NAME LAUNCHER... -- OPTIONS...: one training in $scratch/NAME.
 watched() {
@@ -115,6 +140,7 @@ part() {
 step machine 30 bash -c machine
 part wheels 30 carried_wheels
 part needs 15 needs
+[ -n "${BACKBONE:-}" ] && part weights 40 weights
 step libraries 120 "${LIBRARIES:-benchmarks/load_or_build.sh}"
 reserve=20 # for the figures
 part first-step 60 first_step
