@@ -63,7 +63,7 @@ def step(
         implementation="streaming" if compiled else "dense",
     )
     here = local.to(device)
-    value = loss_of_embeddings(loss, here, torch.cat([encoder(chunk.features) for chunk in here.chunks]))
+    value = loss_of_embeddings(loss, here, torch.cat([encoder(chunk.features) for chunk in here.chunks])).loss
     value.backward()
     gradients = {name: p.grad.cpu().double() for name, p in encoder.named_parameters() if p.grad is not None}
     return {"loss": float(value.detach()), "gradients": gradients}

@@ -202,7 +202,7 @@ def held_out_loss(settings: Settings, weights: dict[str, torch.Tensor] | None) -
     losses = []
     for local in map(loader.load, range(_HELD_OUT_STEPS)):
         embeddings = torch.cat([encoder(chunk.features) for chunk in local.chunks])
-        losses.append(float(loss_of_embeddings(loss, local, embeddings)))
+        losses.append(float(loss_of_embeddings(loss, local, embeddings).loss))
     return sum(losses) / len(losses)
 
 

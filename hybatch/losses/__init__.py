@@ -1,10 +1,13 @@
 """Losses over the whole global batch, whichever processes hold it."""
 
+from hybatch.losses.alignment import AlignmentConfig, alignment_sum
 from hybatch.losses.contrastive import ContrastiveConfig, ContrastiveLoss
+from hybatch.losses.directions import both_directions
+from hybatch.losses.divergences import DIVERGENCES
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import choose_computation, dense_info_nce, streaming_info_nce
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.losses.protocol import Loss, LossConfig
+from hybatch.losses.protocol import AligningLoss, Loss, LossConfig, LossTerms
 from hybatch.losses.reduction import share_of_batch_mean
 from hybatch.losses.registry import DEFAULT_LOSS, LOSSES
 from hybatch.losses.ring import ring_terms
@@ -12,14 +15,20 @@ from hybatch.ops.contrastive import EMPTY_SLOT, UNKNOWN_GROUP
 
 __all__ = [
     "DEFAULT_LOSS",
+    "DIVERGENCES",
     "EMPTY_SLOT",
     "LOSSES",
     "UNKNOWN_GROUP",
+    "AligningLoss",
+    "AlignmentConfig",
     "ContrastiveConfig",
     "ContrastiveInputs",
     "ContrastiveLoss",
     "Loss",
     "LossConfig",
+    "LossTerms",
+    "alignment_sum",
+    "both_directions",
     "choose_computation",
     "dense_info_nce",
     "exchange_with_gradient",

@@ -1,11 +1,12 @@
 """InfoNCE over the passages of the whole global batch.
 
 Shape suffixes: Q queries of this process, D candidates, H embedding width, N hard-negative slots per query,
-L candidates of one process, W processes.
+L candidates of one process, W processes, A queries of this process that have a translation.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
+from hybatch.losses.alignment import AlignmentConfig, alignment_sum
+from hybatch.losses.divergences import DIVERGENCES
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import Implementation, choose_computation
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.losses.protocol import LossConfig
+from hybatch.losses.protocol import LossConfig, LossTerms
 from hybatch.losses.reduction import share_of_batch_mean
 from hybatch.losses.ring import ring_terms
 from hybatch.ops.contrastive import ContrastiveTerms
@@ -35,7 +38,8 @@ class ContrastiveConfig(LossConfig):
     temperature: float = field(default=0.05, metadata=limits(ge=1e-6, le=1_000_000))
     """Cosine similarities are divided by this before the softmax; greater than 0."""
     symmetric: bool = False
-    """Average the loss with that of finding the query among all queries of the batch, given the passage."""
+    """Average the loss with that of finding the query among all queries of the batch, given the passage. Batches of
+    translations (bitext) do so in any case."""
     implementation: Implementation = "auto"
     """How the softmax over all passages is computed. dense: through the matrix of all logits; streaming: tile by tile,
     in memory that grows with the batch and not with its square; auto: streaming, but for batches so small that the
@@ -45,6 +49,9 @@ class ContrastiveConfig(LossConfig):
     negatives; ring: blocks of them pass from process to process while the loss is computed, so that none ever holds
     them all. Same loss. The ring is for batches whose embeddings do not fit on a device: it sends every embedding round
     twice and computes four products where all takes three (symmetric: four either way). One process alone streams."""
+    alignment: AlignmentConfig | None = None
+    """A term beside the loss that brings queries and their translations together; none by default. Every example of a
+    batch that has one is then given a translation of its query, which is encoded beside the others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +67,12 @@ class ContrastiveConfig(LossConfig):
             symmetric=self.symmetric,
             implementation=self.implementation,
             gather=self.gather,
+            alignment=self.alignment,
         )
+
+    @property
+    def aligns(self) -> bool:
+        return self.alignment is not None
 
     @property
     def passes_blocks(self) -> bool:
@@ -83,6 +95,10 @@ class ContrastiveLoss(nn.Module):
     them round the processes once forward and once back (see `ring_terms`). `symmetric` adds one exchange of a float per
     passage each way.
 
+    With an `alignment`, `with_alignment` adds its weight times the mean over the global batch of the divergence between
+    a query's distribution over the candidates and its translation's (`alignment_sum`); a query that has no translation
+    counts as 0. It needs no collective of its own where all candidates are gathered; a ring adds three rounds.
+
     Reduction: `share_of_batch_mean`.
     """
 
@@ -93,12 +109,22 @@ class ContrastiveLoss(nn.Module):
         symmetric: bool = False,
         implementation: Implementation = "auto",
         gather: Gather = "all",
+        alignment: AlignmentConfig | None = None,
     ) -> None:
         super().__init__()
+        self.alignment = alignment
         self.temperature = temperature
         self.symmetric = symmetric
         self.implementation: Implementation = "streaming" if gather == "ring" else implementation
         self.ring = gather == "ring"
+
+    def in_both_directions(self) -> ContrastiveLoss:
+        """This loss with `symmetric`: itself where it is."""
+        if self.symmetric:
+            return self
+        twin = copy.copy(self)
+        twin.symmetric = True
+        return twin
 
     def forward(
         self,
@@ -110,6 +136,52 @@ class ContrastiveLoss(nn.Module):
         negative_groups_QN: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of this process's rows; arguments as `Loss` states them."""
+        own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN)
+        total = self._through_the_ring(own) if self._passes_blocks else self._gathered(_with_all_candidates(own))
+        return share_of_batch_mean(total, len(queries_QH))
+
+    def with_alignment(
+        self,
+        queries_QH: Tensor,
+        passages_QH: Tensor,
+        negatives_QNH: Tensor | None = None,
+        *,
+        translations_AH: Tensor,
+        translated_A: Tensor,
+        groups_Q: Tensor,
+        negative_groups_QN: Tensor | None = None,
+    ) -> LossTerms:
+        """Return the loss with its alignment term; arguments as `AligningLoss` states them.
+
+        Raises:
+            ValueError: the loss was made without an alignment.
+        """
+        if self.alignment is None:
+            raise ValueError("with_alignment needs a loss that was made with an alignment")
+        inputs = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN)
+        if self._passes_blocks:
+            total = self._through_the_ring(inputs)
+        else:
+            inputs = _with_all_candidates(inputs)
+            total = self._gathered(inputs)
+        divergence = DIVERGENCES[self.alignment.kind]
+        apart = alignment_sum(inputs, translations_AH, translated_A, divergence, ring=self._passes_blocks)
+        loss, alignment = (share_of_batch_mean(part, len(queries_QH)) for part in (total, apart))
+        return LossTerms(loss + self.alignment.weight * alignment, alignment.detach())
+
+    @property
+    def _passes_blocks(self) -> bool:
+        return self.ring and world_size() > 1
+
+    def _compared(
+        self,
+        queries_QH: Tensor,
+        passages_QH: Tensor,
+        negatives_QNH: Tensor | None,
+        groups_Q: Tensor,
+        negative_groups_QN: Tensor | None,
+    ) -> ContrastiveInputs:
+        """This process's queries and candidates."""
         num_rows, width = queries_QH.shape
         own, own_groups = passages_QH, groups_Q
         if negatives_QNH is not None:
@@ -117,7 +189,7 @@ class ContrastiveLoss(nn.Module):
                 raise ValueError("negatives_QNH needs negative_groups_QN")
             own = torch.cat([own, negatives_QNH.reshape(-1, width)])
             own_groups = torch.cat([own_groups, negative_groups_QN.reshape(-1)])
-        inputs = ContrastiveInputs(
+        return ContrastiveInputs(
             queries_QH=queries_QH,
             candidates_DH=own,
             positive_index_Q=torch.arange(num_rows, device=queries_QH.device),
@@ -125,11 +197,8 @@ class ContrastiveLoss(nn.Module):
             candidate_groups_D=own_groups,
             temperature=self.temperature,
         )
-        total = self._through_the_ring(inputs) if self.ring and world_size() > 1 else self._gathered(inputs)
-        return share_of_batch_mean(total, num_rows)
 
-    def _gathered(self, own: ContrastiveInputs) -> Tensor:
-        inputs = _with_all_candidates(own)
+    def _gathered(self, inputs: ContrastiveInputs) -> Tensor:
         num_rows = len(inputs.queries_QH)
         computation = choose_computation(self.implementation, num_rows, len(inputs.candidates_DH))
         if not self.symmetric:

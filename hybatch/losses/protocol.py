@@ -1,13 +1,14 @@
 """What training asks of a loss, and of the options that build one.
 
-Shape suffixes: Q queries of this process, N hard-negative slots per query, H embedding width.
+Shape suffixes: Q queries of this process, A of them that have a translation, N hard-negative slots per query, H
+embedding width.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -38,6 +39,42 @@ class Loss(Protocol):
         """
 
 
+class LossTerms(NamedTuple):
+    """A loss, and what it is made of besides what its name says."""
+
+    loss: Tensor
+    """What training minimises: this process's, a scalar."""
+    alignment: Tensor | None = None
+    """The alignment term in it, before its weight; detached, None where there is none."""
+
+
+@runtime_checkable
+class AligningLoss(Protocol):
+    """A loss that can bring queries and their translations together; the options that build it say `aligns`."""
+
+    def with_alignment(
+        self,
+        queries_QH: Tensor,
+        passages_QH: Tensor,
+        negatives_QNH: Tensor | None = None,
+        *,
+        translations_AH: Tensor,
+        translated_A: Tensor,
+        groups_Q: Tensor,
+        negative_groups_QN: Tensor | None = None,
+    ) -> LossTerms:
+        """Return this process's loss with the term, both divided as `Loss` says.
+
+        Args:
+            translations_AH: [A, H] rows of unit length; A differs from process to process and may be 0.
+            translated_A: int64 [A], which query each translates, ascending.
+            queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN: as for `Loss`.
+        """
+
+    def in_both_directions(self) -> AligningLoss:
+        """The same with the loss of both directions, see `both_directions`; the term stays as it is."""
+
+
 @dataclass(kw_only=True)
 class LossConfig(ABC):
     """The section `loss`, whatever its kind: the options of a loss derive from it and stand in `LOSSES`."""
@@ -57,6 +94,11 @@ class LossConfig(ABC):
     @abstractmethod
     def build(self) -> Loss:
         """The loss that these options describe."""
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the loss has an alignment term, and is an `AligningLoss`: a batch then carries translations."""
+        return False
 
     @property
     def passes_blocks(self) -> bool:

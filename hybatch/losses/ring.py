@@ -10,7 +10,7 @@ Shape suffixes: Q queries of this process, D candidates of each process, H embed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -78,8 +78,8 @@ class _RingTerms(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         row_lse_of_home, column_lse_of_home = [scale.new_empty(0)] * world_size(), [scale.new_empty(0)] * world_size()
         positive_logit = scale.new_zeros(len(queries))
-        for home, block, groups in _passing_blocks(candidates, candidate_groups):
-            index = _index_in_block(positive_index, home)
+        for home, block, groups in passing_blocks(candidates, candidate_groups):
+            index = index_in_block(positive_index, home)
             with torch.autocast(queries.device.type, enabled=False):
                 row_lse_of_home[home], positives, column_lse_of_home[home] = ops.forward(
                     queries, block, index, query_groups, groups, scale, columns
@@ -105,31 +105,53 @@ class _RingTerms(torch.autograd.Function):
             grad.contiguous() for grad in (grad_row_lse, grad_positive, grad_column_lse)
         )
         grad_queries = torch.zeros_like(queries, dtype=scale.dtype)
-        # Of the block before this one, with this process's share: it follows its block.
-        previous: Tensor | None = None
-        for home, block, groups in _passing_blocks(candidates, candidate_groups):
-            passing = None if previous is None else _pass_on([previous], _GRADIENT_TAG)
-            pairs = (queries, block, _index_in_block(positive_index, home), query_groups, groups, scale)
+
+        def gradient_of_block(home: int, block: Tensor, groups: Tensor) -> Tensor:
+            pairs = (queries, block, index_in_block(positive_index, home), query_groups, groups, scale)
             of_columns = (column_lse[home], grad_column_lse[home])
             with torch.autocast(queries.device.type, enabled=False):
                 share, grad_block, _ = ctx.ops.backward(*pairs, row_lse, grad_row_lse, grad_positive, *of_columns)
-            grad_queries += share
-            if passing is not None:
-                grad_block += passing.wait()[0]
-            previous = grad_block
-            del block
-        assert previous is not None
-        (grad_candidates,) = _pass_on([previous], _GRADIENT_TAG).wait()
+            grad_queries.add_(share)
+            return grad_block
+
+        grad_candidates = collect_gradients(candidates, candidate_groups, gradient_of_block)
         gradients = (grad_queries.to(queries.dtype), grad_candidates.to(candidates.dtype))
         return *gradients, None, None, None, None, None, None
 
 
-def _index_in_block(positive_index: Tensor, home: int) -> Tensor:
+def collect_gradients(
+    candidates: Tensor, groups: Tensor, gradient_of_block: Callable[[int, Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Send the blocks round, and behind each the gradient that it has collected so far, which comes home last.
+
+    Args:
+        candidates, groups: this process's block.
+        gradient_of_block: of the rank that a block belongs to, the block and its groups, this process's share of its
+            gradient, as a new tensor.
+
+    Returns:
+        what all processes have for this process's block, added up.
+    """
+    # Of the block before this one, with this process's share: it follows its block.
+    previous: Tensor | None = None
+    for home, block, its_groups in passing_blocks(candidates, groups):
+        passing = None if previous is None else _pass_on([previous], _GRADIENT_TAG)
+        gradient = gradient_of_block(home, block, its_groups)
+        if passing is not None:
+            gradient += passing.wait()[0]
+        previous = gradient
+        del block
+    assert previous is not None
+    (own,) = _pass_on([previous], _GRADIENT_TAG).wait()
+    return own
+
+
+def index_in_block(positive_index: Tensor, home: int) -> Tensor:
     """Positives stand in the own block; -1 says that they are not in this one."""
     return positive_index if home == rank() else torch.full_like(positive_index, -1)
 
 
-def _passing_blocks(candidates: Tensor, groups: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+def passing_blocks(candidates: Tensor, groups: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield every process's block once, the own one first, with the rank that it belongs to.
 
     While the caller computes with a block, it goes on to the next process and the following one arrives.

@@ -9,7 +9,7 @@ from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.sampling.config import SamplingConfig
 from hybatch.sampling.keyed import derive_key
-from hybatch.sampling.kinds import KINDS, BatchKind, language_name
+from hybatch.sampling.kinds import KINDS, BatchKind, Text, language_name
 from hybatch.sampling.usable import Selection, UsableExamples, open_usable
 from hybatch.sampling.windows import Windows, cut_epoch
 
@@ -21,7 +21,7 @@ class Cell:
     Attributes:
         dataset: index into the corpora.
         language: of kinds in one language, an index into the data set's languages; else None.
-        question_mask, passage_mask: bits of the languages that questions, and that passages, may be drawn from.
+        question_mask, passage_mask: bits of the languages that queries, and that passages, may be drawn from.
         usable: the examples.
         windows: how an epoch is cut into batches.
         key: of the cell's permutations.
@@ -141,7 +141,8 @@ def _cells_of(kind: BatchKind, trained: tuple[str, ...]) -> list[_Candidate]:
     if kind.one_language:
         codes = kind.fixed_languages or trained
         return [_Candidate(kind.name, code, Selection(kind.match, (code,))) for code in codes]
-    return [_Candidate(kind.name, None, Selection(kind.match, trained, kind.question, kind.passage))]
+    texts: tuple[Text, Text] = (kind.query_text, "passage")
+    return [_Candidate(kind.name, None, Selection(kind.match, trained, kind.question, kind.passage, texts))]
 
 
 def _admit(

@@ -1,8 +1,8 @@
 """The kinds of batch: a table. Sampler, summary, options, reports and tests read it; a new kind is one entry here and
 its recipe in configs/samplers.
 
-Every global batch is of one kind. Of each of its examples the question is in one language and the passage in one; a
-kind says which these may be.
+Every global batch is of one kind. Of each of its examples the query is in one language and the passage in one; a kind
+says which these may be, and whether the query is the example's question or its passage in another language.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Match = Literal["same", "different", "free"]
+Text = Literal["question", "passage"]
 
 _LANGUAGE_NAMES = {"en": "English"}
 
@@ -25,7 +26,9 @@ class BatchKind:
         summary: for help and `hybatch batches`.
         match: whether an example's question and passage are in the same language, in different ones, or in any two.
         one_language: whether that language is one for the whole batch (drawn per batch), or each example's own.
-        question, passage: the only language that questions or passages may be in; None: any that is trained on.
+        question, passage: the only language that queries or passages may be in; None: any that is trained on.
+        query_text: what stands on the query side. A passage there is encoded as one, with the prefix and the maximum
+            length of passages; as either of the two may then ask for the other, a loss counts both ways.
 
     Raises:
         ValueError: no batch could be of the kind.
@@ -38,6 +41,7 @@ class BatchKind:
     one_language: bool = False
     question: str | None = None
     passage: str | None = None
+    query_text: Text = "question"
 
     def __post_init__(self) -> None:
         both_fixed = self.question is not None and self.passage is not None
@@ -45,6 +49,13 @@ class BatchKind:
             raise ValueError(f"{self.name}: {self.question} and {self.passage} are never {self.match}")
         if self.one_language and self.match != "same":
             raise ValueError(f"{self.name}: a batch in one language has questions and passages in the same")
+        if self.query_text == "passage" and self.match != "different":
+            raise ValueError(f"{self.name}: a passage that asks for itself in its own language teaches nothing")
+
+    @property
+    def asks_both_ways(self) -> bool:
+        """Whether either text of a pair may be the query: the loss is then that of both directions, averaged."""
+        return self.query_text == "passage"
 
     @property
     def fixed_languages(self) -> tuple[str, ...]:
@@ -59,10 +70,11 @@ class BatchKind:
         names = [language_name(code) for code in self.fixed_languages]
         if not names:
             which = "two different languages" if self.match == "different" else "languages"
-            return f"a question and a passage in {which} trained on"
+            texts = "passages" if self.query_text == "passage" else "a question and a passage"
+            return f"{texts} in {which} trained on"
         other = f"a language trained on other than {names[0]}" if self.match == "different" else "a language trained on"
         question, passage = (other if code is None else language_name(code) for code in (self.question, self.passage))
-        return f"a question in {question} and a passage in {passage}"
+        return f"a {self.query_text} in {question} and a passage in {passage}"
 
 
 def language_name(code: str) -> str:
@@ -91,6 +103,13 @@ KINDS = {
             label="X-Y",
             summary="question and passage of each example in two different languages",
             match="different",
+        ),
+        BatchKind(
+            name="bitext",
+            label="Bitext",
+            summary="each passage against its translation, in two different languages, both ways",
+            match="different",
+            query_text="passage",
         ),
         BatchKind(
             name="en-en",

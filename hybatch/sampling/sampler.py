@@ -14,7 +14,7 @@ from hybatch.sampling.answers import join_answers
 from hybatch.sampling.cells import Cell, ExcludedCell, find_cells
 from hybatch.sampling.config import SamplingConfig, training_languages
 from hybatch.sampling.keyed import Int64Array, KeyedPermutation, derive_key, draws, subkey
-from hybatch.sampling.kinds import COMPOSITIONS, KINDS
+from hybatch.sampling.kinds import COMPOSITIONS, KINDS, Text
 from hybatch.sampling.languages import draw_language, draw_language_pair
 from hybatch.sampling.plan import Plan, draw_plan, planned_kinds
 
@@ -34,7 +34,8 @@ class GlobalBatch:
         dataset: index into the sampler's corpora.
         language: of kinds in one language, an index into corpora[dataset].languages; else None.
         examples: [B] int64 example indices of the corpus.
-        question_languages, passage_languages: [B] int64 indices into corpora[dataset].languages.
+        question_languages, passage_languages: [B] int64 indices into corpora[dataset].languages, of the queries
+            (which are passages in some kinds) and of the passages.
         passage_groups: [B] int64, all different but where one's passage answers the other's question, too: these have
             the group of the first of them.
         renamed_groups: the corpus's passage group -> its group in this batch, where it is another one, EMPTY_SLOT where
@@ -60,6 +61,7 @@ class GlobalBatch:
 class BatchTexts:
     """Texts of some rows of a batch, parallel to them.
 
+    `questions` are the queries; `query_text` says what they are as texts, and are to be encoded as.
     Hard negatives are in the passage's language, [] where an example has none; `hard_negative_groups` holds for each
     the passage group that its text belongs to, or the batch's group of the query that this answers; -1 where it is no
     example's passage, EMPTY_SLOT where it answers several queries of the batch.
@@ -69,6 +71,7 @@ class BatchTexts:
     passages: list[str]
     hard_negatives: list[list[str]]
     hard_negative_groups: list[list[int]]
+    query_text: Text = "question"
 
 
 class BatchSampler:
@@ -140,7 +143,9 @@ class BatchSampler:
         epoch, window = divmod(int(self.plan.positions[step]), cell.windows.count)
         examples, groups, num_read = self._examples_of(cell, epoch, window)
         questions, passages = self._languages_of(cell, step, examples)
-        groups, renamed_groups = join_answers(self.corpora[cell.dataset], examples, questions, groups)
+        renamed_groups: Mapping[int, int] = {}
+        if KINDS[cell.kind].query_text == "question":
+            groups, renamed_groups = join_answers(self.corpora[cell.dataset], examples, questions, groups)
         return GlobalBatch(
             step=step,
             kind=cell.kind,
@@ -168,11 +173,14 @@ class BatchSampler:
                 [batch.renamed_groups.get(group, group) for group in row]
                 for row in corpus.hard_negative_groups(examples, passage_languages)
             ]
+        query_text = KINDS[batch.kind].query_text
+        read = corpus.questions if query_text == "question" else corpus.passages
         return BatchTexts(
-            questions=corpus.questions(examples, batch.question_languages[rows]),
+            questions=read(examples, batch.question_languages[rows]),
             passages=corpus.passages(examples, passage_languages),
             hard_negatives=negatives,
             hard_negative_groups=negative_groups,
+            query_text=query_text,
         )
 
     def _examples_of(self, cell: Cell, epoch: int, window: int) -> tuple[Int64Array, Int64Array, int]:
@@ -199,10 +207,12 @@ class BatchSampler:
             alike = np.full(len(examples), cell.language, dtype=np.int64)
             return alike, alike.copy()
         corpus = self.corpora[cell.dataset]
-        question_masks = corpus.question_mask(examples) & np.uint64(cell.question_mask)
+        kind = KINDS[cell.kind]
+        queries_in = corpus.question_mask if kind.query_text == "question" else corpus.passage_mask
+        question_masks = queries_in(examples) & np.uint64(cell.question_mask)
         passage_masks = corpus.passage_mask(examples) & np.uint64(cell.passage_mask)
         numbers = draws(subkey(self._language_key, step), np.arange(len(examples)))
-        match, num_languages = KINDS[cell.kind].match, len(corpus.languages)
+        match, num_languages = kind.match, len(corpus.languages)
         if match == "same":
             alike = draw_language(numbers, question_masks & passage_masks, num_languages)
             return alike, alike.copy()

@@ -52,7 +52,7 @@ class SamplingSummary:
         excluded: cells too small for a batch.
         drawn_steps, drawn_examples: what the following are counted over.
         drawn_kinds: kind -> batches.
-        pair_counts: (question language, passage language) -> examples.
+        pair_counts: (query's language, passage's language) -> examples.
         displaced: examples that gave way to another because their passage group was already in the batch.
         spilled: examples read beyond the window of their batch.
     """
@@ -83,7 +83,7 @@ class SamplingSummary:
 
     @property
     def question_shares(self) -> dict[str, float]:
-        """Language -> share of the drawn examples whose question is in it."""
+        """Language -> share of the drawn examples whose query is in it."""
         return self._shares(0)
 
     @property
@@ -212,7 +212,7 @@ def _language_table(summary: SamplingSummary) -> Table:
         f"({summary.displaced} examples displaced, {summary.spilled} read beyond their window)"
     )
     table.add_column("language")
-    table.add_column("questions", justify="right")
+    table.add_column("questions" if _asks_questions(summary) else "queries", justify="right")
     table.add_column("passages", justify="right")
     questions, passages = summary.question_shares, summary.passage_shares
     for code in sorted(questions.keys() | passages.keys()):
@@ -220,10 +220,16 @@ def _language_table(summary: SamplingSummary) -> Table:
     return table
 
 
+def _asks_questions(summary: SamplingSummary) -> bool:
+    """Whether all queries are questions."""
+    return all(KINDS[kind].query_text == "question" for kind in summary.drawn_kinds)
+
+
 def _pair_table(summary: SamplingSummary) -> Table:
     shares = summary.pair_shares
     codes = sorted({code for pair in shares for code in pair})
-    table = Table(title="Share of each pair in %: question's language down, passage's across")
+    query = "question" if _asks_questions(summary) else "query"
+    table = Table(title=f"Share of each pair in %: {query}'s language down, passage's across")
     table.add_column("")
     for code in codes:
         table.add_column(code, justify="right")

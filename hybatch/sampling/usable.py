@@ -31,7 +31,7 @@ from hybatch.errors import UserError
 from hybatch.leftovers import recover
 from hybatch.locks import file_lock
 from hybatch.sampling.keyed import Int64Array, UInt64Array
-from hybatch.sampling.kinds import Match
+from hybatch.sampling.kinds import Match, Text
 
 _FORMAT = 1
 _ROWS_AT_ONCE = 1 << 20
@@ -42,18 +42,20 @@ _GROUPS_AT_ONCE = 1 << 24
 class Selection:
     """A rule that says which examples are usable, given the languages trained on.
 
-    `same`: the example has question and passage in one of `languages`. `different`: it has a question in one of
-    `languages` and a passage in another of them; `free`: or in the same. `question` and `passage`, where given, are the
-    only ones for questions and for passages.
+    `same`: the example has query and passage in one of `languages`. `different`: it has a query in one of `languages`
+    and a passage in another of them; `free`: or in the same. `question` and `passage`, where given, are the only
+    languages of queries and of passages. `texts` says what the two sides are: question and passage, or twice the same
+    for an example and its translation.
     """
 
     rule: Match
     languages: tuple[str, ...]
     question: str | None = None
     passage: str | None = None
+    texts: tuple[Text, Text] = ("question", "passage")
 
     def masks(self, corpus: ParallelCorpus) -> tuple[int, int]:
-        """The bits of the languages that questions, and that passages, may be in."""
+        """The bits of the languages that queries, and that passages, may be in."""
         sides = (self.languages if code is None else (code,) for code in (self.question, self.passage))
         questions, passages = (language_mask(corpus, codes) for codes in sides)
         return questions, passages
@@ -62,7 +64,8 @@ class Selection:
         self, question_mask: UInt64Array, passage_mask: UInt64Array, masks: tuple[int, int]
     ) -> npt.NDArray[np.bool_]:
         """Whether each example is usable: [n] bool from its [n] masks; `masks` of the selection."""
-        questions, passages = question_mask & np.uint64(masks[0]), passage_mask & np.uint64(masks[1])
+        has = {"question": question_mask, "passage": passage_mask}
+        questions, passages = (has[text] & np.uint64(mask) for text, mask in zip(self.texts, masks, strict=True))
         if self.rule == "same":
             return (questions & passages) != 0
         if self.rule == "free":
@@ -186,9 +189,11 @@ def _open_intact(folders: dict[Selection, Path], *, say: bool) -> dict[Selection
 
 
 def _folder_name(corpus: ParallelCorpus, selection: Selection) -> str:
-    # Without a language of their own for questions or passages, the name is that of earlier versions.
+    # Without a language of their own for queries or passages, the name is that of earlier versions; likewise for
+    # questions against passages.
     sides = [] if selection.question is selection.passage is None else [selection.question, selection.passage]
-    content = json.dumps([_FORMAT, corpus.fingerprint, selection.rule, selection.languages, *sides])
+    texts = [] if selection.texts == ("question", "passage") else [list(selection.texts)]
+    content = json.dumps([_FORMAT, corpus.fingerprint, selection.rule, selection.languages, *sides, *texts])
     return f"cells-{selection.rule}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 

@@ -262,6 +262,10 @@ def _refusal(error: BaseException, loss: type[LossConfig]) -> str:
         names += named.groups() if named and [*named.groups()] != names[-1:] else []
         reason, innermost = str(innermost), innermost.__cause__
     name, value = ".".join(names), reason.partition("Got value: ")[2]
+    # Of a section that may be null: an option that it does not have, or what stands in its place.
+    wrong = re.search(r"Option '([^']+)' is not accepted", reason) or re.search(r"Given value: (.*)", str(error))
+    if not value and wrong:
+        value = wrong[1]
     section, _, option = name.partition(".")
     option_of = declared(loss, option) if section == "loss" else declared(RunConfig, name)
     if not (value and option_of):

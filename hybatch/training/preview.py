@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import islice
 
@@ -22,8 +23,16 @@ from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.ops.contrastive import EMPTY_SLOT
 from hybatch.options import number_of
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
+from hybatch.sampling.translations import translation_languages
 from hybatch.training.config import RunConfig, instantiate, run_parser
-from hybatch.training.run.assembly import OpenCorpora, build_sampler, open_corpora, report_shared_texts, tokenizer_texts
+from hybatch.training.run.assembly import (
+    OpenCorpora,
+    build_sampler,
+    open_corpora,
+    report_shared_texts,
+    report_translations,
+    tokenizer_texts,
+)
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.step.batches import describe
 
@@ -55,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     corpora = open_corpora(config, progress=True)
     sampler = build_sampler(config, corpora, progress=True)
+    untranslated = report_translations(config, sampler)
     batches = [sampler.batch(step) for step in range(min(options.steps, sampler.total_steps))]
     for table in summary_tables(summarise(sampler, batches)):
         console.print(table)
@@ -62,6 +72,10 @@ def main(argv: Sequence[str]) -> int:
     for batch, its_texts in islice(zip(batches, texts, strict=True), 3):
         console.print(_sample_table(sampler, batch, its_texts, options.samples))
     console.print(_masked_line(batches, texts))
+    if config.loss.aligns:
+        console.print(_translations_table(sampler, batches))
+    for line in untranslated:
+        console.print(escape(line))
     console.print(_truncation_table(_tokenizer(config, corpora, sampler), config.model, texts))
     report_shared_texts(config, corpora, lambda line: console.print(escape(line)))
     return 0
@@ -71,7 +85,7 @@ def _sample_table(sampler: BatchSampler, batch: GlobalBatch, texts: BatchTexts, 
     codes = sampler.corpora[batch.dataset].languages
     names = describe(batch, sampler)
     table = Table(title=f"step {batch.step + 1}: {names['kind']}, {names['dataset']}, {names['language']}")
-    for name in ("languages", "question", "passage"):
+    for name in ("languages", texts.query_text, "passage"):
         table.add_column(name)
     for row in range(min(number, len(texts.questions))):
         pair = f"{codes[batch.question_languages[row]]} {codes[batch.passage_languages[row]]}"
@@ -100,15 +114,38 @@ def _masked_line(batches: Sequence[GlobalBatch], texts: Sequence[BatchTexts]) ->
     )
 
 
+def _translations_table(sampler: BatchSampler, batches: Sequence[GlobalBatch]) -> Table:
+    """Of each kind, how many queries are given a translation, and into which languages."""
+    languages: dict[str, Counter[str]] = defaultdict(Counter)
+    for batch in batches:
+        codes = (*sampler.corpora[batch.dataset].languages, "none")  # by NO_LANGUAGE, the last
+        languages[batch.kind].update(codes[index] for index in translation_languages(sampler, batch).tolist())
+    table = Table(title="Translations of the queries, which loss.alignment brings together with them")
+    for name in ("kind", "queries", "with a translation", "into"):
+        table.add_column(name, justify="right" if name in ("queries", "with a translation") else "left")
+    for kind, counts in sorted(languages.items()):
+        alone = counts.pop("none", 0)
+        share = counts.total() / (counts.total() + alone)
+        into = ", ".join(f"{code} {count:,}" for code, count in sorted(counts.items()))
+        table.add_row(kind, f"{counts.total() + alone:,}", f"{share:.2%}", into)
+    return table
+
+
 def _truncation_table(tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, texts: Sequence[BatchTexts]) -> Table:
     table = Table(title="Tokens of the drawn texts, prefix and special tokens included")
     for name in ("", "texts", "mean", "longest", "maximum", "cut"):
         table.add_column(name, justify="right" if name else "left")
     roles: tuple[tuple[Role, list[str]], ...] = (
-        ("query", [text for batch in texts for text in batch.questions]),
-        ("passage", [text for batch in texts for text in batch.passages]),
+        ("query", [text for batch in texts if batch.query_text == "question" for text in batch.questions]),
+        (
+            "passage",
+            [text for batch in texts if batch.query_text == "passage" for text in batch.questions]
+            + [text for batch in texts for text in batch.passages],
+        ),
     )
     for role, its_texts in roles:
+        if not its_texts:
+            continue
         lengths = untruncated_lengths(tokenizer, model, its_texts, role)
         maximum = model.max_length(role)
         cut = sum(length > maximum for length in lengths)

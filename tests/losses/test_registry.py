@@ -84,6 +84,8 @@ def test_a_registered_loss_trains_validates_and_resumes_with_options_of_its_own(
 def test_a_loss_has_its_own_options_and_no_others(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="temperature"):
         load_run_config(["--config", str(_config(tmp_path, {"kind": "pull", "temperature": 0.05}))])
+    with pytest.raises(UserError, match="alignment"):
+        load_run_config(["--config", str(_config(tmp_path, {"kind": "pull", "alignment": {"kind": "jsd"}}))])
     with pytest.raises(UserError, match=r"loss\.strength is 11\.0: it must be a number greater than 0 and at most 10"):
         load_run_config(["--config", str(_config(tmp_path, {"kind": "pull", "strength": 11}))])
 

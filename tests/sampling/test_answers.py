@@ -63,6 +63,15 @@ def test_what_answers_a_question_of_the_batch_has_the_group_of_its_positive(kind
     assert joined > 0
 
 
+def test_passages_of_examples_that_ask_the_same_are_no_translations_of_each_other(tmp_path: Path) -> None:
+    corpus = written(tmp_path / "c", polysemous(1))
+    config = SamplingConfig(kind="bitext", batch_size=32)
+    sampler = BatchSampler([corpus], config, seed=3, total_steps=12, progress=False)
+    for batch in map(sampler.batch, range(12)):
+        assert np.array_equal(batch.passage_groups, corpus.passage_groups(batch.examples))
+        assert not batch.renamed_groups
+
+
 def test_a_batch_has_the_examples_that_it_had_before_equal_questions_were_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,17 @@ def test_english_passages_alone_serve_questions_in_other_languages_and_nothing_e
         sampler_of(corpus, kind="en-x", batch_size=10)
 
 
+def test_batches_of_translations_need_passages_in_two_languages_and_no_questions() -> None:
+    no_questions = FakeCorpus(fresh_folder(), languages=("de", "en"), question_mask=[0] * 99, passage_mask=[3] * 99)
+    assert len(sampler_of(no_questions, kind="bitext", batch_size=33).cells[0].usable) == 99
+    questions = FakeCorpus(fresh_folder(), languages=("de", "en"), question_mask=[3] * 99, passage_mask=[1, 2, 1] * 33)
+    assert len(sampler_of(questions, kind="x-y", batch_size=33).cells[0].usable) == 99
+    with pytest.raises(UserError, match="fake, bitext: no example has passages in two different languages trained on"):
+        sampler_of(questions, mixture={"bitext": 0.1, "x-y": 0.9}, batch_size=33)
+    with pytest.raises(UserError, match="fake, bitext: de is the only one of its languages trained on, two are needed"):
+        sampler_of(no_questions, kind="bitext", languages=["de"], batch_size=33)
+
+
 def test_a_data_set_without_the_languages_trained_on_is_reported() -> None:
     german, greek = full_corpus(100, ("de", "en")), full_corpus(100, ("el",), name="greek")
     sampler = sampler_of(german, greek, kind="x-x", batch_size=10, exclude_languages=["el"])

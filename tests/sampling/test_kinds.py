@@ -24,6 +24,7 @@ NEW = [
     BatchKind(name="any-de", label="Any-De", summary="", match="free", passage="de"),
     BatchKind(name="de-de", label="De-De", summary="", match="same", question="de"),
     BatchKind(name="ar-ar", label="Ar-Ar", summary="", match="same", one_language=True, question="ar", passage="ar"),
+    BatchKind(name="into-de", label="Into De", summary="", match="different", passage="de", query_text="passage"),
 ]
 
 
@@ -43,6 +44,10 @@ def new_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_an_entry_is_what_its_name_says(kind: BatchKind) -> None:
+    assert (kind.name == "bitext") == (kind.query_text == "passage") == kind.asks_both_ways
+    if kind.name == "bitext":
+        assert (kind.match, kind.one_language, kind.fixed_languages) == ("different", False, ())
+        return
     named = re.fullmatch(r"(\w)-(\w)(-mono)?|(en|x)-(en|x)", kind.name)
     assert named, "say here what names of another form mean"
     question, passage = (kind.name.removesuffix("-mono")).split("-")
@@ -74,6 +79,8 @@ def test_a_composition_has_its_options_and_shares_out_every_step(name: str) -> N
         {"match": "different", "question": "en", "passage": "en"},
         {"match": "different", "one_language": True},
         {"match": "free", "one_language": True},
+        {"match": "same", "query_text": "passage"},
+        {"match": "free", "query_text": "passage"},
     ],
 )
 def test_an_entry_that_no_batch_could_be_of_is_refused(entry: dict[str, Any]) -> None:
@@ -129,6 +136,8 @@ def test_pairs_of_a_free_kind_are_uniform_equal_languages_included(monkeypatch: 
         (NEW[1], None, "a question and a passage in languages trained on"),
         (NEW[2], None, "a question in a language trained on and a passage in de"),
         (NEW[3], None, "both question and passage in de"),
+        (KINDS["bitext"], None, "passages in two different languages trained on"),
+        (NEW[5], None, "a passage in a language trained on other than de and a passage in de"),
     ],
 )
 def test_what_an_example_needs_is_said_in_words(kind: BatchKind, language: str | None, sentence: str) -> None:

@@ -46,11 +46,13 @@ def assert_is_sound(sampler: BatchSampler, batch: GlobalBatch) -> None:
     own_groups = corpus.passage_groups(batch.examples)
     assert len(np.unique(batch.examples)) == len(np.unique(own_groups)) == size
     questions, passages = batch.question_languages, batch.passage_languages
+    kind = KINDS[batch.kind]
     # Rows whose questions are equal share a group (test_answers.py has the oracle), the others have their own.
-    assert np.array_equal(batch.passage_groups, join_answers(corpus, batch.examples, questions, own_groups)[0])
+    asks = kind.query_text == "question"
+    joined = join_answers(corpus, batch.examples, questions, own_groups)[0] if asks else own_groups
+    assert np.array_equal(batch.passage_groups, joined)
     trained = {corpus.languages.index(code) for code in sampler.languages if code in corpus.languages}
     assert set(questions.tolist()) | set(passages.tolist()) <= trained
-    kind = KINDS[batch.kind]
     assert kind.match != "different" or np.all(questions != passages)
     assert kind.match != "same" or np.array_equal(questions, passages)
     for side, code in ((questions, kind.question), (passages, kind.passage)):
@@ -62,6 +64,7 @@ def assert_is_sound(sampler: BatchSampler, batch: GlobalBatch) -> None:
     # Raises where a text does not exist.
     texts = sampler.texts(batch)
     assert len(texts.questions) == len(texts.passages) == size
+    assert texts.query_text == kind.query_text
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -319,6 +322,20 @@ def test_rows_cut_a_batch_s_texts_and_together_give_all_of_them() -> None:
         assert whole.questions[row] == f"{example} {question} q"
         assert whole.passages[row] == f"{example} {passage} p"
         assert whole.hard_negatives[row] == [f"{example} {passage} n"]
+
+
+def test_the_queries_of_a_batch_of_translations_are_the_same_passages_in_another_language() -> None:
+    sampler = sampler_of(full_corpus(100, LANGUAGES), kind="bitext", batch_size=12)
+    pairs: Counter[tuple[int, int]] = Counter()
+    for batch in map(sampler.batch, range(50)):
+        queries, passages = batch.question_languages.tolist(), batch.passage_languages.tolist()
+        texts = sampler.texts(batch)
+        examples = batch.examples.tolist()
+        assert texts.questions == [f"{e} {LANGUAGES[k]} p" for e, k in zip(examples, queries, strict=True)]
+        assert texts.passages == [f"{e} {LANGUAGES[k]} p" for e, k in zip(examples, passages, strict=True)]
+        pairs.update(zip(queries, passages, strict=True))
+    assert len(pairs) == len(LANGUAGES) * (len(LANGUAGES) - 1)
+    assert chance_of_counts(list(pairs.values())) > 1e-4
 
 
 def test_a_corpus_without_hard_negatives_gives_empty_lists() -> None:

@@ -17,28 +17,37 @@ from hypothesis import strategies as st
 
 from hybatch.errors import UserError
 from hybatch.sampling import usable as usable_module
-from hybatch.sampling.kinds import Match
+from hybatch.sampling.kinds import Match, Text
 from hybatch.sampling.usable import Selection, language_mask, open_usable
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus
 from tests.sampling.patience import PATIENT
 
 LANGUAGES = ("ar", "de", "en", "zh")
-SELECTIONS = [
-    Selection(rule, codes)
-    for rule in get_args(Match)
-    for size in (1, 2, 3, 4)
-    for codes in itertools.combinations(LANGUAGES, size)
-] + [
-    Selection(rule, LANGUAGES, question, passage)
-    for rule in get_args(Match)
-    for question, passage in ((None, "en"), ("en", None), ("de", "zh"))
-]
+SELECTIONS = (
+    [
+        Selection(rule, codes)
+        for rule in get_args(Match)
+        for size in (1, 2, 3, 4)
+        for codes in itertools.combinations(LANGUAGES, size)
+    ]
+    + [
+        Selection(rule, LANGUAGES, question, passage)
+        for rule in get_args(Match)
+        for question, passage in ((None, "en"), ("en", None), ("de", "zh"))
+    ]
+    + [
+        Selection("different", LANGUAGES, question, None, (text, text))
+        for text in get_args(Text)
+        for question in (None, "en")
+    ]
+)
 
 
 def can_be_used(selection: Selection, has_question: set[str], has_passage: set[str]) -> bool:
     """The rule, spelled out over pairs of languages."""
+    queries, passages = ({"question": has_question, "passage": has_passage}[text] for text in selection.texts)
     return any(
-        {"same": x == y, "different": x != y, "free": True}[selection.rule] and x in has_question and y in has_passage
+        {"same": x == y, "different": x != y, "free": True}[selection.rule] and x in queries and y in passages
         for x in ([selection.question] if selection.question else selection.languages)
         for y in ([selection.passage] if selection.passage else selection.languages)
     )

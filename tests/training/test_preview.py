@@ -43,6 +43,18 @@ def test_it_says_what_the_planned_kinds_are_and_shows_their_languages(
     assert not re.search(r"│ (de|es) (de|es) +│|│ en en +│", out)
 
 
+def test_it_shows_translations_as_passages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, sampling={"batch_size": 16, "kind": "bitext"})
+    assert main(["--config", str(config), "--steps", "4", "--samples", "2"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "step 1: bitext, train, mixed" in out
+    assert "query's language down" in out
+    assert "questions │" not in out
+    assert not re.search(r"[?] +│", out)  # with which every question ends
+    assert re.search(r"│ passage │ 128 │", out)  # on both sides of four batches
+    assert not re.search(r"│ query │ [1-9]", out)
+
+
 def test_impossible_options_are_named(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     with pytest.raises(UserError, match="--steps"):

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybatch.sampling import BatchTexts, GlobalBatch
+from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.strategy.text_chunk import Features
+from tests.sampling.corpora import ragged_corpus, sampler_of
 
 VOCABULARY = 97
 
@@ -83,6 +84,14 @@ class TinySampler:
 def _text(example: int, role: str) -> str:
     length = 1 + zlib.crc32(f"{example} {role}".encode()) % 9
     return " ".join(f"w{(example * 31 + 7 * i + len(role)) % 50}" for i in range(length))
+
+
+def translating_sampler(*, batch_size: int) -> BatchSampler:
+    """Batches of several kinds, translations of passages among them, of queries that often have no translation."""
+    corpus = ragged_corpus(150, ("ar", "de", "en"), seed=3)
+    corpus.has_hard_negatives = True
+    mixture = {"x-y": 0.4, "x-x": 0.2, "bitext": 0.4}
+    return sampler_of(corpus, mixture=mixture, batch_size=batch_size, total_steps=20, seed=1)
 
 
 def gradients(module: nn.Module) -> dict[str, Any]:

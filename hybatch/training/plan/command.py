@@ -16,6 +16,8 @@ from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.models.config import check_config
 from hybatch.options import number_of
+from hybatch.sampling import KINDS
+from hybatch.sampling.plan import planned_kinds
 from hybatch.training.config import RunConfig, instantiate, run_parser
 from hybatch.training.plan.activations import profile_activations
 from hybatch.training.plan.memory import (
@@ -77,6 +79,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     """
     _check(config, devices)
     model, sizes = config.model, encoder_sizes(config.model)
+    query_length = _query_length(config)
     queries, passages = (
         profile_activations(
             sizes.config,
@@ -85,7 +88,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
             bf16=config.training.mixed_precision == "bf16",
             attn_implementation=model.attn_implementation,
         )
-        for tokens in (model.query_max_length, model.passage_max_length)
+        for tokens in (query_length, model.passage_max_length)
     )
     work = Workload(
         batch_size=config.sampling.batch_size,
@@ -95,6 +98,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         dense=config.loss.holds_logits,
         checkpointing=model.gradient_checkpointing,
         width=sizes.width,
+        translations=config.loss.aligns,
     )
     counts = ParameterCounts(all=sizes.parameters, learning=sizes.learning, layer=sizes.layer, outside=sizes.outside)
     common: dict[str, Any] = {
@@ -110,7 +114,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     # The arithmetic of a text does not depend on its chunk; only the last chunk, which is encoded once, counts apart.
     last = (passages_of_device - 1) % (work.chunk_size or passages_of_device) + 1
     chunks = [
-        [(rows, model.query_max_length), (passages_of_device - last, model.passage_max_length)],
+        [(rows * (1 + work.translations), query_length), (passages_of_device - last, model.passage_max_length)],
         [(last, model.passage_max_length)],
     ]
     flops = sizes.flops.step(chunks, cached=work.chunk_size is not None, recomputed=work.checkpointing)
@@ -121,6 +125,12 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         step_flops=flops,
         step_seconds=flops / (peak_flops * utilisation),
     )
+
+
+def _query_length(config: RunConfig) -> int:
+    """Tokens of a query at most, in the batches of any kind that the run may draw."""
+    texts = {KINDS[kind].query_text for kind in planned_kinds(config.sampling, config.training.steps)}
+    return max(config.model.max_length("query" if text == "question" else "passage") for text in texts)
 
 
 def _check(config: RunConfig, devices: int) -> None:
@@ -194,7 +204,7 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
     return [
         f"Model: {sizes.parameters:,} parameters, {sizes.learning:,} of them learning; embeddings of {sizes.width}.",
         f"Batch: {work.batch_size:,} examples, {work.batch_size // options.gpus:,} on each GPU, encoded {chunks}; "
-        f"every text at its maximum length ({model.query_max_length} and {model.passage_max_length} tokens), "
+        f"every text at its maximum length ({_query_length(config)} and {model.passage_max_length} tokens), "
         f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
         f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "

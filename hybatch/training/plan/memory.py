@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from hybatch.losses.alignment import TILES_AT_ONCE, tile_side
 from hybatch.losses.info_nce import DENSE_LOGITS_BYTES
 from hybatch.training.plan.activations import ActivationProfile
 
@@ -48,6 +49,7 @@ class Workload:
         dense: whether the loss goes through the matrix of logits; None leaves it to the size of the matrix.
         checkpointing: whether layers are computed again instead of being kept.
         width: of the embeddings.
+        translations: whether a translation of every query is encoded beside it, and aligned with it.
     """
 
     batch_size: int
@@ -57,6 +59,7 @@ class Workload:
     dense: bool | None
     checkpointing: bool
     width: int
+    translations: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,7 @@ def _buffers(strategy: StrategyName, counts: ParameterCounts) -> float:
 def activation_bytes(work: Workload, devices: int, queries: ActivationProfile, passages: ActivationProfile) -> float:
     """With a chunk size, of the costlier chunk; without, of all texts of the device."""
     rows = work.batch_size // devices
-    texts = ((queries, rows), (passages, rows * (1 + work.negatives)))
+    texts = ((queries, rows * (1 + work.translations)), (passages, rows * (1 + work.negatives)))
     if work.chunk_size is None:
         kept = sum(profile.kept(number, checkpointing=work.checkpointing) for profile, number in texts)
         return kept + max(profile.passing(number) for profile, number in texts)
@@ -177,10 +180,11 @@ def cache_bytes(work: Workload, devices: int) -> float:
     candidates = work.batch_size * (1 + work.negatives)
     at_once = rows * (1 + work.negatives) if work.ring else candidates
     gathered = min(candidates, 3 * at_once)
-    embeddings = 2 * _FLOAT * work.width * (rows * (2 + work.negatives) + gathered)
+    embeddings = 2 * _FLOAT * work.width * (rows * (2 + work.negatives + work.translations) + gathered)
     logits = _FLOAT * rows * at_once
     dense = not work.ring and (logits <= DENSE_LOGITS_BYTES if work.dense is None else work.dense)
-    return embeddings + _LOGIT_MATRICES * (logits if dense else min(logits, _TILE_BYTES))
+    aligned = TILES_AT_ONCE * min(logits, _FLOAT * tile_side("cuda") ** 2) if work.translations else 0
+    return embeddings + max(_LOGIT_MATRICES * (logits if dense else min(logits, _TILE_BYTES)), aligned)
 
 
 def largest_chunk_size(

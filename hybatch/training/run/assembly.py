@@ -19,6 +19,7 @@ from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
 from hybatch.sampling import BatchSampler, left_out
+from hybatch.sampling.translations import without_translations
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
@@ -140,7 +141,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     """
     corpora = open_corpora(config, progress=True)
     sampler = build_sampler(config, corpora, progress=True)
-    for line in left_out(sampler):
+    for line in [*left_out(sampler), *report_translations(config, sampler)]:
         say(line)
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
@@ -170,6 +171,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         world_size=world_size(),
         cutting=cutting,
         hard_negatives=config.loss.hard_negatives,
+        translations=config.loss.aligns,
         seed=config.seed,
     )
     validation = build_validation(
@@ -187,6 +189,17 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         fingerprints=corpora.fingerprints(),
         backbone_weights=run_on_main(lambda: backbone_weights(config.model)),
     )
+
+
+def report_translations(config: RunConfig, sampler: BatchSampler) -> list[str]:
+    """A line on every data set that loss.alignment finds only some translations in; the main process looks first.
+
+    Raises:
+        UserError: there are none at all.
+    """
+    if not config.loss.aligns:
+        return []
+    return main_first(lambda: without_translations(sampler, progress=rank() == 0))
 
 
 def report_shared_texts(config: RunConfig, corpora: OpenCorpora, say: Say) -> None:

@@ -135,10 +135,10 @@ class TrainingLoop:
                 if local.batch.step == first_step:
                     check_agreement(facts_of_batch(local.batch), "on the first batch")
                 result = self._parts.engine.step(local.to(self._device))
-                loss, stopped_by, save_now = self._agree(result, stop)
+                losses, stopped_by, save_now = self._agree(result, stop)
                 step = local.batch.step + 1
                 self._watchdog.progress(step)
-                self._report(step, local, result, loss, time.perf_counter() - started)
+                self._report(step, local, result, losses, time.perf_counter() - started)
                 validation_due = step == total_steps or step % self._config.validation.every_steps == 0
                 if stopped_by and step < total_steps:
                     # The time that is left after a signal is for the checkpoint; the resumed run validates first.
@@ -154,23 +154,31 @@ class TrainingLoop:
                 started = time.perf_counter()
         return 0
 
-    def _agree(self, result: StepResult, stop: StopRequest) -> tuple[float, int, bool]:
-        """Loss of the global batch, the signal that told any process to stop, whether a checkpoint is due by the clock.
+    def _agree(self, result: StepResult, stop: StopRequest) -> tuple[dict[str, float], int, bool]:
+        """Loss of the global batch, and the alignment in it where there is one; the signal that told any process to
+        stop; whether a checkpoint is due by the clock.
 
         The same message tells whether every process has written its share of the checkpoint in the background.
         """
         minutes = self._config.training.checkpoint_every_minutes
         is_late = rank() == 0 and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
         flags = [is_late, self._writer.share_is_missing, *(stop.signal == number for number in STOPPING_SIGNALS)]
-        mine = torch.cat([result.loss.view(1), torch.tensor(flags, dtype=torch.float32, device=self._device)])
-        loss, late, missing, *votes = sum_over_processes(mine).tolist()
+        losses = {"loss": result.loss} | ({} if result.alignment is None else {"alignment": result.alignment})
+        mine = [loss.view(1) for loss in losses.values()]
+        mine.append(torch.tensor(flags, dtype=torch.float32, device=self._device))
+        summed = iter(sum_over_processes(torch.cat(mine)).tolist())
+        means = {name: next(summed) / world_size() for name in losses}
+        late, missing, *votes = summed
         if not missing:
             self._writer.seal()
         stopped_by = next((number for number, vote in zip(STOPPING_SIGNALS, votes, strict=True) if vote), 0)
-        return loss / world_size(), stopped_by, late > 0
+        return means, stopped_by, late > 0
 
-    def _report(self, step: int, local: LocalBatch, result: StepResult, loss: float, seconds: float) -> None:
+    def _report(
+        self, step: int, local: LocalBatch, result: StepResult, losses: dict[str, float], seconds: float
+    ) -> None:
         names = {"step": step, **describe(local.batch, self._parts.sampler)}
+        loss = losses["loss"]
         if self._skipped.take(loss, result.grad_norm):
             self._reporter.skipped(names, loss=loss, grad_norm=result.grad_norm)
             if self._skipped.too_many:
@@ -181,7 +189,8 @@ class TrainingLoop:
         self._reporter.step(
             {
                 **names,
-                "loss": loss,
+                **losses,
+                **({} if local.translated_A is None else {"aligned": local.num_translated}),
                 "grad_norm": result.grad_norm,
                 "learning_rate": result.learning_rate,
                 "examples_per_second": round(len(local.batch.examples) / seconds, 1),

@@ -1,9 +1,11 @@
 """One process's share of a global batch: its texts, tokenised and cut into chunks that are encoded at once.
 
-Shape suffixes: Q examples of this process, N hard-negative slots per example, n texts of a chunk, T tokens.
+Shape suffixes: Q examples of this process, A of them whose query has a translation, N hard-negative slots per example,
+n texts of a chunk, T tokens.
 
-The texts of a process stand in *slots*: queries in 0 .. Q-1, passages in Q .. 2Q-1, hard negatives after them. The
-slot of a hard negative that the corpus does not have stays empty.
+The texts of a process stand in *slots*: queries in 0 .. Q-1, passages in Q .. 2Q-1, hard negatives after them, and
+behind these, where the loss asks for them, Q slots for translations of the queries. The slot of a hard negative, or a
+translation, that the corpus does not have stays empty.
 """
 
 from __future__ import annotations
@@ -21,9 +23,12 @@ from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
+from hybatch.training.step.translated import Translated, translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
+
+_ROLES: dict[str, Role] = {"question": "query", "passage": "passage"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class LocalBatch:
         negative_groups_QN: int64, or None without hard negatives.
         num_tokens: tokens of the process's texts.
         num_padded: tokens that the encoder is given, padding included.
+        translated_A: int64, the process's examples whose query has a translation; None where none are asked for.
+        num_translated: those of the global batch.
     """
 
     batch: GlobalBatch
@@ -45,6 +52,8 @@ class LocalBatch:
     negative_groups_QN: Tensor | None
     num_tokens: int
     num_padded: int
+    translated_A: Tensor | None = None
+    num_translated: int = 0
 
     @property
     def shapes(self) -> list[list[tuple[int, int]]]:
@@ -55,11 +64,13 @@ class LocalBatch:
         if device.type == "cpu":
             return self
         negative_groups = None if self.negative_groups_QN is None else self.negative_groups_QN.to(device)
+        translated = None if self.translated_A is None else self.translated_A.to(device)
         return replace(
             self,
             chunks=[chunk.to(device) for chunk in self.chunks],
             groups_Q=self.groups_Q.to(device),
             negative_groups_QN=negative_groups,
+            translated_A=translated,
         )
 
 
@@ -91,8 +102,10 @@ class BatchLoader:
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
         rank, world_size: which rows are this process's own.
         cutting: how much is encoded at once. Where every process must have equally many chunks, a hard negative that is
-            missing is made up for by the passage, which the loss does not look at, so that all have as many texts.
+            missing is made up for by the passage, and a translation by the query, which the loss does not look at, so
+            that all have as many texts.
         hard_negatives: slots per example.
+        translations: whether an example is given a translation of its query, where it has one.
         seed: the run's.
     """
 
@@ -102,6 +115,7 @@ class BatchLoader:
     world_size: int = 1
     cutting: Cutting = field(default_factory=Cutting)
     hard_negatives: int = 0
+    translations: bool = False
     seed: int = 0
 
     def load(self, step: int) -> LocalBatch:
@@ -114,14 +128,23 @@ class BatchLoader:
             negatives = self._fill_slots(negatives, texts.passages)
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
+        role = _ROLES[texts.query_text]
         pieces = [
-            *self.cutting.cut(self.tokenize(texts.questions, "query"), range(share)),
+            *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
             *self.cutting.cut(self.tokenize(passages, "passage"), slots),
         ]
+        translated = None
+        if self.translations:
+            translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
+            behind = (2 + self.hard_negatives) * share
+            pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
             for index, (features, slots_n) in enumerate(pieces)
         ]
+        # Translations are numbered last, which leaves the others' dropout as it is without them; the longest passages
+        # are encoded last, which gradient caching spares the second encoding.
+        chunks.sort(key=lambda chunk: share <= int(chunk.slots_n[0]) < (2 + self.hard_negatives) * share)
         return LocalBatch(
             batch=batch,
             chunks=chunks,
@@ -129,7 +152,12 @@ class BatchLoader:
             negative_groups_QN=self._negative_groups(negatives, share),
             num_tokens=sum(int(features["attention_mask"].sum()) for features, _ in pieces),
             num_padded=sum(texts * tokens for chunk in chunks for texts, tokens in chunk.shapes),
+            translated_A=None if translated is None else torch.from_numpy(translated.examples),
+            num_translated=0 if translated is None else translated.num_of_batch,
         )
+
+    def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
+        return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""

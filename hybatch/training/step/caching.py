@@ -15,20 +15,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hybatch.losses import Loss
+from hybatch.losses import AligningLoss, Loss, LossTerms, both_directions
+from hybatch.sampling import KINDS
 from hybatch.training.step.batches import LocalBatch
 from hybatch.training.strategy import Strategy
 
 
-def plain_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> Tensor:
-    """Accumulate the gradients of one step and return this process's loss (see `share_of_batch_mean`)."""
+def plain_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> LossTerms:
+    """Accumulate the gradients of one step and return this process's loss (see `share_of_batch_mean`), detached."""
     with strategy.accumulating(last=True):
-        value = loss_of_embeddings(loss, local, strategy.encode(local.chunks))
-        strategy.backward(value)
-    return value.detach()
+        terms = loss_of_embeddings(loss, local, strategy.encode(local.chunks))
+        strategy.backward(terms.loss)
+    return terms._replace(loss=terms.loss.detach())
 
 
-def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> Tensor:
+def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> LossTerms:
     """As `plain_backward`, holding the graph of one chunk at a time."""
     *others, last = local.chunks
     if not others:
@@ -37,28 +38,38 @@ def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> Tensor
         embeddings = torch.cat([strategy.encode_without_graph([chunk]) for chunk in others])
     embeddings.requires_grad_()
     with strategy.accumulating(last=False):
-        value = loss_of_embeddings(loss, local, torch.cat([embeddings, strategy.encode([last])]))
-        strategy.backward(value)
+        terms = loss_of_embeddings(loss, local, torch.cat([embeddings, strategy.encode([last])]))
+        strategy.backward(terms.loss)
     assert embeddings.grad is not None
     gradients = embeddings.grad.split([len(chunk.slots_n) for chunk in others])
     for index, (chunk, gradient) in enumerate(zip(others, gradients, strict=True)):
         with strategy.accumulating(last=index == len(others) - 1):
             # A scalar whose gradient with respect to the embeddings is the one computed above.
             strategy.backward((strategy.encode([chunk]) * gradient).sum())
-    return value.detach()
+    return terms._replace(loss=terms.loss.detach())
 
 
-def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Tensor:
-    """Put embeddings, given in the order of the chunks, into their slots and compute this process's loss."""
+def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> LossTerms:
+    """Put embeddings, given in the order of the chunks, into their slots and compute this process's loss.
+
+    Of a batch whose kind asks both ways the loss counts both directions, whatever it does by itself.
+    """
+    if KINDS[local.batch.kind].asks_both_ways:
+        loss = both_directions(loss)
     num_rows = len(local.groups_Q)
     num_slots = 0 if local.negative_groups_QN is None else local.negative_groups_QN.shape[1]
     slots = torch.cat([chunk.slots_n for chunk in local.chunks])
-    block = embeddings.new_zeros(num_rows * (2 + num_slots), embeddings.shape[1]).index_copy(0, slots, embeddings)
-    queries, passages, negatives = block.split([num_rows, num_rows, num_rows * num_slots])
-    return loss(
-        queries,
-        passages,
-        negatives.view(num_rows, num_slots, -1) if num_slots else None,
+    sizes = [num_rows, num_rows, num_rows * num_slots, 0 if local.translated_A is None else num_rows]
+    block = embeddings.new_zeros(sum(sizes), embeddings.shape[1]).index_copy(0, slots, embeddings)
+    queries, passages, negatives, translations = block.split(sizes)
+    compared = (queries, passages, negatives.view(num_rows, num_slots, -1) if num_slots else None)
+    if local.translated_A is None:
+        return LossTerms(loss(*compared, groups_Q=local.groups_Q, negative_groups_QN=local.negative_groups_QN))
+    assert isinstance(loss, AligningLoss)
+    return loss.with_alignment(
+        *compared,
+        translations_AH=translations[local.translated_A],
+        translated_A=local.translated_A,
         groups_Q=local.groups_Q,
         negative_groups_QN=local.negative_groups_QN,
     )

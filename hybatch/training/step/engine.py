@@ -19,11 +19,13 @@ class StepResult:
 
     Attributes:
         loss: this process's loss, a scalar on its device; the mean over processes is the loss of the global batch.
+        alignment: the alignment term in it, likewise; None without.
         grad_norm: norm of the global batch's gradient over all parameters, before clipping; the same on every process.
         learning_rate: what the update used.
     """
 
     loss: Tensor
+    alignment: Tensor | None
     grad_norm: float
     learning_rate: float
 
@@ -51,7 +53,7 @@ class StepEngine:
         if self.agrees_on_chunks:
             local = equally_many_chunks(local)
         backward = cached_backward if self.cached else plain_backward
-        value = backward(self.strategy, self.loss, local)
+        terms = backward(self.strategy, self.loss, local)
         learning_rate = self.learning_rate_at(local.batch.step)
         norm = self.strategy.apply_gradients(learning_rate=learning_rate, max_norm=self.max_grad_norm)
-        return StepResult(value, norm, learning_rate)
+        return StepResult(terms.loss, terms.alignment, norm, learning_rate)

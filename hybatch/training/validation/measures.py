@@ -41,8 +41,9 @@ class Validation(Protocol):
 class LossValidation:
     """Mean loss over one fixed set of batches of each of validation.kinds, made of the held-out corpora.
 
-    The batches depend on the corpora and the validation options only. Kinds that the corpora cannot fill (x-y of
-    English data) are left out and listed in `left_out`.
+    The batches depend on the corpora and the validation options only, and carry no translations: an alignment term is
+    no part of what is measured. Kinds that the corpora cannot fill (x-y of English data) are left out and listed in
+    `left_out`.
     """
 
     larger_is_better = False
@@ -84,7 +85,7 @@ class LossValidation:
         for batch in self._batches:
             local = batch.to(self._device)
             embeddings = torch.cat([self._strategy.encode_without_graph([chunk]) for chunk in local.chunks])
-            losses[f"loss/{batch.batch.kind}"].append(loss_of_embeddings(self._loss, local, embeddings))
+            losses[f"loss/{batch.batch.kind}"].append(loss_of_embeddings(self._loss, local, embeddings).loss)
         encoder.train(was_training)
         sums = torch.stack([torch.stack(values).mean() for values in losses.values()])
         means = (sum_over_processes(sums) / world_size()).tolist()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+from hybatch.losses import LossTerms
 from hybatch.train import main
 from hybatch.training.step import engine
 from hybatch.training.step.nonfinite import SkippedSteps
@@ -19,11 +19,11 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
     """Make the gradients and the loss of some steps (counted from 1) NaN."""
     backward = engine.plain_backward
 
-    def spoiled(strategy: Any, loss: Any, local: Any) -> torch.Tensor:
+    def spoiled(strategy: Any, loss: Any, local: Any) -> LossTerms:
         value = backward(strategy, loss, local)
         if local.batch.step + 1 in steps:
             next(iter(strategy.encoder.parameters())).grad.view(-1)[0] = math.nan
-            return value * math.nan
+            return value._replace(loss=value.loss * math.nan)
         return value
 
     monkeypatch.setattr(engine, "plain_backward", spoiled)

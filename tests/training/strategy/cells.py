@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybatch.losses import ContrastiveLoss
+from hybatch.losses import AlignmentConfig, ContrastiveLoss
+from hybatch.losses.info_nce import Implementation
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import cached_backward, plain_backward
@@ -20,7 +21,7 @@ from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy
 from hybatch.training.strategy.deepspeed import import_deepspeed
 from hybatch.training.strategy.deepspeed_options import engine_options
 from hybatch.training.strategy.text_chunk import Features
-from tests.training.tiny import VOCABULARY, TinySampler, tokenize
+from tests.training.tiny import VOCABULARY, TinySampler, tokenize, translating_sampler
 
 BATCH_SIZE = 12
 LEARNING_RATE = 1e-2
@@ -73,11 +74,13 @@ class Cell:
 
     Attributes:
         max_norm: far below every gradient norm here, or None.
+        aligned: whether queries and translations are brought together, in batches of questions and of translations.
     """
 
     cached: bool = False
     dropout: float = 0.0
     max_norm: float | None = None
+    aligned: bool = False
 
     @property
     def chunk_size(self) -> int | None:
@@ -91,12 +94,15 @@ class Cell:
 
     def build_loss(self) -> ContrastiveLoss:
         """Batches as small as these would be dense by default: the cached cells stream, and the ring does."""
+        alignment = AlignmentConfig(kind="jsd" if self.max_norm is None else "kl") if self.aligned else None
         if self.ring:
-            return ContrastiveLoss(temperature=0.05, symmetric=True, gather="ring")
-        return ContrastiveLoss(temperature=0.05, symmetric=True, implementation="streaming" if self.cached else "dense")
+            return ContrastiveLoss(temperature=0.05, symmetric=True, gather="ring", alignment=alignment)
+        implementation: Implementation = "streaming" if self.cached else "dense"
+        return ContrastiveLoss(temperature=0.05, symmetric=True, implementation=implementation, alignment=alignment)
 
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
+CELLS += [Cell(aligned=True), Cell(cached=True, max_norm=0.05, aligned=True)]
 
 
 def tiny_strategy(name: str, dropout: float = 0.0, **zero: Any) -> Strategy:
@@ -126,8 +132,10 @@ def tiny_strategy(name: str, dropout: float = 0.0, **zero: Any) -> Strategy:
     )
 
 
-def tiny_loader(strategy: Strategy, chunk_size: int | None) -> BatchLoader:
+def tiny_loader(strategy: Strategy, chunk_size: int | None, *, aligned: bool = False) -> BatchLoader:
     sampler: Any = TinySampler(batch_size=BATCH_SIZE, num_groups=20, num_negatives=2)
+    if aligned:
+        sampler = translating_sampler(batch_size=BATCH_SIZE)
     return BatchLoader(
         sampler=sampler,
         tokenize=tokenize,
@@ -135,6 +143,7 @@ def tiny_loader(strategy: Strategy, chunk_size: int | None) -> BatchLoader:
         world_size=world_size(),
         cutting=Cutting(chunk_size=chunk_size, equal_chunks=strategy.equal_chunks),
         hard_negatives=2,
+        translations=aligned,
         seed=5,
     )
 
@@ -162,11 +171,11 @@ def whole_gradients(strategy: Strategy) -> dict[str, Tensor]:
 def train_steps(strategy: Strategy, cell: Cell, steps: range) -> tuple[list[float], list[float], dict[str, Tensor]]:
     """Losses of the global batches, gradient norms and the gradients of step 0."""
     loss = cell.build_loss()
-    loader = tiny_loader(strategy, cell.chunk_size)
+    loader = tiny_loader(strategy, cell.chunk_size, aligned=cell.aligned)
     losses, norms = [], []
     gradients = {}
     for step in steps:
-        value = (cached_backward if cell.cached else plain_backward)(strategy, loss, loader.load(step))
+        value = (cached_backward if cell.cached else plain_backward)(strategy, loss, loader.load(step)).loss
         if step == 0:
             gradients = whole_gradients(strategy)
         losses.append(sum_over_processes(value).item() / world_size())
