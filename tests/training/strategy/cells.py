@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from hybatch.losses import AlignmentConfig, ContrastiveLoss
 from hybatch.losses.info_nce import Implementation
+from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig
+from hybatch.models.backbone import fresh_backbone
 from hybatch.processes import rank, sum_over_processes, world_size
-from hybatch.training.step.batches import BatchLoader
+from hybatch.training.step.batches import BatchLoader, equally_many_chunks
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.optimizer import build_adamw
@@ -75,17 +77,43 @@ class Cell:
     Attributes:
         max_norm: far below every gradient norm here, or None.
         aligned: whether queries and translations are brought together, in batches of questions and of translations.
+        encoder: the tiny one, or one of transformers' layers, with padding or without.
     """
 
     cached: bool = False
     dropout: float = 0.0
     max_norm: float | None = None
     aligned: bool = False
+    encoder: Literal["tiny", "padded", "unpadded"] = "tiny"
 
-    @property
-    def chunk_size(self) -> int | None:
-        """Half a process's queries at once. With dropout plain and cached steps must draw for the same chunks."""
-        return -(-BATCH_SIZE // (2 * world_size())) if self.cached or self.dropout else None
+    def cutting(self, strategy: Strategy) -> Cutting:
+        """Half a process's queries at once. With dropout plain and cached steps must draw for the same chunks.
+
+        Without padding chunks are cut by tokens, so that the processes have to agree on their number.
+        """
+        chunked = self.cached or self.dropout > 0
+        if self.encoder == "unpadded":
+            tokens = 24 if chunked else None
+            return Cutting(chunk_tokens=tokens, is_padded=False, equal_chunks=strategy.equal_chunks)
+        size = -(-BATCH_SIZE // (2 * world_size())) if chunked else None
+        return Cutting(chunk_size=size, equal_chunks=strategy.equal_chunks)
+
+    def build_encoder(self) -> nn.Module:
+        if self.encoder == "tiny":
+            return TinyTransformer(dropout=self.dropout).train()
+        assert not self.dropout
+        # No biases where the gradient would be 0; windows narrower than the longer texts.
+        options = {"local_attention": 6, "layer_types": ["sliding_attention", "full_attention"]}
+        fresh = FreshBackboneConfig(
+            architecture="modernbert", width=12, layers=2, heads=2, intermediate_size=16, dropout=0.0, options=options
+        )
+        torch.manual_seed(0)
+        made = fresh_backbone(fresh, vocabulary_size=VOCABULARY, max_positions=32, attn_implementation=None)
+        for parameter in made.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        unpad: Literal["always", "never"] = "always" if self.encoder == "unpadded" else "never"
+        config = EncoderConfig(backbone="tiny", pooling="mean", unpad=unpad)
+        return Encoder(config, made, None).train()  # type: ignore[arg-type]
 
     @property
     def ring(self) -> bool:
@@ -103,10 +131,11 @@ class Cell:
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
 CELLS += [Cell(aligned=True), Cell(cached=True, max_norm=0.05, aligned=True)]
+CELLS += [Cell(encoder="unpadded"), Cell(cached=True, max_norm=0.05, encoder="unpadded")]
 
 
-def tiny_strategy(name: str, dropout: float = 0.0, **zero: Any) -> Strategy:
-    """A fresh tiny transformer under a strategy; "-offload" after the name puts DeepSpeed's states on the CPU."""
+def tiny_strategy(name: str, cell: Cell | None = None, **zero: Any) -> Strategy:
+    """The cell's fresh encoder under a strategy; "-offload" after the name puts DeepSpeed's states on the CPU."""
     name, _, offload = name.partition("-")
     options: dict[str, Any] = {}
     if name.startswith("zero"):
@@ -124,7 +153,7 @@ def tiny_strategy(name: str, dropout: float = 0.0, **zero: Any) -> Strategy:
     build_optimizer = partial(build_adamw, learning_rate=1.0, weight_decay=1e-2, betas=(0.9, 0.999), epsilon=1e-8)
     return build_strategy(
         name,
-        TinyTransformer(dropout=dropout).train(),
+        (cell or Cell()).build_encoder(),
         build_optimizer,
         prepared=PreparedEngine("", world_size(), {}, {}),
         deepspeed_options=options,
@@ -132,18 +161,18 @@ def tiny_strategy(name: str, dropout: float = 0.0, **zero: Any) -> Strategy:
     )
 
 
-def tiny_loader(strategy: Strategy, chunk_size: int | None, *, aligned: bool = False) -> BatchLoader:
+def tiny_loader(strategy: Strategy, cell: Cell) -> BatchLoader:
     sampler: Any = TinySampler(batch_size=BATCH_SIZE, num_groups=20, num_negatives=2)
-    if aligned:
+    if cell.aligned:
         sampler = translating_sampler(batch_size=BATCH_SIZE)
     return BatchLoader(
         sampler=sampler,
         tokenize=tokenize,
         rank=rank(),
         world_size=world_size(),
-        cutting=Cutting(chunk_size=chunk_size, equal_chunks=strategy.equal_chunks),
+        cutting=cell.cutting(strategy),
         hard_negatives=2,
-        translations=aligned,
+        translations=cell.aligned,
         seed=5,
     )
 
@@ -171,11 +200,12 @@ def whole_gradients(strategy: Strategy) -> dict[str, Tensor]:
 def train_steps(strategy: Strategy, cell: Cell, steps: range) -> tuple[list[float], list[float], dict[str, Tensor]]:
     """Losses of the global batches, gradient norms and the gradients of step 0."""
     loss = cell.build_loss()
-    loader = tiny_loader(strategy, cell.chunk_size, aligned=cell.aligned)
+    loader = tiny_loader(strategy, cell)
     losses, norms = [], []
     gradients = {}
     for step in steps:
-        value = (cached_backward if cell.cached else plain_backward)(strategy, loss, loader.load(step)).loss
+        local = equally_many_chunks(loader.load(step)) if strategy.equal_chunks else loader.load(step)
+        value = (cached_backward if cell.cached else plain_backward)(strategy, loss, local).loss
         if step == 0:
             gradients = whole_gradients(strategy)
         losses.append(sum_over_processes(value).item() / world_size())
@@ -189,6 +219,6 @@ def run_cells(
     """Losses, norms, gradients of the first step and final weights (on the main process) of every cell."""
     results = []
     for cell in cells:
-        strategy = tiny_strategy(name, cell.dropout)
+        strategy = tiny_strategy(name, cell)
         results.append((*train_steps(strategy, cell, range(STEPS)), strategy.state_dict()))
     return results

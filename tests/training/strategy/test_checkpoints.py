@@ -42,7 +42,7 @@ ALLOWED_OTHERWISE = {
 
 def _trained(name: str, folder: Path) -> list[dict[str, Tensor]]:
     """Train, saving on the way; return the weights at the save and at the end (main process)."""
-    strategy = tiny_strategy(name, CELL.dropout)
+    strategy = tiny_strategy(name, CELL)
     train_steps(strategy, CELL, range(SAVED))
     if rank() == 0:
         folder.mkdir()
@@ -88,12 +88,12 @@ def _save_and_resume(root: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name in NAMES:
         whole = _trained(name, root / name)
-        resumed = tiny_strategy(name, CELL.dropout)
+        resumed = tiny_strategy(name, CELL)
         resumed.load(root / name)
         train_steps(resumed, CELL, range(SAVED, END))
         results[name] = (*whole, resumed.state_dict())
         if name.startswith("zero"):
-            otherwise = tiny_strategy(name, CELL.dropout, **ALLOWED_OTHERWISE)
+            otherwise = tiny_strategy(name, CELL, **ALLOWED_OTHERWISE)
             train_steps(otherwise, CELL, range(END))
             results[f"otherwise {name}"] = otherwise.state_dict()
             results[f"planted {name}"] = _load_planted(name, root / name, root / f"planted-{name}")
