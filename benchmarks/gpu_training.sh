@@ -20,8 +20,8 @@
 # (default build/wheels, made by carry_wheels.sh) are used before what is installed. PYTHON names the interpreter.
 #
 # A rehearsal without a GPU gives DEVICE (default cuda), LIBRARIES (see gpu.sh), ACCELERATE (accelerate's configuration of
-# ZeRO-2), OPTIONS (more options of the recipe), MODEL_OPTIONS (of its encoder), CHUNK_SIZE (default 64) and
-# FIRST_STEP_EXAMPLES (default 64).
+# ZeRO-2), OPTIONS (more options of the recipe), MODEL_OPTIONS (of its encoder), CHUNK_SIZE (default 64),
+# FIRST_STEP_EXAMPLES (default 64) and ENCODING (options of bench_encoding.py, which runs where xquad-r is there).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source benchmarks/steps.sh
@@ -112,6 +112,11 @@ count() {
     HYBATCH_BACKEND=$1 "$python" -m hybatch evaluate --embeddings "$scratch/embeddings" --task "$task" --device "$1" \
         --output "$results/counts-$2"
 }
+# encoding: beside sentence-transformers and the products alone, on real texts, with what was trained.
+encoding() {
+    "$python" benchmarks/bench_encoding.py --json "$results/encoding.json" --model "$scratch/plain/final" \
+        --device "$device" ${ENCODING:---texts 4096 --rounds 3 --precision float32 bf16}
+}
 first_step() {
     "$python" benchmarks/first_step.py --initial "$scratch/initial" --json "$results/first-step.json" \
         --device "$device" "${recipe[@]}" --output_dir none --sampling.batch_size "${FIRST_STEP_EXAMPLES:-64}" \
@@ -149,6 +154,7 @@ part train-plain 60 watched plain "${ddp[@]}" -- "${runs[@]}"
 part train-cached 60 watched cached "${ddp[@]}" -- "${runs[@]}" "${cached[@]}"
 part resume 75 stop_and_resume
 part evaluate 60 evaluations
+[ "$task" = xquad-r ] && part encoding 60 encoding
 if "$python" -c 'import deepspeed' >/dev/null 2>&1; then
     part train-zero2 75 watched zero2 "${deepspeed[@]}" -- "${runs[@]}"
 else

@@ -59,14 +59,13 @@ def _features(padding_id: int) -> dict[str, Tensor]:
 
 
 def _differentiated(backbone: PreTrainedModel, encode: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Hidden states of the tokens, zeros elsewhere, and the gradients of a weighted sum of them."""
+    """Hidden states of the tokens, and the gradients of a weighted sum of them."""
     backbone.zero_grad()
-    mask_nT1 = _features(1)["attention_mask"][..., None]
-    hidden_nTH = encode() * mask_nT1
-    weights_nTH = torch.randn(hidden_nTH.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    (hidden_nTH * weights_nTH).sum().backward()
+    hidden_NH = encode()
+    weights_NH = torch.randn(hidden_NH.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (hidden_NH * weights_NH).sum().backward()
     found = {name: p.grad.clone() for name, p in backbone.named_parameters() if p.grad is not None}
-    return hidden_nTH.detach(), found
+    return hidden_NH.detach(), found
 
 
 @pytest.mark.parametrize("way", ["_by_length", "_repadded"])
@@ -77,7 +76,8 @@ def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
     architecture, options = CASES[case]
     backbone = _backbone(architecture, options)
     features = _features(backbone.config.pad_token_id)
-    truth, true_gradients = _differentiated(backbone, lambda: backbone(**features).last_hidden_state)
+    is_token_nT = features["attention_mask"].bool()
+    truth, true_gradients = _differentiated(backbone, lambda: backbone(**features).last_hidden_state[is_token_nT])
 
     backbone.set_attn_implementation(ATTENTION)
     monkeypatch.setattr(attention, "_by_length", getattr(attention, way))
@@ -88,7 +88,7 @@ def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
     inputs["input_ids"] = sequence.flat(features["input_ids"])
 
     def encode() -> Tensor:
-        return sequence.padded(backbone(**inputs, token_sequence=sequence).last_hidden_state)
+        return backbone(**inputs, token_sequence=sequence).last_hidden_state[0]
 
     found, gradients = _differentiated(backbone, encode)
     # Some norms work in float32 whatever they are given.
