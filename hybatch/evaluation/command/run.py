@@ -18,7 +18,7 @@ from hybatch.evaluation.cut_texts import cut_warnings
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.table import bias_table, results_table, table_console
 from hybatch.evaluation.task import Task
 from hybatch.processes import launched_group, main_first, rank, world_size
 
@@ -66,7 +66,10 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     if outcome.is_main_process:
         if arguments.output:
             write_results(arguments.output, results, timings, per_query)
-        table_console().print(results_table(results))
+        console = table_console()
+        console.print(results_table(results))
+        if bias := bias_table(results):
+            console.print(bias)
         for line in [*cut_warnings(cut), *_unused(source, task)]:
             print(f"warning: {line}", file=sys.stderr)
     return outcome

@@ -24,6 +24,9 @@ from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS
 MULTILINGUAL, BILINGUAL = "multilingual", "bilingual"
 POOLS = (MULTILINGUAL, BILINGUAL)
 """The candidates of all languages; those of the query's language and English alone."""
+ANSWERS, FIRST, PEER, PAIR = "answers", "first candidate", "equal ranks", "bilingual pool"
+GROUPS = {ANSWERS: MULTILINGUAL, FIRST: MULTILINGUAL, PEER: MULTILINGUAL, PAIR: BILINGUAL}
+"""Metrics that share a table -> their pool."""
 _ENGLISH = ("en", "eng")
 
 
@@ -92,20 +95,27 @@ class PoolRanks:
 class BiasMetric:
     """One metric.
 
-    name: in files and for --metric. label: in tables. pool: one of `POOLS`.
+    name: in files and for --metric. label: in tables. group: which table, and which pool; one of `GROUPS`.
+    definition: of a query's figure; a "share of queries" is 1 or 0 for a query.
     higher_is_better: None where neither end is.
-    definition: of a query's figure; what stands for "share of queries" is 1 or 0 for a query.
     compute: `PoolRanks` -> float64 [Q], NaN for queries that the metric leaves out.
+    is_headline: whether it has a panel in the figure of bias against mAP.
     """
 
     name: str
     label: str
-    pool: str
-    digits: int
-    higher_is_better: bool | None
+    group: str
     definition: str
     source: str
     compute: Callable[[PoolRanks], np.ndarray]
+    higher_is_better: bool | None = True
+    digits: int = 4
+    is_headline: bool = False
+
+    @property
+    def pool(self) -> str:
+        """One of `POOLS`."""
+        return GROUPS[self.group]
 
 
 def _average_precision(pool: PoolRanks) -> np.ndarray:
@@ -186,176 +196,159 @@ def _peer_others(k: int) -> Callable[[PoolRanks], np.ndarray]:
     return compute
 
 
-_RANK_DISTANCE = "language bias of arXiv 2408.10536"
 _SEMANTIC_PROXIMITY = "arXiv 2604.05684"
 _MLAIRE = "arXiv 2605.07249"
-_PEER = "PEER@{k} of arXiv 2405.00978, one level of relevance"
+_PEER = "PEER of arXiv 2405.00978, of one level of relevance"
 
-BIAS_METRICS: dict[str, BiasMetric] = {
-    metric.name: metric
-    for metric in (
+_ENTRIES = (
+    BiasMetric(
+        "rank_distance",
+        "rank distance",
+        ANSWERS,
+        "worst minus best rank of the query's answers",
+        "language bias of arXiv 2408.10536",
+        lambda pool: pool.last_rank_Q - pool.first_rank_Q,
+        higher_is_better=False,
+        digits=1,
+        is_headline=True,
+    ),
+    BiasMetric(
+        "last_rank",
+        "last rank",
+        ANSWERS,
+        "worst rank of the query's answers",
+        f"Max@R of {_SEMANTIC_PROXIMITY}, before it is normalised",
+        lambda pool: pool.last_rank_Q,
+        higher_is_better=False,
+        digits=1,
+    ),
+    BiasMetric(
+        "last_place",
+        "last place",
+        ANSWERS,
+        "(worst rank of the query's m answers - m) / (candidates of the pool - m): 0 where they take the first m "
+        "places, 1 where one is the last of all",
+        f"Max@R of {_SEMANTIC_PROXIMITY}, normalised in a way of our own",
+        _last_place,
+        higher_is_better=False,
+    ),
+    *(
         BiasMetric(
-            "rank_distance",
-            "rank distance",
-            MULTILINGUAL,
-            1,
-            False,
-            "worst minus best rank of the query's answers",
-            _RANK_DISTANCE,
-            lambda pool: pool.last_rank_Q - pool.first_rank_Q,
-        ),
+            f"complete@{k}",
+            f"complete@{k}",
+            ANSWERS,
+            f"share of queries whose answers all rank within the first {k}; those with more answers are left out",
+            f"Complete@K of {_SEMANTIC_PROXIMITY}",
+            _complete(k),
+        )
+        for k in TOP_CUTOFFS
+    ),
+    BiasMetric(
+        "own_language_first",
+        "own first (LPR)",
+        ANSWERS,
+        "share of queries whose answer in their own language ranks before those in other languages; those without the "
+        "one or the others are left out",
+        f"language preference rate (LPR) of {_MLAIRE}",
+        lambda pool: own_language_first(pool.best_ranks_QG, pool.own),
+        higher_is_better=None,
+        is_headline=True,
+    ),
+    BiasMetric(
+        "lang_ndcg@10",
+        "lang-nDCG@10",
+        ANSWERS,
+        "sum of gain / log2(1 + rank) over the answers within the first 10, over the largest such sum; gain 2 of an "
+        "answer in the query's language, 1 of another",
+        f"Lang-nDCG of {_MLAIRE}, with gains of our own",
+        _language_ndcg(10),
+    ),
+    *(
         BiasMetric(
-            "last_rank",
-            "last rank",
-            MULTILINGUAL,
-            1,
-            False,
-            "worst rank of the query's answers",
-            f"Max@R of {_SEMANTIC_PROXIMITY}, before it is normalised",
-            lambda pool: pool.last_rank_Q,
-        ),
+            f"first_{'right' if right else 'wrong'}_{'own' if own else 'other'}",
+            f"{'right' if right else 'wrong'}, {'own' if own else 'other'} language",
+            FIRST,
+            f"share of queries whose first candidate is {'an' if right else 'no'} answer, and in "
+            f"{'the language of the query' if own else 'another language'}",
+            f"four-way split of {_MLAIRE}",
+            _first(right, own),
+            higher_is_better=None if right and not own else right,
+        )
+        for right in (True, False)
+        for own in (True, False)
+    ),
+    *(
         BiasMetric(
-            "last_place",
-            "last place",
-            MULTILINGUAL,
-            4,
-            False,
-            "(worst rank of the query's answers - their number m) / (candidates of the pool - m): 0 where the answers "
-            "take the first m places, 1 where one is the last of all",
-            f"Max@R of {_SEMANTIC_PROXIMITY}, in a normalisation of our own",
-            _last_place,
-        ),
-        *(
-            BiasMetric(
-                f"complete@{k}",
-                f"complete@{k}",
-                MULTILINGUAL,
-                4,
-                True,
-                f"share of queries whose answers all rank within the first {k}; queries with more than {k} answers are "
-                "left out",
-                _SEMANTIC_PROXIMITY,
-                _complete(k),
-            )
-            for k in TOP_CUTOFFS
-        ),
+            f"peer_answers@{k}",
+            f"PEER of answers@{k}",
+            PEER,
+            f"p value of a Kruskal-Wallis test that the answers of all languages have equal expected ranks, those "
+            f"below the first {k} tied; queries with answers in one language only, or with no two in any, are left out",
+            _PEER,
+            _peer_answers(k),
+        )
+        for k in TOP_CUTOFFS
+    ),
+    *(
         BiasMetric(
-            "own_language_first",
-            "own first (LPR)",
-            MULTILINGUAL,
-            4,
-            None,
-            "share of queries whose answer in their own language ranks before those in other languages; queries "
-            "without the one or the others are left out",
-            f"language preference rate (LPR) of {_MLAIRE}",
-            lambda pool: own_language_first(pool.best_ranks_QG, pool.own),
-        ),
-        BiasMetric(
-            "lang_ndcg@10",
-            "lang-nDCG@10",
-            MULTILINGUAL,
-            4,
-            True,
-            "sum of gain / log2(1 + rank) over the answers within the first 10, over the largest such sum; gain 2 for "
-            "an answer in the query's language, 1 for another",
-            f"Lang-nDCG of {_MLAIRE}, with gains of our own",
-            _language_ndcg(10),
-        ),
-        *(
-            BiasMetric(
-                f"first_{'right' if right else 'wrong'}_{'own' if own else 'other'}",
-                f"{'right' if right else 'wrong'}, {'own' if own else 'other'}",
-                MULTILINGUAL,
-                4,
-                (True if own else None) if right else False,
-                f"share of queries whose first candidate is {'an' if right else 'no'} answer and in "
-                f"{'the query' + chr(39) + 's' if own else 'another'} language",
-                f"four-way split of {_MLAIRE}",
-                _first(right, own),
-            )
-            for right in (True, False)
-            for own in (True, False)
-        ),
-        *(
-            BiasMetric(
-                f"peer_answers@{k}",
-                f"PEER answers@{k}",
-                MULTILINGUAL,
-                4,
-                True,
-                f"p value of a Kruskal-Wallis test that the answers of all languages have equal ranks, those below the "
-                f"first {k} tied; queries with answers in one language only, or with no two in any, are left out",
-                _PEER.format(k=k),
-                _peer_answers(k),
-            )
-            for k in TOP_CUTOFFS
-        ),
-        *(
-            BiasMetric(
-                f"peer_others@{k}",
-                f"PEER others@{k}",
-                MULTILINGUAL,
-                4,
-                True,
-                f"the same of all candidates that are no answer, those below the first {k} tied",
-                _PEER.format(k=k),
-                _peer_others(k),
-            )
-            for k in TOP_CUTOFFS
-        ),
-        BiasMetric(
-            "bilingual_map",
-            "mAP",
-            BILINGUAL,
-            4,
-            True,
-            "average precision, as in the other settings",
-            f"pool of {_SEMANTIC_PROXIMITY}",
-            _average_precision,
-        ),
-        BiasMetric(
-            "english_inclination",
-            "English inclination",
-            BILINGUAL,
-            4,
-            False,
-            "share of queries whose first candidate is English and no answer",
-            _SEMANTIC_PROXIMITY,
-            _english_inclination,
-        ),
-        BiasMetric(
-            "bilingual_last_rank",
-            "last rank",
-            BILINGUAL,
-            1,
-            False,
-            "worst rank of the query's answers",
-            f"Max@R of {_SEMANTIC_PROXIMITY}, before it is normalised",
-            lambda pool: pool.last_rank_Q,
-        ),
-        BiasMetric(
-            "bilingual_complete@10",
-            "complete@10",
-            BILINGUAL,
-            4,
-            True,
-            "share of queries whose answers all rank within the first 10; queries with more than 10 are left out",
-            _SEMANTIC_PROXIMITY,
-            _complete(10),
-        ),
-        BiasMetric(
-            "bilingual_own_language_first",
-            "own first (LPR)",
-            BILINGUAL,
-            4,
-            None,
-            "share of queries whose answer in their own language ranks before the English one; queries without either "
-            "are left out",
-            f"language preference rate (LPR) of {_MLAIRE}",
-            lambda pool: own_language_first(pool.best_ranks_QG, pool.own),
-        ),
-    )
-}
+            f"peer_others@{k}",
+            f"PEER of others@{k}",
+            PEER,
+            f"the same of all candidates that are no answer, those below the first {k} tied",
+            _PEER,
+            _peer_others(k),
+            is_headline=k == max(TOP_CUTOFFS),
+        )
+        for k in TOP_CUTOFFS
+    ),
+    BiasMetric(
+        "bilingual_map",
+        "bilingual mAP",
+        PAIR,
+        "average precision, as in the other settings",
+        f"pool of {_SEMANTIC_PROXIMITY}",
+        _average_precision,
+    ),
+    BiasMetric(
+        "english_inclination",
+        "English inclination",
+        PAIR,
+        "share of queries whose first candidate is English and no answer",
+        f"English inclination of {_SEMANTIC_PROXIMITY}",
+        _english_inclination,
+        higher_is_better=False,
+        is_headline=True,
+    ),
+    BiasMetric(
+        "bilingual_last_rank",
+        "bilingual last rank",
+        PAIR,
+        "worst rank of the query's answers",
+        f"Max@R of {_SEMANTIC_PROXIMITY}, before it is normalised",
+        lambda pool: pool.last_rank_Q,
+        higher_is_better=False,
+        digits=1,
+    ),
+    BiasMetric(
+        "bilingual_complete@10",
+        "bilingual complete@10",
+        PAIR,
+        "share of queries whose answers all rank within the first 10; those with more answers are left out",
+        f"Complete@K of {_SEMANTIC_PROXIMITY}",
+        _complete(10),
+    ),
+    BiasMetric(
+        "bilingual_own_language_first",
+        "bilingual own first",
+        PAIR,
+        "share of queries whose answer in their own language ranks before the English one; those without either are "
+        "left out",
+        f"language preference rate (LPR) of {_MLAIRE}, in the bilingual pool",
+        lambda pool: own_language_first(pool.best_ranks_QG, pool.own),
+        higher_is_better=None,
+    ),
+)
+BIAS_METRICS: dict[str, BiasMetric] = {metric.name: metric for metric in _ENTRIES}
 
 
 def metrics_of(pool: str) -> list[BiasMetric]:
