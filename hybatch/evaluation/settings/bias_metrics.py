@@ -294,10 +294,11 @@ _ENTRIES = (
             f"peer_others@{k}",
             f"PEER of others@{k}",
             PEER,
-            f"the same of all candidates that are no answer, those below the first {k} tied",
+            f"p value of a Kruskal-Wallis test that the candidates of all languages that are no answer have equal "
+            f"expected ranks, those below the first {k} tied",
             _PEER,
             _peer_others(k),
-            is_headline=k == max(TOP_CUTOFFS),
+            is_headline=k == min(TOP_CUTOFFS),
         )
         for k in TOP_CUTOFFS
     ),

@@ -16,7 +16,7 @@ from hybatch.reporting.results import PairResults
 from hybatch.reporting.tables.measured import Measured
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_BETTER = {True: " (higher is better)", False: " (lower is better)", None: ""}
+_BETTER = {True: "higher is better", False: "lower is better", None: ""}
 
 
 def draw_first_languages(results: PairResults, *, title: str) -> Figure | None:
@@ -85,5 +85,6 @@ def _draw_panel(axes: Axes, shown: Sequence[Measured[PairResults]], metric: Bias
             label=one.label.replace("$", r"\$"),
         )
     axes.set_xlabel("multilingual mAP")
-    axes.set_ylabel(f"{metric.label}{_BETTER[metric.higher_is_better]}")
+    axes.set_ylabel(metric.label)
+    axes.set_title(_BETTER[metric.higher_is_better], fontsize=9)
     axes.grid(alpha=0.25)

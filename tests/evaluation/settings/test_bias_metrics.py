@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybatch.evaluation.settings import scoring, top_candidates
 from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, BILINGUAL, POOLS, english_of, metrics_of
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.settings.scoring import score
 from hybatch.evaluation.settings.task import RetrievalTask
+from hybatch.ops.backend import why_missing
 from tests.evaluation.bias_oracle import oracle_pool, oracle_query
 from tests.evaluation.synthetic import MemoryEmbeddings, random_embeddings, synthetic_task
 
@@ -64,6 +66,26 @@ def test_every_metric_of_every_query_agrees_with_a_full_sort_and_scipy(
 ) -> None:
     task = synthetic_task(seed, LANGUAGES[:num_languages], most)
     _check_against_oracle(task, *random_embeddings(task, 6, seed, integers=integers))
+
+
+@pytest.mark.parametrize("backend", [name for name in ("torch", "cpu") if why_missing(name) is None])
+def test_neither_backend_nor_blocks_nor_turns_nor_tiles_change_a_figure(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = synthetic_task(8, LANGUAGES, 60)
+    embeddings = MemoryEmbeddings(*random_embeddings(task, 6, integers=True))
+    runs: list[tuple[dict, QueryTables]] = []
+    for chosen, block, turn, tile in (("torch", 4096, 2**32, 2**22), (backend, 7, 400, 500)):
+        monkeypatch.setattr(scoring, "_BLOCK", block)
+        monkeypatch.setattr(scoring, "_COUNT_BYTES", turn)
+        monkeypatch.setattr(top_candidates, "_TILE_SCORES", tile)
+        tables: QueryTables = {}
+        found = score(embeddings, task, model="", backend=chosen, progress=False, per_query=tables)
+        runs.append((found["language_bias"], tables))
+    assert runs[0][0] == runs[1][0]
+    assert runs[0][0]["bilingual"].keys() == {"de", "es", "zh"}
+    for name, values in runs[0][1].items():
+        assert values.tobytes() == runs[1][1][name].tobytes(), name
 
 
 def test_with_all_scores_equal_the_order_of_the_pool_decides() -> None:
