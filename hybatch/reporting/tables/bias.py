@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, BILINGUAL, GROUPS
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, BILINGUAL, GROUPS, MULTILINGUAL
 from hybatch.reporting.results import PairResults, TopLanguages
 from hybatch.reporting.tables.measured import Measured, by_task
 from hybatch.reporting.tables.table import Column, ReportTable, Row, file_name
@@ -17,7 +17,7 @@ _NOTE = (
 
 
 _POOLS = {
-    "multilingual": "Means over the query languages, in the pool of all languages.",
+    MULTILINGUAL: "Means over the query languages, in the pool of all languages.",
     BILINGUAL: "Means over the query languages but English, each in the pool of its candidates and the English ones.",
 }
 
