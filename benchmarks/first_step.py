@@ -26,6 +26,7 @@ from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.run.assembly import build_sampler, open_corpora, tokenizer_texts
 from hybatch.training.step.batches import BatchLoader, LocalBatch
 from hybatch.training.step.caching import loss_of_embeddings
+from hybatch.training.step.chunks import Cutting
 
 LOSS_TOLERANCE = 1e-5
 """Relative, between two devices that add up in another order."""
@@ -42,7 +43,7 @@ def prepare(config: RunConfig, initial: Path) -> LocalBatch:
     if not initial.exists():
         texts = tokenizer_texts(config.model, corpora, sampler.languages)
         build_encoder(config.model, seed=config.seed, texts=texts).save(initial)
-    return BatchLoader(sampler=sampler, tokenize=Encoder.load(initial).tokenize, chunk_size=64).load(0)
+    return BatchLoader(sampler=sampler, tokenize=Encoder.load(initial).tokenize, cutting=Cutting(chunk_size=64)).load(0)
 
 
 def step(

@@ -25,13 +25,19 @@ NEIGHBOURS = 4
 class BitextTask(TextsTask):
     """Sentences of several languages, each with its translation into one pivot language: line i translates line i.
 
-    `subsets` names groups of the languages whose means are reported beside that of all.
+    `subsets` names groups of the languages whose means are reported beside that of all; the translations are written in
+    `pivot`.
     """
 
     subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pivot: str = "eng"
 
     # Both sides are sentences of one kind: an encoder with prefixes must give both the same.
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "query"}
+
+    def language_of(self, part: Part, language: str) -> str:
+        """As `TextsTask.language_of`: candidates are in the pivot language."""
+        return self.pivot if part == "candidates" else language
 
     def score_embeddings(
         self, embeddings: TaskEmbeddings, *, model: str, options: ScoringOptions, per_query: QueryTables

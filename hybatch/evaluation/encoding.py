@@ -17,16 +17,27 @@ from tqdm import tqdm
 from hybatch.errors import UserError
 from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity
+from hybatch.evaluation.encoding_rate import EncodingDone
 from hybatch.evaluation.task import TextsTask
-from hybatch.models import Encoder, Role
-from hybatch.processes import rank, world_size
+from hybatch.models import Encoder, LanguageOffsets, Role
+from hybatch.models.encoder import refuse_offsets
+from hybatch.processes import gather_objects, rank, world_size
 
 # Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
 _EXCHANGE_ROWS = 65536
+# Texts whose tokens are held at once when only their number is wanted.
+_COUNTED_AT_ONCE = 8192
 
 
 class EncodedTask:
-    """The embeddings that an encoder gives to a task's texts; equal texts share one row, so that they tie."""
+    """The embeddings that an encoder gives to a task's texts; equal texts share one row, so that they tie.
+
+    Where the encoder has offsets, each row is moved by its language's: equal texts then share one row a language.
+
+    Attributes:
+        num_distinct: texts that were encoded.
+        done: tokens and arithmetic of all of them.
+    """
 
     similarity: Similarity = "cosine"
 
@@ -40,9 +51,10 @@ class EncodedTask:
         model: str = "",
         cut: CutTexts | None = None,
     ) -> None:
+        self.done = EncodingDone()
         self._rows: dict[Part, np.ndarray] = {}
         self._places: dict[tuple[Part, str], np.ndarray] = {}
-        distinct = {part: _longest_first(chain.from_iterable(getattr(task, part).values())) for part in PARTS}
+        distinct = {part: _distinct(chain.from_iterable(getattr(task, part).values())) for part in PARTS}
         for part in PARTS:
             encoder.refuse_tokenless(distinct[part], task.roles[part])
         for part in PARTS:
@@ -50,7 +62,7 @@ class EncodedTask:
             place = {text: index for index, text in enumerate(distinct[part])}
             for language, rows in texts.items():
                 self._places[part, language] = np.array([place[text] for text in rows], dtype=np.int64)
-            self._rows[part] = encode_sorted(
+            self._rows[part] = encode_distinct(
                 encoder,
                 distinct[part],
                 task.roles[part],
@@ -58,21 +70,32 @@ class EncodedTask:
                 progress=progress,
                 model=model,
                 cut=cut,
+                done=self.done,
             )
+        self.num_distinct = sum(map(len, self._rows.values()))
+        if encoder.offsets is not None:
+            for part in PARTS:
+                self._move(part, task, encoder.offsets)
 
-    @property
-    def num_distinct(self) -> int:
-        """Texts that were encoded."""
-        return sum(map(len, self._rows.values()))
+    def _move(self, part: Part, task: TextsTask, offsets: LanguageOffsets) -> None:
+        """Put a row for each text and language in the place of one for each text."""
+        moved, start = [self._rows[part][:0]], 0
+        for language in getattr(task, part):
+            used, place = np.unique(self._places[part, language], return_inverse=True)
+            rows_UH = self._rows[part][used]
+            moved.append(offsets.moved(rows_UH, task.language_of(part, language), task.roles[part]))
+            self._places[part, language] = start + place
+            start += len(used)
+        self._rows[part] = np.concatenate(moved)
 
     def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
         """float32 [rows, H], of unit length."""
         return self._rows[part][self._places[part, language][rows]]
 
 
-def _longest_first(texts: Iterable[str]) -> list[str]:
+def _distinct(texts: Iterable[str]) -> list[str]:
     """Each distinct text once, in an order that nothing but the texts decides."""
-    return sorted(set(texts), key=lambda text: (-len(text), text))
+    return sorted(set(texts))
 
 
 def encode_texts(
@@ -95,16 +118,18 @@ def encode_texts(
         float32 [len(texts), H] on the CPU of every process; equal texts have equal rows.
 
     Raises:
-        UserError: a text leaves nothing to encode, or the encoder gives an embedding that is not finite.
+        UserError: a text leaves nothing to encode, the encoder gives an embedding that is not finite, or it has
+            offsets, which go by the language of a text.
     """
-    distinct = _longest_first(texts)
+    refuse_offsets(encoder, model or "the model")
+    distinct = _distinct(texts)
     encoder.refuse_tokenless(distinct, role)
     place = {text: row for row, text in enumerate(distinct)}
-    rows_UH = encode_sorted(encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut)
+    rows_UH = encode_distinct(encoder, distinct, role, batch_size=batch_size, progress=progress, model=model, cut=cut)
     return rows_UH[[place[text] for text in texts]]
 
 
-def encode_sorted(
+def encode_distinct(
     encoder: Encoder,
     texts: Sequence[str],
     role: Role,
@@ -113,15 +138,17 @@ def encode_sorted(
     progress: bool = True,
     model: str = "",
     cut: CutTexts | None = None,
+    done: EncodingDone | None = None,
 ) -> np.ndarray:
-    """Encode distinct texts that are sorted by length; collective under torch.distributed.
+    """Encode distinct texts, in an order that does not depend on the processes; collective under torch.distributed.
 
-    The texts are cut into batches first and the batches then dealt to the processes, so every text shares its batch,
-    and hence its padding and rounding, with the same texts for any number of processes. All processes run the
-    encoder equally often, as sharded models need. At most one batch of tokens is held at a time.
+    The texts are sorted by their number of tokens and cut into batches first, the batches then dealt to the processes,
+    so every text shares its batch, and hence its padding and rounding, with the same texts for any number of processes.
+    All processes run the encoder equally often, as sharded models need. At most one batch of tokens is held at a time.
 
     Args:
         model, cut: as of `encode_texts`.
+        done: counts, where given, tokens and arithmetic of all texts.
 
     Returns:
         float32 [U, H] on the CPU of every process.
@@ -130,7 +157,10 @@ def encode_sorted(
         UserError: the encoder gives an embedding that is not finite.
     """
     rows_UH = np.zeros((len(texts), encoder.embedding_size), dtype=np.float32)
-    batches = [range(start, min(start + batch_size, len(texts))) for start in range(0, len(texts), batch_size)]
+    lengths_U = _lengths(encoder, texts, role)
+    # The longest first: what a GPU has no memory for shows at once.
+    order_U = np.argsort(-lengths_U, kind="stable")
+    batches = [order_U[start : start + batch_size] for start in range(0, len(texts), batch_size)]
     was_training = encoder.training
     encoder.eval()
     bar = tqdm(total=len(texts), desc=f"encoding {role}", unit="text", disable=not progress or rank() > 0, leave=False)
@@ -140,13 +170,12 @@ def encode_sorted(
                 number = first + rank()
                 idle = number >= len(batches)
                 batch = batches[0 if idle else number]
-                rows_UH[batch.start : batch.stop] = encode_batch(
-                    encoder, [texts[i] for i in batch], role, None if idle else cut
-                )
-                dealt = batches[first : first + world_size()]
-                bar.update(dealt[-1].stop - dealt[0].start)
+                rows_UH[batch] = encode_batch(encoder, [texts[i] for i in batch], role, None if idle else cut)
+                bar.update(sum(map(len, batches[first : first + world_size()])))
     finally:
         encoder.train(was_training)
+    if done is not None:
+        done.add(encoder, [lengths_U[batch] for batch in batches])
     if world_size() > 1:
         _exchange(rows_UH, batches, next(encoder.parameters()).device)
     for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
@@ -155,20 +184,34 @@ def encode_sorted(
     return rows_UH
 
 
-def encode_batch(encoder: Encoder, texts: list[str], role: Role, cut: CutTexts | None = None) -> np.ndarray:
+def encode_batch(encoder: Encoder, texts: Sequence[str], role: Role, cut: CutTexts | None = None) -> np.ndarray:
     """float32 [texts, H] on the CPU, encoded at once; under the caller's autograd and training modes."""
     device = next(encoder.parameters()).device
-    tokens = encoder.tokenize(texts, role)
+    tokens = encoder.tokenize(list(texts), role)
     if cut is not None:
         cut.add(encoder, tokens, role)
     features = {name: tensor.to(device) for name, tensor in tokens.items()}
-    return encoder(features).float().cpu().numpy()
+    dtype = encoder.autocast_dtype
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        return encoder(features).float().cpu().numpy()
 
 
-def _exchange(rows_UH: np.ndarray, batches: Sequence[range], device: torch.device) -> None:
+def _lengths(encoder: Encoder, texts: Sequence[str], role: Role) -> np.ndarray:
+    """int64 [U]: tokens of each text, each process counting a share; collective under torch.distributed."""
+    counts = np.zeros(len(texts), dtype=np.int64)
+    mine = range(rank(), len(texts), world_size())
+    for start in range(0, len(mine), _COUNTED_AT_ONCE):
+        slab = mine[start : start + _COUNTED_AT_ONCE]
+        counts[slab] = encoder.lengths([texts[i] for i in slab], role)
+    for source, share in enumerate(gather_objects(counts[mine])):
+        counts[source :: world_size()] = share
+    return counts
+
+
+def _exchange(rows_UH: np.ndarray, batches: Sequence[np.ndarray], device: torch.device) -> None:
     """Fill in the rows that other processes encoded, in place."""
     for source in range(world_size()):
-        theirs = np.array([row for batch in batches[source :: world_size()] for row in batch], dtype=np.int64)
+        theirs = np.concatenate([np.empty(0, dtype=np.int64), *batches[source :: world_size()]])
         for start in range(0, len(theirs), _EXCHANGE_ROWS):
             slab = theirs[start : start + _EXCHANGE_ROWS]
             buffer = torch.from_numpy(rows_UH[slab]).to(device)

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hybatch.errors import UserError
 from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.precision import autocast_dtype
+from hybatch.evaluation.removal import seen_by_removal
 from hybatch.evaluation.task import ScoringOptions, TextsTask
 from hybatch.models import Encoder, Role
 from hybatch.models.tokenization import check_room
-from hybatch.processes import rank
+from hybatch.processes import rank, world_size
 
 
 @dataclass(kw_only=True)
@@ -34,6 +38,8 @@ class Source:
     """Put before the texts of a role in the place of the model's own prefix."""
     cut: CutTexts = field(default_factory=CutTexts)
     """Counts the texts that the model does not read to their end."""
+    debias: dict[str, Any] = field(default_factory=dict)
+    """Filled while it works: how the model's language bias was taken out after training, for results.json."""
     timings: dict[str, Any] = field(default_factory=dict)
     """Filled while it works: for timings.json."""
 
@@ -42,22 +48,32 @@ class Source:
         """What results call it."""
         return str(self.model or self.ready)
 
-    def encoder(self, options: ScoringOptions) -> Encoder:
+    def encoder(self, options: ScoringOptions, *, languages_known: bool = False) -> Encoder:
         """The model on its device.
 
+        Args:
+            languages_known: see `Encoder.load`.
+
         Raises:
-            UserError: it cannot be loaded, or a prefix leaves no room for a text.
+            UserError: it cannot be loaded, a prefix leaves no room for a text, it was debiased with other prefixes, or
+                the device has no use for the precision.
         """
         assert self.model is not None
         started = time.perf_counter()
-        encoder = Encoder.load(self.model).to(options.device)
+        encoder = Encoder.load(self.model, languages_known=languages_known).to(options.device)
+        self.debias = {} if encoder.debiased is None else dict(encoder.debiased.record)
         if self.prefixes:
+            self._refuse_other_prefixes(encoder)
             encoder.config = replace(
                 encoder.config,
                 query_prefix=self.prefixes.get("query", encoder.config.query_prefix),
                 passage_prefix=self.prefixes.get("passage", encoder.config.passage_prefix),
             )
             self._check_room(encoder)
+        encoder.autocast_dtype = autocast_dtype(options.precision, torch.device(options.device))
+        if options.compile:
+            encoder.pad("--compile, which would compile anew for texts of other lengths")
+            encoder.backbone.compile(dynamic=True)
         self.timings["loading_seconds"] = time.perf_counter() - started
         return encoder
 
@@ -72,7 +88,8 @@ class Source:
             stored = StoredEmbeddings(self.ready, task, self.similarity)
             self.timings["loading_seconds"] = time.perf_counter() - started
             return stored
-        encoder = self.encoder(options)
+        encoder = self.encoder(options, languages_known=True)
+        self.debias |= seen_by_removal(encoder, task)
         loaded = time.perf_counter()
         encoded = EncodedTask(
             encoder,
@@ -87,10 +104,18 @@ class Source:
             "encoding_seconds": seconds,
             "distinct_texts": encoded.num_distinct,
             "distinct_texts_per_second": encoded.num_distinct / seconds,
+            **encoded.done.rates(encoder, seconds * world_size()),
         }
         if self.save is not None and rank() == 0:
             self._save(encoded, task)
         return encoded
+
+    def _refuse_other_prefixes(self, encoder: Encoder) -> None:
+        if encoder.debiased is not None:
+            raise UserError(
+                f"--{next(iter(self.prefixes))}-prefix: {self.name} was debiased (hybatch debias) with the prefixes of "
+                "its own; leave the option out"
+            )
 
     def _check_room(self, encoder: Encoder) -> None:
         try:

@@ -18,6 +18,7 @@ from hybatch.models import Role
 
 if TYPE_CHECKING:
     from hybatch.evaluation.embeddings import TaskEmbeddings
+    from hybatch.evaluation.precision import Precision
     from hybatch.evaluation.source import Source
 
 Part = Literal["queries", "candidates"]
@@ -31,6 +32,10 @@ class ScoringOptions:
     """Texts encoded at once by a process."""
     device: torch.device | str = "cpu"
     """Where the encoder runs and the scores are computed."""
+    precision: Precision = "float32"
+    """Of the encoder; embeddings are float32 in any case."""
+    compile: bool = False
+    """Run the encoder through torch.compile."""
     backend: str = "auto"
     """Of the ranking op."""
     progress: bool = True
@@ -124,6 +129,10 @@ class TextsTask(ABC):
         started = time.perf_counter()
         results = self.score_embeddings(embeddings, model=source.name, options=options, per_query=per_query)
         return Scored(results, {"scoring_seconds": time.perf_counter() - started})
+
+    def language_of(self, part: Part, language: str) -> str:
+        """The language that the texts `part[language]` are written in."""
+        return language
 
     @abstractmethod
     def score_embeddings(

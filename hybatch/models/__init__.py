@@ -2,5 +2,6 @@
 
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode, Role
 from hybatch.models.encoder import Encoder, build_encoder
+from hybatch.models.language_offsets import LanguageOffsets
 
-__all__ = ["Encoder", "EncoderConfig", "FreshBackboneConfig", "PoolingMode", "Role", "build_encoder"]
+__all__ = ["Encoder", "EncoderConfig", "FreshBackboneConfig", "LanguageOffsets", "PoolingMode", "Role", "build_encoder"]

@@ -74,8 +74,13 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def read_backbone(folder: Path, attn_implementation: str | None) -> tuple[PreTrainedModel, set[str]]:
+def read_backbone(
+    folder: Path, attn_implementation: str | None, *, dropout: float | None = None
+) -> tuple[PreTrainedModel, set[str]]:
     """Read a backbone in fp32, whatever type its file has.
+
+    Args:
+        dropout: in the place of every dropout that its configuration names.
 
     Returns:
         The backbone, and the names of its parameters that the folder does not hold (they are random).
@@ -89,6 +94,8 @@ def read_backbone(folder: Path, attn_implementation: str | None) -> tuple[PreTra
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             if hasattr(config, "use_cache"):
                 config.use_cache = False
+            if dropout is not None:
+                config.update(_dropouts(config, dropout))
             backbone, info = _auto_class(config).from_pretrained(
                 folder,
                 config=config,
@@ -259,7 +266,7 @@ def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions
     known = {name: value for name, value in settings.items() if hasattr(defaults, name)}
     intermediate_size = fresh.intermediate_size or 4 * fresh.width
     known |= {name: intermediate_size for name in _INTERMEDIATE_NAMES if hasattr(defaults, name)}
-    known |= {name: fresh.dropout for name in _DROPOUT_NAMES if isinstance(getattr(defaults, name, None), int | float)}
+    known |= _dropouts(defaults, fresh.dropout)
     if hasattr(defaults, "num_key_value_heads"):
         known["num_key_value_heads"] = heads
     if hasattr(defaults, "use_cache"):
@@ -273,6 +280,11 @@ def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions
             hint = _near(name, defaults.to_dict())
             raise UserError(f"model.fresh.options: {fresh.architecture!r} has no setting {name!r}{hint}")
     return known | fresh.options
+
+
+def _dropouts(config: PretrainedConfig, probability: float) -> dict[str, float]:
+    """Every dropout that a configuration has, set to `probability`."""
+    return {name: probability for name in _DROPOUT_NAMES if isinstance(getattr(config, name, None), int | float)}
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -84,6 +84,13 @@ class EncoderConfig:
     attn_implementation: str | None = None
     """transformers' attention: `sdpa`, `eager`, `flash_attention_2` ...; by default sdpa where the architecture has it,
     else eager."""
+    dropout: float | None = field(default=None, metadata=limits(ge=0, lt=1))
+    """Probability of every dropout of a pretrained backbone while it is trained; by default its own. 0 is faster, above
+    all on a CPU, where attention with dropout has no fused kernel."""
+    unpad: Literal["auto", "always", "never"] = "auto"
+    """Run texts through the backbone as one sequence, without padding. auto: where the architecture is known to allow
+    it and attention is sdpa; always: refuse other backbones; never: with padding. The vectors are the same but for
+    rounding."""
 
     def __post_init__(self) -> None:
         """Fill in the prefixes at once, so that what is saved with a run or a model says what was encoded."""
@@ -125,6 +132,8 @@ def check_config(config: EncoderConfig) -> None:
     if config.head_size is not None and config.head != "dense":
         raise UserError("model.head_size is given without model.head 'dense': set the head, or leave the size out")
     if config.fresh is not None:
+        if config.dropout is not None:
+            raise UserError("model.dropout is of a pretrained backbone: a fresh one has model.fresh.dropout")
         _check_fresh(config, config.fresh)
 
 

@@ -1,6 +1,6 @@
 """The encoder: backbone, pooling, optional head, normalisation.
 
-B batch rows, T tokens, H width.
+B batch rows, T tokens of the longest, N tokens of all rows, H width.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from hybatch.errors import UserError
 from hybatch.models import tokenization
 from hybatch.models.backbone import quiet_transformers, unused_parameters
 from hybatch.models.config import EncoderConfig, Role, check_config
+from hybatch.models.debiased import Debiased, write_debiased
 from hybatch.models.head import Dense
+from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer
 from hybatch.models.layout import write_layout
 from hybatch.models.parts import saved_parts, seeded_parts
 from hybatch.models.pooling import pool
+from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, why_padded
+from hybatch.models.unpadded.sequence import backbone_inputs
 
 
 class Encoder(nn.Module):
@@ -37,6 +41,11 @@ class Encoder(nn.Module):
         config: what the encoder is made of, pooling and head settled.
         tokenizer: a tokenizer of transformers.
         embedding_size: H.
+        autocast_dtype: bfloat16 or float16 where evaluation encodes under autocast; training has its own.
+        padded_because: why texts go through the backbone with padding; None where they go without.
+        offsets: what moves an embedding by the language of its text, behind `forward`, which does not know it; None
+            for an encoder whose embeddings are what `forward` gives.
+        debiased: how language bias was taken out of it after training, where it was.
     """
 
     def __init__(
@@ -45,17 +54,44 @@ class Encoder(nn.Module):
         backbone: PreTrainedModel | LaserNetwork,
         tokenizer: PreTrainedTokenizerBase | LaserTokenizer,
         head: Sequence[Dense] = (),
+        offsets: LanguageOffsets | None = None,
+        debiased: Debiased | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.head = nn.ModuleList(head)
+        self.offsets = offsets
+        self.debiased = debiased
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
+        self.autocast_dtype: torch.dtype | None = None
+        self.padded_because = _settle_padding(config, backbone)
+
+    def pad(self, reason: str) -> None:
+        """From now on give the backbone padded texts; `reason` is for `padded_because`."""
+        if self.padded_because is None:
+            assert isinstance(self.backbone, PreTrainedModel)
+            self.backbone.set_attn_implementation("sdpa")
+            self.padded_because = reason
+
+    @property
+    def token_table(self) -> nn.Embedding | None:
+        """The table that texts without padding look their tokens up in, where it does that and nothing else."""
+        if self.padded_because is not None:
+            return None
+        assert isinstance(self.backbone, PreTrainedModel)
+        table = self.backbone.get_input_embeddings()
+        is_plain = type(table) is nn.Embedding and table.max_norm is None
+        return table if is_plain and not (table.sparse or table.scale_grad_by_freq) else None
 
     def tokenize(self, texts: Sequence[str], role: Role) -> dict[str, Tensor]:
         """Prefix, cut to the role's maximum length, pad to the longest: int64 [B, T] tensors on the CPU."""
         return tokenization.tokenize(self.tokenizer, self.config, texts, role)
+
+    def lengths(self, texts: Sequence[str], role: Role) -> list[int]:
+        """Tokens of each text as `tokenize` cuts it."""
+        return tokenization.lengths(self.tokenizer, self.config, texts, role)
 
     def refuse_tokenless(self, texts: Iterable[str], role: Role) -> None:
         """Look, before long work, for texts that leave nothing to encode; `tokenize` finds every other such text.
@@ -66,18 +102,41 @@ class Encoder(nn.Module):
         suspects = tokenization.suspected_tokenless(self.tokenizer, texts)
         tokenization.refuse_tokenless(self.tokenizer, suspects, role)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], token_embeddings_1NH: Tensor | None = None) -> Tensor:
         """Encode what `tokenize` returned.
 
+        Args:
+            features: on the backbone's device; the mask may stay on the CPU where texts go without padding.
+            token_embeddings_1NH: of the tokens that the mask keeps, row by row, where they were looked up already; only
+                where texts go without padding.
+
         Returns:
-            [B, H] float32 of unit length; a vector of zeros stays zeros.
+            [B, H] float32 of unit length, before any `offsets`; a vector of zeros stays zeros.
         """
         assert self.config.pooling is not None
-        hidden_BTH = self.backbone(**features, return_dict=True).last_hidden_state
-        embedding_BH = pool(hidden_BTH, features["attention_mask"], self.config.pooling)
+        mask_BT = features["attention_mask"].to(features["input_ids"].device)
+        if self.padded_because is None:
+            hidden_BTH = self._hidden_without_padding(features, token_embeddings_1NH)
+        else:
+            hidden_BTH = self.backbone(**{**features, "attention_mask": mask_BT}, return_dict=True).last_hidden_state
+        embedding_BH = pool(hidden_BTH, mask_BT, self.config.pooling)
         for layer in self.head:
             embedding_BH = layer(embedding_BH)
         return F.normalize(embedding_BH, dim=-1)
+
+    def _hidden_without_padding(self, features: Mapping[str, Tensor], token_embeddings_1NH: Tensor | None) -> Tensor:
+        """[B, T, H]: zeros where there is no token."""
+        ids_BT, backbone = features["input_ids"], self.backbone
+        assert isinstance(backbone, PreTrainedModel)
+        sequence = TokenSequence.of_mask(features["attention_mask"], ids_BT.device)
+        architecture = ARCHITECTURES[backbone.config.model_type]
+        inputs = backbone_inputs(sequence, architecture, features, backbone.config.pad_token_id)
+        if token_embeddings_1NH is None:
+            inputs["input_ids"] = sequence.flat(ids_BT)
+        else:
+            inputs["inputs_embeds"] = token_embeddings_1NH
+        hidden_1NH = backbone(**inputs, token_sequence=sequence, return_dict=True).last_hidden_state
+        return sequence.padded(hidden_1NH)
 
     def save(self, directory: str | Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
         """Write a folder in sentence-transformers' layout; it appears whole or not at all.
@@ -103,20 +162,42 @@ class Encoder(nn.Module):
                 width=self.backbone.config.hidden_size,
                 head=list(self.head),  # type: ignore[arg-type]
                 head_weights=[_below(f"head.{index}.", weights) for index in range(len(self.head))],
+                offsets=self.offsets,
             )
+            if self.debiased is not None:
+                write_debiased(folder, self.debiased)
 
     @classmethod
-    def load(cls, path_or_hub_id: str | Path) -> Encoder:
+    def load(cls, path_or_hub_id: str | Path, *, languages_known: bool = False) -> Encoder:
         """Load a folder that `save` wrote, any of sentence-transformers, a plain backbone of transformers, or LASER-2.
 
         What `save` wrote comes back bitwise. Another folder's prompts become the prefixes; a folder without prompts
         has none. Modes of train and eval are as torch's: the encoder comes back in eval mode.
 
+        Args:
+            languages_known: the caller knows the language of every text and hands its vectors to `offsets`.
+
         Raises:
-            UserError: there is no such model, it cannot be fetched, or it has a module that is not supported.
+            UserError: there is no such model, it cannot be fetched, or it has a module that is not supported; or its
+                vectors are moved by the language of a text, which the caller does not know.
         """
         encoder = cls(*saved_parts(str(path_or_hub_id)))
+        if not languages_known:
+            refuse_offsets(encoder, str(path_or_hub_id))
         return encoder.eval()
+
+
+def refuse_offsets(encoder: Encoder, name: str = "the model") -> None:
+    """Refuse an encoder with offsets where the language of a text is not known.
+
+    Raises:
+        UserError: it has offsets.
+    """
+    if encoder.offsets is not None:
+        raise UserError(
+            f"{name}: its vectors are moved by the language of each text (hybatch debias), and here that is not known; "
+            "take the model it was made of, or debias that with --method lir, which needs no language"
+        )
 
 
 def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | None = None) -> Encoder:
@@ -164,6 +245,28 @@ def _check_pooling(encoder: Encoder) -> None:
             "with this backbone that token sees none of the others; use 'mean'"
             + (" or 'last'" if encoder.config.pooling == "cls" and encoder.backbone.config.num_hidden_layers else "")
         )
+
+
+def _settle_padding(config: EncoderConfig, backbone: PreTrainedModel | LaserNetwork) -> str | None:
+    """Set the backbone to the attention that needs no padding; why not, where it cannot be or is not wanted.
+
+    Raises:
+        UserError: model.unpad is always, and the backbone cannot.
+    """
+    if config.unpad == "never":
+        return "model.unpad is never"
+    if not isinstance(backbone, PreTrainedModel):
+        reason: str | None = "LASER's network takes padded texts"
+    elif (attention := backbone.config._attn_implementation) not in ("sdpa", ATTENTION):
+        reason = f"its attention is {attention}, not sdpa"
+    else:
+        reason = why_padded(backbone.config)
+    if reason is None:
+        assert isinstance(backbone, PreTrainedModel)
+        backbone.set_attn_implementation(ATTENTION)
+    elif config.unpad == "always":
+        raise UserError(f"model.unpad is always, but {reason}: use auto")
+    return reason
 
 
 def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from hybatch.errors import UserError
 from hybatch.models.backbone import check_finite
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
+from hybatch.models.debiased import Debiased, read_debiased
 from hybatch.models.head import Dense
+from hybatch.models.language_offsets import LanguageOffsets, read_offsets, write_offsets
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"
@@ -32,6 +34,7 @@ _OLD_POOLING = {
 _OLD_TRANSFORMER_FILES = "sentence_*_config.json"
 # The names of releases before 6; later ones know them too.
 _MODULE_TYPE = "sentence_transformers.models."
+_OFFSETS = LanguageOffsets.__name__
 
 
 @dataclass(kw_only=True)
@@ -46,6 +49,10 @@ class Layout:
     query_max_length: int | None = None
     passage_max_length: int | None = None
     lowercase: bool = False
+    offsets: LanguageOffsets | None = None
+    """Of an encoder whose vectors are moved by the language of a text."""
+    debiased: Debiased | None = None
+    """How language bias was taken out of it, where it was."""
     config: EncoderConfig | None = None
     """The configuration that hybatch saved with the model."""
 
@@ -65,16 +72,20 @@ def read_layout(folder: Path) -> Layout:
     modules = [(_kind(module), folder / str(module.get("path", ""))) for module in listed]
     kinds = [kind for kind, _ in modules if kind != "Dropout"]
     dense = kinds.count("Dense")
-    if kinds not in (["Transformer", "Pooling"] + ["Dense"] * dense + tail for tail in ([], ["Normalize"])):
+    tails: tuple[list[str], ...] = ([], ["Normalize"], ["Normalize", _OFFSETS])
+    if kinds not in (["Transformer", "Pooling"] + ["Dense"] * dense + tail for tail in tails):
         raise UserError(
             f"{modules_file}: has the modules {', '.join(kinds)}; "
-            "only Transformer, Pooling, any number of Dense, and Normalize, in this order, are supported"
+            "only Transformer, Pooling, any number of Dense, Normalize, and hybatch's LanguageOffsets, in this order, "
+            "are supported"
         )
     paths = {kind: path for kind, path in modules if kind != "Dense"}
     layout = Layout(
         backbone_folder=paths["Transformer"],
         pooling=_read_pooling(paths["Pooling"] / "config.json"),
         head=[read_dense(path) for kind, path in modules if kind == "Dense"],
+        offsets=read_offsets(paths[_OFFSETS]) if _OFFSETS in paths else None,
+        debiased=read_debiased(folder),
     )
     _read_transformer_settings(layout)
     prompts = folder / "config_sentence_transformers.json"
@@ -199,7 +210,13 @@ def _read_own(path: Path) -> EncoderConfig:
 
 
 def write_layout(
-    folder: Path, *, config: EncoderConfig, width: int, head: list[Dense], head_weights: list[dict[str, Tensor]]
+    folder: Path,
+    *,
+    config: EncoderConfig,
+    width: int,
+    head: list[Dense],
+    head_weights: list[dict[str, Tensor]],
+    offsets: LanguageOffsets | None = None,
 ) -> None:
     """Write everything but the backbone and the tokenizer into an existing folder.
 
@@ -209,6 +226,7 @@ def write_layout(
         width: of the backbone's hidden states.
         head: layers behind the pooling, in order.
         head_weights: the weights of each, on any device.
+        offsets: what moves the vectors by their language, if anything does.
     """
     assert config.pooling is not None
     names = ["", "1_Pooling", *(f"{2 + i}_Dense" for i in range(len(head))), f"{2 + len(head)}_Normalize"]
@@ -217,6 +235,10 @@ def write_layout(
         {"idx": index, "name": str(index), "path": name, "type": _MODULE_TYPE + kind}
         for index, (name, kind) in enumerate(zip(names, kinds, strict=True))
     ]
+    if offsets is not None:
+        names.append(f"{len(names)}_{_OFFSETS}")
+        type_ = f"{LanguageOffsets.__module__}.{_OFFSETS}"
+        modules.append({"idx": len(modules), "name": str(len(modules)), "path": names[-1], "type": type_})
     for name in names[1:]:
         (folder / name).mkdir()
     _write_json(folder / "modules.json", modules)
@@ -225,7 +247,9 @@ def write_layout(
     _write_json(
         folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **pooling, "include_prompt": True}
     )
-    for name, dense, weights in zip(names[2:-1], head, head_weights, strict=True):
+    if offsets is not None:
+        write_offsets(folder / names[-1], offsets.languages, offsets.state_dict())
+    for name, dense, weights in zip(names[2 : 2 + len(head)], head, head_weights, strict=True):
         _write_json(folder / name / "config.json", _dense_settings(dense))
         save_file(weights, folder / name / "model.safetensors", metadata={"format": "pt"})
     lengths = {"max_seq_length": config.passage_max_length, "do_lower_case": False}

@@ -22,8 +22,10 @@ from hybatch.models.backbone import (
     unused_parameters,
 )
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
+from hybatch.models.debiased import Debiased
 from hybatch.models.folders import check_holds_model, locate
 from hybatch.models.head import Dense
+from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import LABSE, named_model
@@ -43,6 +45,8 @@ class Parts(NamedTuple):
     backbone: PreTrainedModel | LaserNetwork
     tokenizer: PreTrainedTokenizerBase | LaserTokenizer
     head: list[Dense]
+    offsets: LanguageOffsets | None = None
+    debiased: Debiased | None = None
 
 
 class _Habits(NamedTuple):
@@ -61,7 +65,9 @@ def check_backbone(config: EncoderConfig) -> None:
     """
     if config.fresh is None:
         assert config.backbone is not None
-        folder = read_layout(locate(config.backbone)).backbone_folder
+        layout = read_layout(locate(config.backbone))
+        _refuse_to_train(config, layout)
+        folder = layout.backbone_folder
         check_holds_model(folder)
         check_room(read_tokenizer(folder), config)
     else:
@@ -73,7 +79,16 @@ def pretrained_parts(config: EncoderConfig) -> Parts:
     assert config.backbone is not None
     folder = locate(config.backbone)
     layout = read_layout(folder)
+    _refuse_to_train(config, layout)
     return _folder_parts(config, layout)
+
+
+def _refuse_to_train(config: EncoderConfig, layout: Layout) -> None:
+    if layout.offsets is not None:
+        raise UserError(
+            f"model.backbone {config.backbone}: has offsets of languages (hybatch debias), which fit the vectors of "
+            "its present weights only; train the model that it was made of, and debias that afterwards"
+        )
 
 
 def saved_parts(path_or_hub_id: str) -> Parts:
@@ -83,8 +98,10 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         return _laser_parts(folder)
     layout = read_layout(folder)
     if layout.config is not None:
-        config = replace(layout.config, pooling=None, head=None, head_size=None, attn_implementation=None)
-        return _folder_parts(config, layout)
+        settled = replace(layout.config, pooling=None, head=None, head_size=None)
+        # What concerns training, and how rather than what is computed, is not the model's.
+        config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
+        return _folder_parts(config, layout)._replace(offsets=layout.offsets, debiased=layout.debiased)
     named = named_model(path_or_hub_id)
     # An empty prompt is what sentence-transformers writes for a model that was given none: no word against the habit.
     config = EncoderConfig(
@@ -95,14 +112,14 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         or (named and named.passage_prefix)
         or "",
     )
-    config, backbone, tokenizer, head = _folder_parts(config, layout, check_lengths=False)
+    config, backbone, tokenizer, head, *_ = _folder_parts(config, layout, check_lengths=False)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     made_for = None if named is None else named.max_length
     longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or _DEFAULT_LENGTH)
     config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
     check_room(tokenizer, config, where=path_or_hub_id)
-    return Parts(config, backbone, tokenizer, head)
+    return Parts(config, backbone, tokenizer, head, layout.offsets, layout.debiased)
 
 
 def _laser_parts(folder: Path) -> Parts:
@@ -125,7 +142,7 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
     tokenizer = read_tokenizer(folder)
     if layout.lowercase:
         _lower_case(tokenizer)
-    backbone, missing = read_backbone(folder, config.attn_implementation)
+    backbone, missing = read_backbone(folder, config.attn_implementation, dropout=config.dropout)
     if missing and (lost := missing - unused_parameters(backbone)):
         raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
     if check_lengths:

@@ -155,6 +155,16 @@ def untruncated_lengths(
     return list(map(len, _encoded(tokenizer, [prefix + text for text in texts], _UNCUT)["input_ids"]))
 
 
+def lengths(
+    tokenizer: PreTrainedTokenizerBase | LaserTokenizer, config: EncoderConfig, texts: Sequence[str], role: Role
+) -> list[int]:
+    """Tokens of each text as `tokenize` cuts it, prefix and special tokens included."""
+    prefixed = [config.prefix(role) + text for text in texts]
+    if isinstance(tokenizer, LaserTokenizer):
+        return list(map(len, tokenizer.encode(prefixed, config.max_length(role))))
+    return list(map(len, _encoded(tokenizer, prefixed, config.max_length(role))["input_ids"]))
+
+
 def train_tokenizer(config: FreshBackboneConfig, texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train a byte-pair vocabulary; the same texts in the same order give the same vocabulary.
 

@@ -36,7 +36,9 @@ def main(argv: Sequence[str]) -> int:
         correction=arguments.correction,
         interval=arguments.interval,
     )
-    trained = {one.label: arguments.trained_languages or training_languages(one.results.model) for one in results}
+    trained = {
+        one.label: arguments.trained_languages or training_languages(one.results.trained_model) for one in results
+    }
     comparison = Comparison(
         results=results,
         options=options,

@@ -62,8 +62,9 @@ def read_inputs(arguments: Sequence[str]) -> ReportInputs:
     Files that end in .record.json and folders that have a study.json are records of a grid's runs, each whole; a
     grid.yaml beside them says what the report calls and tests.
 
-    Without a label a result is called by the end of its model's path, and a run by its folder, with as many parents as
-    tell it from the others. Where two results of one task would be called the same, their folders are added.
+    Without a label a result is called by the end of its model's path (with the method, where its language bias was
+    taken out after training), and a run by its folder, with as many parents as tell it from the others. Where two
+    results of one task would be called the same, their folders are added.
 
     Raises:
         UserError: a path is missing, holds no results and no run, or a file in it is malformed; or the grid's runs
@@ -111,7 +112,7 @@ def _grid_folder(record: Path) -> Path:
 
 def _measured(found: Sequence[tuple[str, Path, Results]]) -> list[tuple[str, Results]]:
     models = short_names([results.model for _, _, results in found])
-    labels = [label or models[results.model] for label, _, results in found]
+    labels = [label or results.marked(models[results.model]) for label, _, results in found]
     places = short_names([str(file.resolve().parent) for _, file, _ in found])
     taken = Counter((label, one.task, one.languages) for label, (_, _, one) in zip(labels, found, strict=True))
     return [

@@ -137,7 +137,7 @@ def _provenance(measured: Sequence[Measured[Results]]) -> TextTable:
     rows = []
     for one in measured:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(one.results.versions.items()))
-        rows.append((one.label, one.results.task, one.results.model, one.results.ranked_by, versions))
+        rows.append((one.label, one.results.task, one.results.described_model, one.results.ranked_by, versions))
     return TextTable("What was measured", ("result", "task", "model", "ranked by", "versions"), tuple(rows))
 
 

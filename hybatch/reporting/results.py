@@ -15,6 +15,7 @@ from hybatch.evaluation.results import read_any_results
 from hybatch.evaluation.settings.bias_metrics import BILINGUAL, MULTILINGUAL, POOLS, BiasMetric
 from hybatch.evaluation.table import cross_lingual_means
 from hybatch.reporting.checked_json import Checked, by_name, count, names, number, number_or_none, text
+from hybatch.reporting.removal import checked_removal, removal_words
 
 Figures = Mapping[str, float | None]
 """Metric -> value; None where no query has a positive. Counts, such as "num_queries", stand among them."""
@@ -60,7 +61,10 @@ class LanguageBias:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Results:
-    """What every results.json has. `ranked_by`: backend, search or similarity, whichever tells most."""
+    """What every results.json has. `ranked_by`: backend, search or similarity, whichever tells most.
+
+    debias: how language bias was taken out of the model after training; None where it was not.
+    """
 
     task: str
     model: str
@@ -70,6 +74,21 @@ class _Results:
     num_candidates: Mapping[str, int] | None = None
     ranked_by: str = "None"
     versions: Mapping[str, str] = field(default_factory=dict)
+    debias: Mapping[str, Any] | None = None
+
+    @property
+    def described_model(self) -> str:
+        """The model, and what was done to it after training."""
+        return self.model if self.debias is None else f"{self.model}, {removal_words(self.debias)}"
+
+    @property
+    def trained_model(self) -> str:
+        """The model that was trained, of which this is perhaps a debiased one."""
+        return self.model if self.debias is None else self.debias["model"]
+
+    def marked(self, name: str) -> str:
+        """A short name of the model, with the method of the removal if there was one."""
+        return name if self.debias is None else f"{name}, {self.debias['method']}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,6 +166,7 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
         "num_candidates": at.get("num_candidates", by_name(count), default=None),
         "ranked_by": next((at.get(key, text) for key in ("backend", "search", "similarity") if value.get(key)), "None"),
         "versions": at.get("versions", by_name(text), default=None) or {},
+        "debias": checked_removal(at),
     }
     if not {"pairs", "figures"} & value.keys():
         raise UserError(f"{source}: 'pairs' or 'figures' is missing; {MEND}")

@@ -38,6 +38,9 @@ class TrainingConfig:
     chunk_size: int | None = field(default=None, metadata=_BATCH)
     """Texts that a process encodes at once, by gradient caching: memory falls, every text outside of the last chunk is
     encoded twice, the gradient stays the same. None encodes a process's whole share of the batch at once."""
+    chunk_tokens: int | None = field(default=None, metadata=limits(ge=1, le=100_000_000))
+    """Tokens that a process encodes at once, by gradient caching, padding included; a longer text stands alone. Beside
+    chunk_size both limits hold. Chunks of equal tokens take equal memory, whatever the lengths of their texts."""
     learning_rate: float = field(default=3e-5, metadata=limits(gt=0, le=1000))
     """Peak learning rate of AdamW."""
     weight_decay: float = field(default=1e-2, metadata=limits(ge=0, le=1_000_000))
@@ -100,6 +103,11 @@ class TrainingConfig:
     def warmup(self) -> int:
         """Steps of warm-up."""
         return self.warmup_steps if self.warmup_steps is not None else round(self.warmup_share * self.steps)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the graph of only one chunk is held at a time."""
+        return self.chunk_size is not None or self.chunk_tokens is not None
 
     def __post_init__(self) -> None:
         check_options(self, "training")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -85,11 +86,18 @@ class ToyEncoder(nn.Module):
         self.letters = nn.Parameter(torch.randn(256, 24, generator=generator))
         self.project = nn.Parameter(torch.randn(24, width, generator=generator))
         self.embedding_size = width
+        self.offsets = None
+        self.autocast_dtype = None
+        self.padded_because = "it is a toy"
+        self.backbone = SimpleNamespace(config=None)
         self.seen: list[tuple[str, str]] = []
         self.forwards = 0
 
     def refuse_tokenless(self, texts: Iterable[str], role: Literal["query", "passage"]) -> None:
         """Every text has a token: its role's first letter."""
+
+    def lengths(self, texts: list[str], role: Literal["query", "passage"]) -> list[int]:
+        return [len(f"{role[0]}{text}".encode()) for text in texts]
 
     def tokenize(self, texts: list[str], role: Literal["query", "passage"]) -> dict[str, torch.Tensor]:
         self.seen += [(role, text) for text in texts]

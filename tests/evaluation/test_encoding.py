@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import EncodedTask, encode_sorted
+from hybatch.evaluation.encoding import EncodedTask, encode_distinct
 from hybatch.evaluation.settings.task import RetrievalTask
 from tests.evaluation.synthetic import ToyEncoder, synthetic_task
 
@@ -57,7 +57,7 @@ def test_texts_go_in_batches_sorted_by_length() -> None:
 def test_the_training_mode_is_restored_and_no_gradient_is_kept() -> None:
     encoder: Any = ToyEncoder()
     encoder.train()
-    encode_sorted(encoder, ["b", "a"], "query", batch_size=1, progress=False)
+    encode_distinct(encoder, ["b", "a"], "query", batch_size=1, progress=False)
     assert encoder.training
     assert encoder.letters.grad is None
 
@@ -67,9 +67,9 @@ def test_an_embedding_that_is_not_finite_is_refused_with_its_text() -> None:
     with torch.no_grad():
         encoder.letters[ord("z")] = torch.nan
     with pytest.raises(UserError, match="'zebra'"):
-        encode_sorted(encoder, ["parrot", "zebra", "ant"], "query", batch_size=2, progress=False)
+        encode_distinct(encoder, ["parrot", "zebra", "ant"], "query", batch_size=2, progress=False)
 
 
 def test_no_text_at_all_gives_no_rows() -> None:
     encoder: Any = ToyEncoder()
-    assert encode_sorted(encoder, [], "query", batch_size=2, progress=False).shape == (0, 8)
+    assert encode_distinct(encoder, [], "query", batch_size=2, progress=False).shape == (0, 8)

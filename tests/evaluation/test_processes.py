@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import encode_sorted
+from hybatch.evaluation.encoding import encode_distinct
 from hybatch.evaluation.results import dump
 from hybatch.evaluation.settings.scoring import evaluate_encoder, score
 from tests.evaluation.synthetic import MemoryEmbeddings, ToyEncoder, random_embeddings, synthetic_task
@@ -31,7 +31,7 @@ def _results() -> tuple[str, str]:
 def _rows(count: int) -> tuple[bytes, int]:
     encoder: Any = ToyEncoder()
     texts = [f"text {'x' * (count - i)}" for i in range(count)]
-    return encode_sorted(encoder, texts, "passage", batch_size=4, progress=False).tobytes(), encoder.forwards
+    return encode_distinct(encoder, texts, "passage", batch_size=4, progress=False).tobytes(), encoder.forwards
 
 
 def _all() -> tuple[tuple[str, str], list[tuple[bytes, int]]]:

@@ -24,6 +24,7 @@ from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import write_array
 from hybatch.evaluation.encoding import check_finite, encode_batch
 from hybatch.models import Encoder
+from hybatch.models.encoder import refuse_offsets
 from hybatch.processes import fail_together, gather_objects, rank, world_size
 from hybatch.version import __version__
 
@@ -49,7 +50,8 @@ class EncodedPassages:
         cut: counts, where given, the distinct texts of each shard that the encoder does not read to their end.
 
     Raises:
-        UserError: a shard is damaged, an embedding is not finite, or the folder cannot be written.
+        UserError: a shard is damaged, an embedding is not finite, the folder cannot be written, or the encoder has
+            offsets, which go by the language of a text.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class EncodedPassages:
         model: str = "",
         cut: CutTexts | None = None,
     ) -> None:
+        refuse_offsets(encoder, model or "the model")
         self._passages = passages
         self._model = model
         self._cut = cut
@@ -166,7 +169,9 @@ class EncodedPassages:
         texts = [passage.encoded for passage in passages]
         if len(texts) != shard.rows:
             raise UserError(f"{self._passages.name}: the files have changed since they were scanned; start again")
-        distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+        distinct = sorted(set(texts))
+        lengths = encoder.lengths(distinct, "passage")
+        distinct = [distinct[i] for i in np.argsort(-np.array(lengths), kind="stable")]
         rows_UH = np.zeros((len(distinct), self.width), dtype=self._dtype)
         for start in range(0, len(distinct), batch_size):
             batch = distinct[start : start + batch_size]
@@ -207,6 +212,7 @@ def _manifest(encoder: Encoder, passages: Passages, batch_size: int, dtype: str)
         "dtype": dtype,
         "batch_size": batch_size,
         "device": next(encoder.parameters()).device.type,
+        **({} if encoder.autocast_dtype is None else {"precision": str(encoder.autocast_dtype)}),
         "versions": {"hybatch": __version__, "torch": torch.__version__},
     }
 

@@ -13,6 +13,7 @@ from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
 from hybatch.evaluation.collection.own import OWN_DOCUMENTS
 from hybatch.evaluation.collection.search import METHODS
+from hybatch.evaluation.precision import PRECISIONS
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
@@ -82,6 +83,15 @@ def evaluate_parser() -> argparse.ArgumentParser:
         type=number_of("--batch-size", int, ge=1, le=1_000_000),
         default=128,
         help="texts encoded at once by a process (default 128)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the encoder (default float32); results name another",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="run the encoder through torch.compile; the first batches take a minute"
     )
     parser.add_argument("--backend", default="auto", help="of the ranking op: auto, torch, cpu or cuda (default auto)")
     parser.add_argument(
@@ -157,6 +167,8 @@ def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
     return ScoringOptions(
         batch_size=arguments.batch_size,
         device=_device(arguments.device),
+        precision=arguments.precision,
+        compile=arguments.compile,
         backend=arguments.backend,
         index=arguments.index,
         index_dtype=arguments.index_dtype,

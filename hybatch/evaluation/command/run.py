@@ -15,6 +15,7 @@ import torch
 from hybatch.evaluation.command.checks import checked_task, used_prefixes
 from hybatch.evaluation.command.options import evaluate_parser, scoring_options, source_of
 from hybatch.evaluation.cut_texts import cut_warnings
+from hybatch.evaluation.removal import removal_warnings
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.source import Source
@@ -51,6 +52,10 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         prefixes = used_prefixes(source, task)
         if prefixes:
             results = {**results, "prefixes": prefixes}
+        if options.precision != "float32" and source.model is not None:
+            results = {**results, "precision": options.precision}
+        if source.debias:
+            results = {**results, "debias": source.debias}
         cut = source.cut.counts()
         timings = {
             **source.timings,
@@ -70,7 +75,7 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         console.print(results_table(results))
         if bias := bias_table(results):
             console.print(bias)
-        for line in [*cut_warnings(cut), *_unused(source, task)]:
+        for line in [*cut_warnings(cut), *_unused(source, task), *removal_warnings(source.debias)]:
             print(f"warning: {line}", file=sys.stderr)
     return outcome
 

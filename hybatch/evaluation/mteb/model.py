@@ -24,7 +24,8 @@ def find_model(run_path_or_hub_id: str) -> tuple[str, Path]:
     """What results call the encoder, and its folder; of a training run, those of its final model.
 
     Raises:
-        UserError: there is no such model, the run has no final model yet, the folder holds none, or LASER-2.
+        UserError: there is no such model, the run has no final model yet, the folder holds none, LASER-2,
+            or a model with offsets of languages.
     """
     folder = locate(run_path_or_hub_id)
     if holds_laser(folder):
@@ -34,7 +35,13 @@ def find_model(run_path_or_hub_id: str) -> tuple[str, Path]:
             raise UserError(f"--model {folder}: a training run without a final model; finish it, or give {folder}/best")
         folder = folder / "final"
         run_path_or_hub_id = str(folder)
-    check_holds_model(read_layout(folder).backbone_folder)
+    layout = read_layout(folder)
+    check_holds_model(layout.backbone_folder)
+    if layout.offsets is not None:
+        raise UserError(
+            f"--model {folder}: its vectors are moved by the language of each text (hybatch debias), which mteb does "
+            "not tell a model; take the model it was made of, or debias that with --method lir, which needs no language"
+        )
     return run_path_or_hub_id, folder
 
 

@@ -35,7 +35,7 @@ class Comparison:
     """Everything that one `hybatch compare` found.
 
     trained: label -> languages trained in, None where unknown. bias: label -> see `language_bias`, with "top_languages"
-    of results.json; empty where the task has no pool of languages. bias_rows: see `compare_bias`; likewise.
+    of results.json; empty where the task has no pool of languages. bias_rows: see `compare_bias`.
     """
 
     results: Sequence[QueryResults]
@@ -164,7 +164,9 @@ def _markdown(comparison: Comparison) -> str:
     lines += ["## What was compared", "", "| | model | trained in |", "|---|---|---|"]
     for one in comparison.results:
         trained = comparison.trained[one.label]
-        lines.append(_pipes([one.label, one.results.model, "unknown" if trained is None else " ".join(trained)]))
+        lines.append(
+            _pipes([one.label, one.results.described_model, "unknown" if trained is None else " ".join(trained)])
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -204,10 +206,10 @@ def _as_object(comparison: Comparison) -> dict[str, Any]:
         "languages": first.languages,
         "baseline": first.label,
         "compared": [one.label for one in comparison.results[1:]],
-        "models": {one.label: one.results.model for one in comparison.results},
+        "models": {one.label: one.results.described_model for one in comparison.results},
         "trained_languages": dict(comparison.trained),
         "options": dataclasses.asdict(comparison.options),
         "rows": [dataclasses.asdict(row) for row in comparison.rows],
         "language_bias": dict(comparison.bias),
-        "bias_rows": [dataclasses.asdict(row) for row in comparison.bias_rows],
+        **({"bias_rows": [dataclasses.asdict(row) for row in comparison.bias_rows]} if comparison.bias_rows else {}),
     }

@@ -21,8 +21,8 @@ from hybatch.reporting.results import Figures, PairResults, Results, read_result
 POOL = "all"
 NO_PAIR = ""
 PAIR_POOL = "own+English"
-_BEFORE_THE_OTHERS = ("rank_distance", "own_language_first")
-"""Bias metrics that every per_query.npz has, or that follow from what it has."""
+BIAS_METRICS_BEFORE = ("rank_distance", "own_language_first")
+"""Those that follow from any per_query.npz, however old."""
 
 
 def higher_is_better(metric: str) -> bool | None:
@@ -68,7 +68,7 @@ class QueryResults:
         """
         if not self.has_pairs:
             return ()
-        names = (*_BEFORE_THE_OTHERS, *(name for name in BIAS_METRICS if name not in _BEFORE_THE_OTHERS))
+        names = (*BIAS_METRICS_BEFORE, *(name for name in BIAS_METRICS if name not in BIAS_METRICS_BEFORE))
         return tuple(name for name in names if self._has(name))
 
     def _has(self, bias_metric: str) -> bool:

@@ -11,7 +11,13 @@ import numpy as np
 
 from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
 from hybatch.reporting.comparison.language_facts import language_facts
-from hybatch.reporting.comparison.query_results import NO_PAIR, PAIR_POOL, POOL, QueryResults
+from hybatch.reporting.comparison.query_results import (
+    BIAS_METRICS_BEFORE,
+    NO_PAIR,
+    PAIR_POOL,
+    POOL,
+    QueryResults,
+)
 from hybatch.reporting.comparison.significance import Interval, benjamini_hochberg, compare, holm, question_sums
 
 Section = Literal["summary", "breakdown", "setting", "bias"]
@@ -91,11 +97,14 @@ def compare_bias(results: Sequence[QueryResults], options: ComparisonOptions) ->
     """Compare each result with the first by every bias metric that all of them have, whatever `options.metric`.
 
     All metrics are judged by the same resamples. The differences are means over the query languages; `name` is the
-    metric's, and p is corrected over all rows.
+    metric's, and p is corrected over all rows. There are none where a result is from before the metrics were, so that
+    such results are compared as they always were.
     """
     baseline = results[0]
     metrics = [name for name in baseline.bias_metrics if all(name in one.bias_metrics for one in results)]
-    rows = [row for other in results[1:] if metrics for row in _bias_rows(baseline, other, options, metrics)]
+    if set(metrics) <= set(BIAS_METRICS_BEFORE):
+        return []
+    rows = [row for other in results[1:] for row in _bias_rows(baseline, other, options, metrics)]
     return _corrected(rows, "bias", options)
 
 

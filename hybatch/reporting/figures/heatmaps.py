@@ -30,7 +30,7 @@ def draw_heatmap(results: PairResults, *, title: str = "") -> Figure:
     return draw_matrix(
         map_matrix(results),
         results.languages,
-        title=title or f"{results.task}: {results.model}",
+        title=title or f"{results.task}: {results.marked(results.model)}",
         subtitle=_subtitle(results),
         limit=1.0,
     )
@@ -47,7 +47,7 @@ def draw_difference_heatmap(results: PairResults, baseline: PairResults, *, titl
     return draw_difference_matrix(
         map_matrix(results) - map_matrix(baseline),
         results.languages,
-        title=title or f"{results.task}: {results.model} minus {baseline.model}",
+        title=title or f"{results.task}: {results.marked(results.model)} minus {baseline.marked(baseline.model)}",
     )
 
 

@@ -114,6 +114,7 @@ def _results_object(one: Results) -> dict[str, Any]:
         "num_queries": one.num_queries,
         "num_candidates": one.num_candidates,
         "summary": one.summary,
+        **({} if one.debias is None else {"debias": one.debias}),
     }
     if isinstance(one, LanguageResults):
         return {**common, "metrics": one.metrics, "subsets": one.subsets, "figures": one.figures}

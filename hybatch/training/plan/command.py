@@ -110,9 +110,8 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     # The arithmetic of a text does not depend on its chunk; only the last chunk, which is encoded once, counts apart.
     last = (passages_of_device - 1) % (work.chunk_size or passages_of_device) + 1
     chunks = [
-        (rows, model.query_max_length),
-        (passages_of_device - last, model.passage_max_length),
-        (last, model.passage_max_length),
+        [(rows, model.query_max_length), (passages_of_device - last, model.passage_max_length)],
+        [(last, model.passage_max_length)],
     ]
     flops = sizes.flops.step(chunks, cached=work.chunk_size is not None, recomputed=work.checkpointing)
     return Plan(

@@ -13,11 +13,11 @@ from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
 from hybatch.models.backbone import build_backbone, fresh_config, unused_parameters
 from hybatch.models.config import PoolingMode
+from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import hub_id
 from hybatch.paths import expand_path
 from hybatch.training.plan.published import published_config, published_names
-from hybatch.training.run.flops import EncoderFlops, encoder_flops
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,16 +15,17 @@ from hybatch.errors import UserError
 from hybatch.losses import Loss
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
+from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
 from hybatch.sampling import BatchSampler, left_out
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
-from hybatch.training.run.flops import EncoderFlops, encoder_flops
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
-from hybatch.training.step.batches import BatchLoader, Tokenize, cost_of_a_chunk
+from hybatch.training.step.batches import BatchLoader, Tokenize
+from hybatch.training.step.chunks import Cutting, cost_of_a_chunk
 from hybatch.training.step.engine import StepEngine
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
@@ -81,6 +82,8 @@ def check_config_for_processes(config: RunConfig, prepared: PreparedEngine) -> N
         raise UserError(
             f"training.compile does not go together with {strategy}, which cuts up the weights: leave it out"
         )
+    if config.training.compile and config.model.unpad == "always":
+        raise UserError("model.unpad is always, but training.compile needs padded texts: use auto, or do not compile")
     check_config(config.model)
     sizes = [("sampling.batch_size", config.sampling.batch_size)]
     if config.validation.corpora and config.validation.metric == "loss" and config.validation.batch_size is not None:
@@ -142,6 +145,10 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
+    if config.training.compile:
+        encoder.pad("training.compile, which would compile anew for texts of other lengths")
+    for line in _about_padding(config, encoder):
+        say(line)
     # Both are of the whole encoder, before a strategy shards it.
     chunk_cost, flops = cost_of_a_chunk(encoder), encoder_flops(encoder.backbone, encoder.head)
     if config.training.compile:
@@ -149,19 +156,24 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
     loss = config.loss.build()
     engine = _build_engine(config, strategy, loss)
+    cutting = Cutting(
+        chunk_size=config.training.chunk_size,
+        chunk_tokens=config.training.chunk_tokens,
+        chunk_cost=chunk_cost,
+        is_padded=encoder.padded_because is not None,
+        equal_chunks=strategy.equal_chunks,
+    )
     loader = BatchLoader(
         sampler=sampler,
         tokenize=own_tokenize(encoder),
         rank=rank(),
         world_size=world_size(),
-        chunk_size=config.training.chunk_size,
-        chunk_cost=chunk_cost,
-        equal_chunks=strategy.equal_chunks,
+        cutting=cutting,
         hard_negatives=config.loss.hard_negatives,
         seed=config.seed,
     )
     validation = build_validation(
-        config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device, chunk_cost=chunk_cost
+        config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device, cutting=cutting
     )
     for line in validation.left_out if validation is not None else []:
         say(line)
@@ -229,6 +241,18 @@ def own_tokenize(encoder: Encoder) -> Tokenize:
     return tokenize_copy
 
 
+def _about_padding(config: RunConfig, encoder: Encoder) -> list[str]:
+    """What the user should know of how texts go through the backbone."""
+    lines = []
+    if encoder.padded_because is not None:
+        lines.append(f"texts are padded to the longest of their chunk: {encoder.padded_because}")
+    limit = config.training.chunk_tokens
+    longest = max(config.model.query_max_length, config.model.passage_max_length)
+    if limit is not None and limit < longest:
+        lines.append(f"training.chunk_tokens is {limit}, a text may have {longest} tokens: a longer one stands alone")
+    return lines
+
+
 def _compile(encoder: Encoder) -> None:
     # Compiled code draws dropout in an order of its own, other with gradient than without: the two passes of gradient
     # caching would not see the same.
@@ -269,7 +293,8 @@ def _build_engine(config: RunConfig, strategy: Strategy, loss: Loss) -> StepEngi
     return StepEngine(
         strategy=strategy,
         loss=loss,
-        cached=training.chunk_size is not None,
+        cached=training.is_cached,
+        agrees_on_chunks=strategy.equal_chunks and training.chunk_tokens is not None,
         learning_rate_at=learning_rate_at,
         max_grad_norm=training.max_grad_norm,
     )

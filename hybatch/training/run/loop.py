@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from hybatch.errors import UserError
+from hybatch.models.flops import bf16_peak_tflops, rates
 from hybatch.models.parts import check_backbone
 from hybatch.processes import main_first, rank, run_on_main, sum_over_processes, world_size
 from hybatch.training.checkpoints.backbone_weights import changed_weights
@@ -21,7 +22,6 @@ from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.checkpoints.writer import CheckpointWriter
 from hybatch.training.config import RunConfig
 from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes
-from hybatch.training.run.flops import bf16_peak_tflops, rates
 from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.step.batches import LocalBatch, describe

@@ -8,29 +8,22 @@ slot of a hard negative that the corpus does not have stays empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from hybatch.losses import EMPTY_SLOT
 from hybatch.models import Role
+from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
+from hybatch.training.step.chunks import Cutting
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
-
-# Tokens that could be encoded while the operators of one chunk more are started. On a GPU an estimate, not measured:
-# some hundred launches of 10 microseconds, at some hundred thousand tokens a second.
-_LAUNCH_COST = {"cpu": 64.0, "cuda": 1000.0}
-# Longer chunks are not considered where their size is left open: the search for the best cuts costs texts x size.
-_LONGEST_SEARCH = 4096
-# Chunks of the queries, and of the passages, where every process must have equally many and their size is left open.
-_EQUAL_CHUNKS = 4
 
 
 @dataclass(frozen=True)
@@ -54,9 +47,9 @@ class LocalBatch:
     num_padded: int
 
     @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Texts and tokens per text, padding included, of every chunk."""
-        return [tuple(chunk.features["attention_mask"].shape) for chunk in self.chunks]  # type: ignore[misc]
+    def shapes(self) -> list[list[tuple[int, int]]]:
+        """Of every chunk, texts and tokens of each, as the encoder is given them."""
+        return [chunk.shapes for chunk in self.chunks]
 
     def to(self, device: torch.device) -> LocalBatch:
         if device.type == "cpu":
@@ -75,66 +68,18 @@ def random_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
-def cut_into_chunks(
-    features: Features, slots: Sequence[int], chunk_size: int | None, *, chunk_cost: float | None = None
-) -> list[tuple[Features, Tensor]]:
-    """Cut tokenised texts into chunks of at most `chunk_size`, sorted by length, each padded to its own longest.
+def equally_many_chunks(local: LocalBatch) -> LocalBatch:
+    """Cut this process's chunks further until it has as many as the process with the most; collective.
 
-    With a `chunk_cost`, what encoding one chunk more costs in tokens that could have been encoded instead, the cuts
-    are where the fewest tokens are encoded, padding and cost of the chunks included; without, all chunks but the last
-    are full. Of real passages in eleven languages half of what is encoded would be padding in one piece.
+    The chunk of the most tokens is halved first. Every process has equally many texts, so that none runs out of them.
     """
-    slots_n = torch.as_tensor(slots, dtype=torch.int64)
-    if not len(slots_n):
-        return []
-    mask = features["attention_mask"]
-    lengths, order = torch.sort(mask.sum(dim=1), stable=True)
-    largest = min(len(slots_n), chunk_size or _LONGEST_SEARCH)
-    sizes: int | list[int] = largest if chunk_cost is None else _best_sizes(lengths.numpy(), largest, chunk_cost)
-    padded_left = not bool(mask[:, 0].all())
-    chunks = []
-    for rows, its_lengths in zip(order.split(sizes), lengths.split(sizes), strict=True):
-        longest = int(its_lengths[-1])
-        kept = slice(-longest, None) if padded_left else slice(None, longest)
-        chunks.append(({name: tensor[rows, kept] for name, tensor in features.items()}, slots_n[rows]))
-    return chunks
-
-
-def _best_sizes(lengths_n: NDArray[np.int64], largest: int, chunk_cost: float) -> list[int]:
-    """Sizes of the chunks that cost least; `lengths_n` ascend.
-
-    The best way to cut the first texts, for every number of them, from the best ways to cut fewer.
-    """
-    cost = np.zeros(len(lengths_n) + 1)
-    last_size = np.zeros(len(lengths_n) + 1, dtype=np.int64)
-    sizes = np.arange(largest, 0, -1)
-    for end, longest in enumerate(lengths_n.tolist(), start=1):
-        allowed = sizes[max(0, largest - end) :]
-        options = cost[end - len(allowed) : end] + allowed * longest
-        best = int(options.argmin())
-        cost[end], last_size[end] = options[best] + chunk_cost, allowed[best]
-    chosen = []
-    end = len(lengths_n)
-    while end:
-        chosen.append(int(last_size[end]))
-        end -= chosen[-1]
-    return chosen[::-1]
-
-
-def cost_of_a_chunk(encoder: nn.Module) -> float:
-    """What one chunk more costs in the backward pass, in tokens: every chunk writes a gradient of the whole embedding.
-
-    A chunk costs memory traffic in proportion to the embedding table; a token costs arithmetic in proportion to the
-    other weights, and element-wise work in proportion to the width. With the constants below a mean of 16,000 subword
-    embeddings of width 256 is cut at 3,000 tokens saved, where its step was fastest on a CPU; encoders of several
-    layers are cut whenever padding is saved.
-    """
-    tables = [module for module in encoder.modules() if isinstance(module, nn.Embedding)]
-    table = sum(module.weight.numel() for module in tables)
-    others = sum(parameter.numel() for parameter in encoder.parameters()) - table
-    width = max((module.embedding_dim for module in tables), default=0)
-    launch = _LAUNCH_COST.get(next(encoder.parameters()).device.type, _LAUNCH_COST["cuda"])
-    return launch + 100 * table / max(1, others + 500 * width)
+    wanted = max(gather_objects(len(local.chunks)))
+    chunks = list(local.chunks)
+    while len(chunks) < wanted:
+        tokens = [sum(n * t for n, t in chunk.shapes) if len(chunk.slots_n) > 1 else 0 for chunk in chunks]
+        place = tokens.index(max(tokens))
+        chunks[place : place + 1] = chunks[place].halves(random_seed(chunks[place].seed, len(chunks)))
+    return replace(local, chunks=chunks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +90,8 @@ class BatchLoader:
         sampler: says which examples a step has.
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
         rank, world_size: which rows are this process's own.
-        chunk_size: texts encoded at once; None where memory does not matter.
-        chunk_cost: see `cost_of_a_chunk`.
-        equal_chunks: cut into as many chunks on every process, where encoding one is a collective: the number depends
-            on the batch and chunk size alone, not on the lengths of this process's texts, and a hard negative that is
-            missing is made up for by the passage, which the loss does not look at.
+        cutting: how much is encoded at once. Where every process must have equally many chunks, a hard negative that is
+            missing is made up for by the passage, which the loss does not look at, so that all have as many texts.
         hard_negatives: slots per example.
         seed: the run's.
     """
@@ -158,9 +100,7 @@ class BatchLoader:
     tokenize: Tokenize
     rank: int = 0
     world_size: int = 1
-    chunk_size: int | None = None
-    chunk_cost: float | None = None
-    equal_chunks: bool = False
+    cutting: Cutting = field(default_factory=Cutting)
     hard_negatives: int = 0
     seed: int = 0
 
@@ -170,31 +110,26 @@ class BatchLoader:
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
         negatives = self._choose_negatives(texts, step) if self.hard_negatives else []
-        if self.equal_chunks:
+        if self.cutting.equal_chunks:
             negatives = self._fill_slots(negatives, texts.passages)
         passages = texts.passages + [text for _, text, _ in negatives]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
         pieces = [
-            *self._cut(self.tokenize(texts.questions, "query"), range(share)),
-            *self._cut(self.tokenize(passages, "passage"), slots),
+            *self.cutting.cut(self.tokenize(texts.questions, "query"), range(share)),
+            *self.cutting.cut(self.tokenize(passages, "passage"), slots),
+        ]
+        chunks = [
+            TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
+            for index, (features, slots_n) in enumerate(pieces)
         ]
         return LocalBatch(
             batch=batch,
-            chunks=[
-                TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index))
-                for index, (features, slots_n) in enumerate(pieces)
-            ],
+            chunks=chunks,
             groups_Q=torch.from_numpy(np.ascontiguousarray(batch.passage_groups[rows])),
             negative_groups_QN=self._negative_groups(negatives, share),
             num_tokens=sum(int(features["attention_mask"].sum()) for features, _ in pieces),
-            num_padded=sum(features["attention_mask"].numel() for features, _ in pieces),
+            num_padded=sum(texts * tokens for chunk in chunks for texts, tokens in chunk.shapes),
         )
-
-    def _cut(self, features: Features, slots: Sequence[int]) -> list[tuple[Features, Tensor]]:
-        size = self.chunk_size
-        if size is None and self.equal_chunks:
-            size = -(-len(slots) // _EQUAL_CHUNKS)
-        return cut_into_chunks(features, slots, size, chunk_cost=None if self.equal_chunks else self.chunk_cost)
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""

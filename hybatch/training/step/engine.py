@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hybatch.losses import Loss
-from hybatch.training.step.batches import LocalBatch
+from hybatch.training.step.batches import LocalBatch, equally_many_chunks
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.strategy import Strategy
 
@@ -34,6 +34,8 @@ class StepEngine:
 
     Attributes:
         cached: whether the graph of only one chunk is held at a time.
+        agrees_on_chunks: whether the processes first agree on the number of chunks, which follows from the lengths of
+            their texts.
         learning_rate_at: learning rate of a step, counted from 0.
         max_grad_norm: gradients of a greater norm are scaled down to it; None for no clipping.
     """
@@ -43,8 +45,11 @@ class StepEngine:
     cached: bool
     learning_rate_at: Callable[[int], float]
     max_grad_norm: float | None
+    agrees_on_chunks: bool = False
 
     def step(self, local: LocalBatch) -> StepResult:
+        if self.agrees_on_chunks:
+            local = equally_many_chunks(local)
         backward = cached_backward if self.cached else plain_backward
         value = backward(self.strategy, self.loss, local)
         learning_rate = self.learning_rate_at(local.batch.step)

@@ -20,6 +20,7 @@ from hybatch.training.strategy.consolidated import Origin, fitted, learning_para
 from hybatch.training.strategy.sources import names_of_groups, read_consolidated
 from hybatch.training.strategy.tensors import save_tensors
 from hybatch.training.strategy.text_chunk import TextChunk
+from hybatch.training.strategy.token_rows import TokenRows
 
 # torch 2.13 renamed the option and deprecates the name that 2.11 knows.
 _SYNC_BUFFERS = next(
@@ -40,7 +41,9 @@ class ReplicatedStrategy:
         self.name = "none" if world_size() == 1 else "ddp"
         self.encoder = encoder
         self.optimizer = optimizer
-        self._plain = ChunkEncoder(encoder, autocast_dtype)
+        table = getattr(encoder, "token_table", None)
+        self._token_rows = TokenRows(table) if table is not None and table.weight.requires_grad else None
+        self._plain = ChunkEncoder(encoder, autocast_dtype, self._token_rows)
         self._module: nn.Module = self._plain
         if world_size() > 1:
             options: dict[str, Any] = {_SYNC_BUFFERS: False}
@@ -53,6 +56,8 @@ class ReplicatedStrategy:
         return self._plain([chunk.features for chunk in chunks], [chunk.seed for chunk in chunks])
 
     def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:
+        if self._token_rows is not None:
+            self._token_rows.is_last = last
         if last or not isinstance(self._module, DistributedDataParallel):
             return nullcontext()
         return self._module.no_sync()

@@ -17,8 +17,9 @@ from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.sampling import BatchSampler, NoCellError, SamplingConfig
 from hybatch.sampling.kinds import CROSS_LINGUAL, MONOLINGUAL
 from hybatch.training.config import RunConfig
-from hybatch.training.step.batches import BatchLoader, LocalBatch, Tokenize
+from hybatch.training.step.batches import BatchLoader, LocalBatch, Tokenize, equally_many_chunks
 from hybatch.training.step.caching import loss_of_embeddings
+from hybatch.training.step.chunks import Cutting
 from hybatch.training.strategy import Strategy
 
 # The validation batches are the same for every seed of training, so that runs can be compared.
@@ -55,7 +56,7 @@ class LossValidation:
         tokenize: Tokenize,
         device: torch.device,
         *,
-        chunk_cost: float,
+        cutting: Cutting,
     ) -> None:
         self._strategy = strategy
         self._loss = loss
@@ -68,11 +69,11 @@ class LossValidation:
                 tokenize=tokenize,
                 rank=rank(),
                 world_size=world_size(),
-                chunk_size=config.training.chunk_size,
-                chunk_cost=chunk_cost,
-                equal_chunks=strategy.equal_chunks,
+                cutting=cutting,
             )
             self._batches += [loader.load(step) for step in range(config.validation.batches)]
+        if cutting.equal_chunks and cutting.chunk_tokens is not None:
+            self._batches = [equally_many_chunks(local) for local in self._batches]
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -181,12 +182,12 @@ def build_validation(
     tokenize: Tokenize,
     device: torch.device,
     *,
-    chunk_cost: float,
+    cutting: Cutting,
 ) -> Validation | None:
     """What the configuration asks for; None without held-out data.
 
     Args:
-        chunk_cost: see `cost_of_a_chunk`.
+        cutting: of the batches that the loss is measured on.
     """
     if not corpora:
         return None
@@ -194,4 +195,4 @@ def build_validation(
         encoder = strategy.encoder
         assert isinstance(encoder, Encoder)
         return MapValidation(config, corpora, encoder)
-    return LossValidation(config, corpora, strategy, loss, tokenize, device, chunk_cost=chunk_cost)
+    return LossValidation(config, corpora, strategy, loss, tokenize, device, cutting=cutting)

@@ -77,7 +77,7 @@ def test_they_are_named_with_the_folder(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("encoding began")
 
-    monkeypatch.setattr(encoding, "encode_sorted", encode)
+    monkeypatch.setattr(encoding, "encode_distinct", encode)
     with pytest.raises(UserError, match=f"{broken}.*{message}"):
         evaluate(["--task", "parallel", "--data-dir", str(data), "--model", str(broken)])
 

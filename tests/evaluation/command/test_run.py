@@ -83,7 +83,7 @@ def test_bad_options_are_refused_before_any_encoding(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("encoding began")
 
-    monkeypatch.setattr(encoding, "encode_sorted", encode)
+    monkeypatch.setattr(encoding, "encode_distinct", encode)
     with pytest.raises(UserError, match=message):
         evaluate(_arguments(data, "--model", model, *(places.get(word, word) for word in more)))
 

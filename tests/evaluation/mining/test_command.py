@@ -201,7 +201,7 @@ def test_bad_input_is_refused_before_any_encoding(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("encoding began")
 
-    monkeypatch.setattr(encoding, "encode_sorted", encode)
+    monkeypatch.setattr(encoding, "encode_distinct", encode)
     with pytest.raises(UserError, match=message):
         main(_arguments(data, model, tmp_path / "mined", *(places.get(word, word) for word in more)))
     assert not (tmp_path / "mined").exists()

@@ -135,6 +135,13 @@ def test_a_form_of_another_version_is_refused(written: dict[str, Any], tmp_path:
         read_record_file(tmp_path / "a.record.json")
 
 
+def test_a_record_keeps_the_removal_of_language_bias(full: Run, tmp_path: Path) -> None:
+    removal = {"method": "centre", "options": {}, "model": "m", "corpora": [{"name": "c"}], "languages": ["aa"]}
+    results = {task: dataclasses.replace(one, debias=removal) for task, one in full.results.items()}
+    write_record_file(dataclasses.replace(full, results=results), tmp_path / "a.record.json")
+    assert [one.debias for one in read_record_file(tmp_path / "a.record.json").results.values()] == [removal] * 3
+
+
 def test_metrics_that_differ_from_pair_to_pair_cannot_be_recorded(full: Run, tmp_path: Path) -> None:
     results = full.results["mlqa-r"]
     assert isinstance(results, PairResults)

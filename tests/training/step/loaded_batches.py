@@ -10,6 +10,7 @@ from typing import Any
 from hybatch.models import Role
 from hybatch.sampling import BatchSampler, SamplingConfig
 from hybatch.training.step.batches import BatchLoader, LocalBatch
+from hybatch.training.step.chunks import Cutting
 from hybatch.training.strategy.text_chunk import Features
 from tests.sampling.default_plans import corpora
 from tests.training.tiny import tokenize
@@ -37,7 +38,9 @@ def _tokenize(texts: list[str], role: Role) -> Features:
 def digest(options: dict[str, Any]) -> str:
     """Of tokens, masks, slots, seeds and groups of every step."""
     sampler = BatchSampler(corpora(), SamplingConfig(batch_size=8), seed=4, total_steps=STEPS, progress=False)
-    loader = BatchLoader(sampler=sampler, tokenize=_tokenize, **options)
+    how = {name: options[name] for name in options.keys() & Cutting.__dataclass_fields__.keys()}
+    others = {name: value for name, value in options.items() if name not in how}
+    loader = BatchLoader(sampler=sampler, tokenize=_tokenize, cutting=Cutting(**how), **others)
     return hashlib.sha256(json.dumps([_facts(loader.load(step)) for step in range(STEPS)]).encode()).hexdigest()[:32]
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.losses import EMPTY_SLOT
-from hybatch.training.step.batches import BatchLoader, cost_of_a_chunk, cut_into_chunks
+from hybatch.training.step.batches import BatchLoader
+from hybatch.training.step.chunks import Cutting, cost_of_a_chunk
 from tests.training.tiny import TinySampler, tokenize
 
 
@@ -37,7 +38,7 @@ def test_chunks_hold_every_text_once_whole_and_without_needless_padding(
     lengths: list[int], chunk_size: int | None, padded_left: bool
 ) -> None:
     features = _features(lengths, padded_left)
-    chunks = cut_into_chunks(features, range(10, 10 + len(lengths)), chunk_size)
+    chunks = Cutting(chunk_size=chunk_size).cut(features, range(10, 10 + len(lengths)))
     assert sorted(slot for _, slots in chunks for slot in slots.tolist()) == list(range(10, 10 + len(lengths)))
     for part, slots in chunks:
         assert len(slots) <= (chunk_size or 10**9)
@@ -50,7 +51,7 @@ def test_chunks_hold_every_text_once_whole_and_without_needless_padding(
 
 def test_sorting_by_length_cuts_the_padding_of_uneven_texts() -> None:
     features = _features([1, 100] * 64, False)
-    chunks = cut_into_chunks(features, range(128), None, chunk_cost=10.0)
+    chunks = Cutting(chunk_cost=10.0).cut(features, range(128))
     padded = sum(part["attention_mask"].numel() for part, _ in chunks)
     assert padded < 0.6 * features["attention_mask"].numel()
 
@@ -73,7 +74,7 @@ def test_no_other_cuts_would_cost_less(lengths: list[int], largest: int | None, 
 
     inner = range(1, len(lengths))
     least = min(total(ends) for count in range(len(lengths)) for ends in combinations(inner, count))
-    chunks = cut_into_chunks(_features(lengths, False), range(len(lengths)), largest, chunk_cost=cost)
+    chunks = Cutting(chunk_size=largest, chunk_cost=cost).cut(_features(lengths, False), range(len(lengths)))
     assert sum(part["attention_mask"].numel() + cost for part, _ in chunks) == pytest.approx(least)
     assert all(len(slots) <= (largest or len(lengths)) for _, slots in chunks)
 
@@ -82,7 +83,7 @@ def test_a_large_bag_of_words_is_not_cut_and_a_deep_encoder_is() -> None:
     features = _features([1, 100] * 64, False)
     table = torch.nn.Embedding(64000, 16)
     bag, deep = torch.nn.Sequential(table), torch.nn.Sequential(table, torch.nn.Linear(1000, 1000))
-    sizes = [len(cut_into_chunks(features, range(128), None, chunk_cost=cost_of_a_chunk(m))) for m in (bag, deep)]
+    sizes = [len(Cutting(chunk_cost=cost_of_a_chunk(m)).cut(features, range(128))) for m in (bag, deep)]
     assert sizes[0] == 1
     assert sizes[1] > 1
 

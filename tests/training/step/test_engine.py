@@ -12,6 +12,7 @@ from hybatch.losses import ContrastiveLoss
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import cached_backward, plain_backward
+from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.engine import StepEngine
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import ReplicatedStrategy
@@ -36,7 +37,7 @@ def _parts(
         tokenize=tokenize,
         rank=rank(),
         world_size=world_size(),
-        chunk_size=chunk_size,
+        cutting=Cutting(chunk_size=chunk_size),
         hard_negatives=negatives,
         seed=5,
     )

@@ -14,6 +14,7 @@ from hybatch.losses import ContrastiveLoss
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import cached_backward, plain_backward
+from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy
 from hybatch.training.strategy.deepspeed import import_deepspeed
@@ -132,8 +133,7 @@ def tiny_loader(strategy: Strategy, chunk_size: int | None) -> BatchLoader:
         tokenize=tokenize,
         rank=rank(),
         world_size=world_size(),
-        chunk_size=chunk_size,
-        equal_chunks=strategy.equal_chunks,
+        cutting=Cutting(chunk_size=chunk_size, equal_chunks=strategy.equal_chunks),
         hard_negatives=2,
         seed=5,
     )

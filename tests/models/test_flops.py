@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybatch.training.run.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
+from hybatch.models.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
 from tests.models.backbones import backbone
 
 
@@ -27,11 +27,11 @@ def test_the_forward_pass_is_what_torch_counts(architecture: str) -> None:
 
 def test_gradient_caching_encodes_every_chunk_but_the_last_once_more() -> None:
     flops = EncoderFlops(matrix_parameters=1000, head_parameters=10, attention_width=64)
-    chunks = [(4, 16), (2, 32)]
-    plain, cached = (flops.step(chunks, cached=cached) for cached in (False, True))
-    assert plain == 3 * flops.forward(chunks)
-    assert cached - plain == flops.forward(chunks[:1])
-    assert flops.forward(chunks) == sum(flops.forward([chunk]) for chunk in chunks)
+    first, last = [(4, 16), (1, 5)], [(2, 32)]
+    plain, cached = (flops.step([first, last], cached=cached) for cached in (False, True))
+    assert plain == 3 * flops.forward([*first, *last])
+    assert cached - plain == flops.forward(first)
+    assert flops.forward([*first, *last]) == sum(flops.forward([texts]) for texts in [*first, *last])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_peak_of_a_device_is_known_or_not_guessed(device: str, peak: float |
 
 def test_rates_count_the_second_encoding_as_work_done_but_not_as_the_models_own() -> None:
     flops = EncoderFlops(matrix_parameters=1000, head_parameters=0, attention_width=0)
-    chunks = [(4, 10), (2, 20)]  # 80 tokens, 160,000 operations forward
+    chunks = [[(4, 10)], [(2, 20)]]  # 80 tokens, 160,000 operations forward
     found = rates(flops, chunks, cached=True, seconds=2.0, peak_tflops=1e-6)
     assert found["tflops"] == pytest.approx((4 * 80_000 + 3 * 80_000) / 2 / 1e12)
     assert found["mfu"] == pytest.approx(3 * 160_000 / 2 / 1e12 / 1e-6)
@@ -62,9 +62,9 @@ def test_only_how_much_the_last_chunk_holds_matters(
     texts: int, size: int, tokens: int, cached: bool, recomputed: bool
 ) -> None:
     flops = EncoderFlops(matrix_parameters=7, head_parameters=3, attention_width=5)
-    chunks = [(min(size, texts - start), tokens) for start in range(0, texts, size)]
-    last = chunks[-1][0]
+    chunks = [[(min(size, texts - start), tokens)] for start in range(0, texts, size)]
+    last = chunks[-1][0][0]
     options = {"cached": cached, "recomputed": recomputed}
-    assert flops.step([(4, 9), *chunks], **options) == flops.step(
-        [(4, 9), (texts - last, tokens), (last, tokens)], **options
+    assert flops.step([[(4, 9)], *chunks], **options) == flops.step(
+        [[(4, 9), (texts - last, tokens)], [(last, tokens)]], **options
     )

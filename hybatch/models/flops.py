@@ -1,9 +1,10 @@
-"""How much arithmetic a training step is, and what share of a device's peak it reached."""
+"""How much arithmetic encoding is, and what share of a device's peak a training step reached."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import nn
 
@@ -27,7 +28,7 @@ class EncoderFlops:
     attention_width: int
 
     def forward(self, chunks: Iterable[tuple[int, int]]) -> int:
-        """Floating-point operations of encoding chunks of (texts, tokens per text), padding included.
+        """Floating-point operations of encoding (texts, tokens per text), padding included.
 
         A multiplication and an addition are two. Per text of T tokens: 2 T matrix_parameters, and 4 T^2 per layer and
         unit of width for the two products of attention (Kaplan et al. 2020, "Scaling Laws for Neural Language Models",
@@ -39,23 +40,33 @@ class EncoderFlops:
             for texts, tokens in chunks
         )
 
-    def step(self, chunks: Sequence[tuple[int, int]], *, cached: bool, recomputed: bool = False) -> int:
+    def step(self, chunks: Sequence[Sequence[tuple[int, int]]], *, cached: bool, recomputed: bool = False) -> int:
         """Operations of a training step: the backward pass is two forward passes.
 
         Args:
-            chunks: in the order in which they are encoded.
+            chunks: (texts, tokens per text) of what each holds, in the order in which they are encoded.
             cached: gradient caching encodes every chunk but the last once more.
             recomputed: gradient checkpointing does so too. By custom it does not count towards the utilisation that
                 logs report.
         """
-        again = self.forward(chunks[:-1]) if cached else 0
-        return (3 + recomputed) * self.forward(chunks) + again
+        again = self.forward(chain.from_iterable(chunks[:-1])) if cached else 0
+        return (3 + recomputed) * self.forward(chain.from_iterable(chunks)) + again
 
 
-def encoder_flops(backbone: nn.Module, head: nn.Module | None = None) -> EncoderFlops:
-    """Count a whole (not yet sharded) backbone of transformers; frozen parameters take no part in the encoding."""
+def encoder_flops(backbone: nn.Module, head: nn.Module | None = None, unused: Set[str] | None = None) -> EncoderFlops:
+    """Count a whole (not yet sharded) backbone of transformers.
+
+    Args:
+        unused: names of the parameters that take no part in the encoding; None: those that are frozen.
+    """
     tables = {id(module.weight) for module in backbone.modules() if isinstance(module, nn.Embedding)}
-    matrices = [p for p in backbone.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in tables]
+    matrices = [
+        parameter
+        for name, parameter in backbone.named_parameters()
+        if (parameter.requires_grad if unused is None else name not in unused)
+        and parameter.ndim == 2
+        and id(parameter) not in tables
+    ]
     config = backbone.config
     return EncoderFlops(
         matrix_parameters=sum(parameter.numel() for parameter in matrices),
@@ -71,7 +82,7 @@ def bf16_peak_tflops(device_name: str) -> float | None:
 
 def rates(
     flops: EncoderFlops,
-    chunks: Sequence[tuple[int, int]],
+    chunks: Sequence[Sequence[tuple[int, int]]],
     *,
     cached: bool,
     seconds: float,
@@ -80,7 +91,7 @@ def rates(
     """What this process's device did in a step.
 
     Args:
-        chunks: (texts, tokens per text) that the process encoded.
+        chunks: (texts, tokens per text) that the process encoded, chunk by chunk.
         cached: whether gradient caching encoded every chunk but the last once more.
         seconds: of the whole step, waiting for the batch and for other processes included.
         peak_tflops: of the device; None where it is not known.

@@ -1,0 +1,78 @@
+"""How fast texts were encoded, beside what the device's matrix products allow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from hybatch.models import Encoder
+from hybatch.models.backbone import unused_parameters
+from hybatch.models.flops import encoder_flops
+
+# Tokens in the product that the rate is measured with, and for how long it is repeated.
+_TOKENS = 4096
+_SECONDS = 0.2
+
+
+class EncodingDone:
+    """Counts what was encoded by all processes.
+
+    Attributes:
+        tokens: of the texts, without padding.
+        flops: operations of the encoder, padding included where it pads; 0 where they cannot be counted.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.flops = 0
+
+    def add(self, encoder: Encoder, batches: Iterable[np.ndarray]) -> None:
+        """Count batches, each the numbers of tokens of its texts."""
+        shapes: list[tuple[int, int]] = []
+        for lengths_B in batches:
+            self.tokens += int(lengths_B.sum())
+            if encoder.padded_because is None:
+                shapes += [(len(list(run)), length) for length, run in groupby(sorted(lengths_B.tolist()))]
+            else:
+                shapes.append((len(lengths_B), int(lengths_B.max())))
+        if isinstance(getattr(encoder.backbone.config, "num_hidden_layers", None), int):
+            unused = unused_parameters(encoder.backbone)
+            self.flops += encoder_flops(encoder.backbone, encoder.head, unused).forward(shapes)
+
+    def rates(self, encoder: Encoder, seconds: float) -> dict[str, float]:
+        """For timings.json: tokens per second; operations per second, and what share of a plain product's they are.
+
+        Args:
+            seconds: in which all processes together encoded what was counted.
+        """
+        found = {"tokens": self.tokens, "tokens_per_second": self.tokens / seconds}
+        if self.flops:
+            reached, possible = self.flops / seconds, product_rate(encoder)
+            found |= {"encoder_tflops": reached / 1e12, "product_tflops": possible / 1e12}
+            found["share_of_product_rate"] = reached / possible
+        return found
+
+
+def product_rate(encoder: Encoder) -> float:
+    """Operations per second of one process's plain matrix product, as large as those of the encoder's layers."""
+    width = encoder.backbone.config.hidden_size
+    dtype = encoder.autocast_dtype or torch.float32
+    device = next(encoder.parameters()).device
+    tokens_NH = torch.ones(_TOKENS, width, dtype=dtype, device=device)
+    weight_FH = torch.ones(4 * width, width, dtype=dtype, device=device)
+
+    def once() -> float:
+        started = time.perf_counter()
+        torch.nn.functional.linear(tokens_NH, weight_FH)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    fastest, stop = once(), time.perf_counter() + _SECONDS
+    while time.perf_counter() < stop:
+        fastest = min(fastest, once())
+    return 2 * _TOKENS * 4 * width * width / fastest

@@ -1,0 +1,7 @@
+"""Texts through a backbone as one sequence of tokens: nothing but attention knows where one text ends."""
+
+from hybatch.models.unpadded.architectures import ARCHITECTURES, Architecture, why_padded
+from hybatch.models.unpadded.attention import ATTENTION
+from hybatch.models.unpadded.sequence import TokenSequence
+
+__all__ = ["ARCHITECTURES", "ATTENTION", "Architecture", "TokenSequence", "why_padded"]

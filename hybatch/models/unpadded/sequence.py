@@ -1,0 +1,75 @@
+"""The tokens of several texts in one row, text after text.
+
+n texts, T tokens of the longest, N tokens of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from hybatch.models.unpadded.architectures import Architecture
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """Texts without padding between them.
+
+    Attributes:
+        lengths: tokens of each text, at least 1.
+        places_N: int64, where each token stands in the flattened [n, T], on the device of the tokens.
+        longest: T.
+    """
+
+    lengths: tuple[int, ...]
+    places_N: Tensor
+    longest: int
+
+    @classmethod
+    def of_mask(cls, mask_nT: Tensor, device: torch.device) -> TokenSequence:
+        """The sequence of what a mask keeps; a mask on the CPU spares a GPU the wait for the lengths."""
+        kept_nT = mask_nT.cpu().bool()
+        places_N = kept_nT.flatten().nonzero().squeeze(1)
+        if device.type != "cpu":
+            places_N = places_N.pin_memory().to(device, non_blocking=True)
+        return cls(tuple(kept_nT.sum(dim=1).tolist()), places_N, kept_nT.shape[1])
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(texts, tokens of each) of neighbours of equal length; sorted texts make few."""
+        return [(len(list(run)), length) for length, run in groupby(self.lengths)]
+
+    def flat(self, padded_nT: Tensor) -> Tensor:
+        """[n, T] -> [1, N]."""
+        return padded_nT.flatten().index_select(0, self.places_N)[None]
+
+    def padded(self, hidden_1NH: Tensor) -> Tensor:
+        """[1, N, H] -> [n, T, H], zeros behind the texts."""
+        _, _, width = hidden_1NH.shape
+        rows = hidden_1NH.new_zeros(len(self.lengths) * self.longest, width)
+        return rows.index_copy(0, self.places_N, hidden_1NH[0]).view(len(self.lengths), self.longest, width)
+
+    def positions(self, architecture: Architecture, ids_nT: Tensor, mask_nT: Tensor, padding_id: int | None) -> Tensor:
+        """int64 [1, N]: the position of each token, as the architecture counts them in padded rows."""
+        if architecture.positions == "from 0":
+            counted_nT = mask_nT.to(ids_nT).cumsum(dim=1) - 1
+        else:
+            assert padding_id is not None
+            is_token_nT = ids_nT.ne(padding_id).to(ids_nT)
+            counted_nT = is_token_nT.cumsum(dim=1) * is_token_nT + padding_id
+        return self.flat(counted_nT)
+
+
+def backbone_inputs(
+    sequence: TokenSequence, architecture: Architecture, features: Mapping[str, Tensor], padding_id: int | None
+) -> dict[str, Tensor]:
+    """What the backbone takes besides token embeddings, each [1, N]: positions, and token types where it has them."""
+    ids_nT = features["input_ids"]
+    mask_nT = features["attention_mask"].to(ids_nT.device)
+    positions = sequence.positions(architecture, ids_nT, mask_nT, padding_id)
+    types = {name: sequence.flat(features[name]) for name in ("token_type_ids",) if name in features}
+    return {"position_ids": positions, **types}
