@@ -17,6 +17,7 @@ import yaml
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.evaluation.precision import Precision
 from hybatch.evaluation.results import RESULTS
 from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
 from hybatch.training.config import RunConfig, load_run_config
@@ -50,6 +51,7 @@ class PlannedRun:
         folder: the training's output; evaluations are in its evaluation/.
         record: the file that is kept.
         tasks: to evaluate on.
+        precision: of the encoder when it is evaluated.
     """
 
     grid: GridRun
@@ -58,6 +60,7 @@ class PlannedRun:
     folder: Path
     record: Path
     tasks: tuple[str, ...]
+    precision: Precision = "float32"
 
     @property
     def name(self) -> str:
@@ -97,7 +100,14 @@ class RunFailed(Exception):
     """A stage of a run did not end well; says which and how."""
 
 
-def plan_run(grid: GridRun, recipe: Path, runs: Path, results: Path, tasks: Sequence[str]) -> PlannedRun:
+def plan_run(
+    grid: GridRun,
+    recipe: Path,
+    runs: Path,
+    results: Path,
+    tasks: Sequence[str],
+    precision: Precision = "float32",
+) -> PlannedRun:
     """Settle a run's configuration.
 
     Raises:
@@ -108,7 +118,7 @@ def plan_run(grid: GridRun, recipe: Path, runs: Path, results: Path, tasks: Sequ
     config = load_run_config(options)
     if not config.validation.corpora:
         raise UserError(f"{grid.name}: validation.corpora is empty, but the study evaluates the encoder chosen by them")
-    return PlannedRun(grid, options, config, folder, record_path(results, grid.name), tuple(tasks))
+    return PlannedRun(grid, options, config, folder, record_path(results, grid.name), tuple(tasks), precision)
 
 
 def remaining(run: PlannedRun) -> Remaining:
@@ -166,7 +176,7 @@ def _train(run: PlannedRun, children: Children, lock: int) -> None:
 def _evaluate(run: PlannedRun, tasks: Sequence[str], children: Children, lock: int) -> None:
     for task in tasks:
         command = [sys.executable, "-m", "hybatch", "evaluate", "--overwrite", "--model", str(run.folder / BEST)]
-        command += ["--task", task, "--output", str(run.evaluations / task)]
+        command += ["--task", task, "--output", str(run.evaluations / task), "--precision", run.precision]
         if task in LANGUAGES:
             command += ["--languages", *LANGUAGES[task]]
         _run_child(f"evaluation on {task}", command, children, lock)

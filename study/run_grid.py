@@ -23,6 +23,7 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
+from hybatch.evaluation.precision import PRECISIONS
 from study.children import Children, Interrupted
 from study.claim import claim
 from study.grid import read_grid
@@ -119,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             grid = [run for run in read_grid(arguments.grid) if re.search(arguments.only, run.name)]
             if not grid:
                 raise UserError(f"--only {arguments.only}: no run of {arguments.grid} has such a name")
-            places = (arguments.recipe, arguments.runs, arguments.results, arguments.tasks)
+            places = (arguments.recipe, arguments.runs, arguments.results, arguments.tasks, arguments.precision)
             runs = [plan_run(run, *places) for run in grid]
             if arguments.dry_run:
                 for run in runs:
@@ -144,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="weights and evaluations, <name>/")
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="records, <name>.record.json")
     parser.add_argument("--tasks", nargs="+", required=True, choices=list(TASKS), metavar="TASK", help="of evaluate")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="of the encoder when it is evaluated"
+    )
     parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="runs whose name it matches")
     parser.add_argument("--dry-run", action="store_true", help="say what is left to do, and do nothing")
     return parser

@@ -64,6 +64,7 @@ class _Results:
     """What every results.json has. `ranked_by`: backend, search or similarity, whichever tells most.
 
     debias: how language bias was taken out of the model after training; None where it was not.
+    precision: of the encoder, where it was not float32; None: float32, or ready embeddings.
     """
 
     task: str
@@ -75,11 +76,13 @@ class _Results:
     ranked_by: str = "None"
     versions: Mapping[str, str] = field(default_factory=dict)
     debias: Mapping[str, Any] | None = None
+    precision: str | None = None
 
     @property
     def described_model(self) -> str:
-        """The model, and what was done to it after training."""
-        return self.model if self.debias is None else f"{self.model}, {removal_words(self.debias)}"
+        """The model, what was done to it after training, and the precision that it was measured in."""
+        words = [self.model] if self.debias is None else [self.model, removal_words(self.debias)]
+        return ", ".join(words if self.precision is None else [*words, f"encoded in {self.precision}"])
 
     @property
     def trained_model(self) -> str:
@@ -167,6 +170,7 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
         "ranked_by": next((at.get(key, text) for key in ("backend", "search", "similarity") if value.get(key)), "None"),
         "versions": at.get("versions", by_name(text), default=None) or {},
         "debias": checked_removal(at),
+        "precision": at.get("precision", text, default=None),
     }
     if not {"pairs", "figures"} & value.keys():
         raise UserError(f"{source}: 'pairs' or 'figures' is missing; {MEND}")

@@ -115,6 +115,7 @@ def _results_object(one: Results) -> dict[str, Any]:
         "num_candidates": one.num_candidates,
         "summary": one.summary,
         **({} if one.debias is None else {"debias": one.debias}),
+        **({} if one.precision is None else {"precision": one.precision}),
     }
     if isinstance(one, LanguageResults):
         return {**common, "metrics": one.metrics, "subsets": one.subsets, "figures": one.figures}
