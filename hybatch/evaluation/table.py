@@ -82,7 +82,7 @@ def bias_table(results: Mapping[str, Any]) -> Table | None:
     bias = results["language_bias"]
     table = Table(
         title=f"{results['task']}: language bias",
-        caption="means over the query languages; what each metric is: docs/evaluation.md",
+        caption="means over the languages; what each metric is: docs/evaluation.md",
         title_justify="left",
         caption_justify="left",
     )
