@@ -1,6 +1,7 @@
 # make demo   train the embedded default with hybrid batches, evaluate it before and after, print the table
 # make test   the tests that take seconds;  make test-all  all of them
 # make study-backbones  the two small backbones that the study starts from, 20 minutes each on two CPU cores
+# make study-pretrained  multilingual-e5-small, a pretrained transformer to start from, in about a minute
 # make study  every run of the study on this machine, then its report; needs the data and the backbones (study/README.md)
 # make lint   style, types, import contract
 # All of them first make .venv from constraints.txt, with nothing but Python >= 3.11 and a C++ compiler at hand.
@@ -14,7 +15,7 @@ DEMO   ?= demo
 export HYBATCH_BACKBONES ?= backbones
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo study-backbones study test test-all lint clean
+.PHONY: install demo study-backbones study-pretrained study test test-all lint clean
 
 install: $(STAMP)
 
@@ -38,6 +39,9 @@ demo: $(STAMP)
 study-backbones: $(STAMP)
 	$(BIN)/python study/masked_language_model.py --config study/recipes/backbone-mini-xlmr.yaml
 	$(BIN)/python -m hybatch.train --config study/recipes/backbone-mini-labse.yaml
+
+study-pretrained: $(STAMP)
+	$(BIN)/python study/pretrained.py
 
 study: $(STAMP)
 	$(BIN)/python study/run_grid.py study/grids/study.txt --recipe study/recipes/recipe.yaml \

@@ -1,6 +1,7 @@
 """Times training on hybatch and on sentence-transformers' trainer: one model, the same batches in the same order.
 
     python benchmarks/bench_training.py --json FILE [--corpus embedded] [--processes 1 2] [--rounds 3] [--steps 10]
+    python benchmarks/bench_training.py --json FILE --backbone DIR --learning-rate 1e-5 --corpus .../mlqa-test
 
 The contenders are hybatch and MultipleNegativesRankingLoss, plain, and hybatch and CachedMultipleNegativesRankingLoss,
 encoding the same number of texts at once. Equal: start weights, texts and their order, prompts, batch, learning rate
@@ -184,10 +185,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def initial_model(arguments: argparse.Namespace) -> EncoderConfig:
+    lengths = {"query_max_length": arguments.max_length, "passage_max_length": arguments.max_length}
+    if arguments.backbone is not None:
+        return EncoderConfig(backbone=arguments.backbone, dropout=0.0, **lengths)
     fresh = FreshBackboneConfig(
         layers=arguments.layers, width=arguments.width, vocabulary_size=arguments.vocabulary, dropout=0.0
     )
-    return EncoderConfig(fresh=fresh, query_max_length=arguments.max_length, passage_max_length=arguments.max_length)
+    return EncoderConfig(fresh=fresh, **lengths)
 
 
 def parse() -> argparse.Namespace:
@@ -203,6 +207,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--chunk-size", type=int, default=32, help="of the cached contenders")
     parser.add_argument("--max-length", type=int, default=256, help="tokens of a text at most")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="1e-5 for pretrained weights")
+    parser.add_argument("--backbone", help="a pretrained one, folder or name, in the place of a fresh one")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=16000)
@@ -218,13 +224,15 @@ def parse() -> argparse.Namespace:
 
 def reported(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings without what is of this machine alone."""
-    of_the_model = {"layers": arguments.layers, "width": arguments.width}
+    of_the_model: dict[str, Any] = {"layers": arguments.layers, "width": arguments.width}
+    if arguments.backbone is not None:
+        of_the_model = {"backbone": Path(arguments.backbone).name}
     return asdict(settings) | {"corpus": Path(arguments.corpus).name, **of_the_model, "folder": None}
 
 
 def main() -> None:
     arguments = parse()
-    names = ("corpus", "batch_size", "chunk_size", "steps", "warmup_steps", "max_length", "precision")
+    names = ("corpus", "batch_size", "chunk_size", "steps", "warmup_steps", "max_length", "precision", "learning_rate")
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(folder=folder, **{name: getattr(arguments, name) for name in names})
         try:

@@ -41,7 +41,8 @@ def prepare(config: RunConfig, initial: Path) -> LocalBatch:
     corpora = open_corpora(config, progress=False)
     sampler = build_sampler(config, corpora, progress=False)
     if not initial.exists():
-        texts = tokenizer_texts(config.model, corpora, sampler.languages)
+        is_fresh = config.model.fresh is not None
+        texts = tokenizer_texts(config.model, corpora, sampler.languages) if is_fresh else None
         build_encoder(config.model, seed=config.seed, texts=texts).save(initial)
     return BatchLoader(sampler=sampler, tokenize=Encoder.load(initial).tokenize, cutting=Cutting(chunk_size=64)).load(0)
 

@@ -5,17 +5,30 @@
 # rate and memory beside `hybatch plan`.
 #
 #     benchmarks/gpu_training.sh
+#     BACKBONE=DIR_OR_TAR benchmarks/gpu_training.sh
+#
+# The encoder has random weights, unless BACKBONE names one with weights: its folder, or a tar archive of that, compressed
+# or not. Of multilingual-e5-small (study/pretrained.py) cut_vocabulary.py leaves what the data use, and tar and xz make
+# 46 MB of it:
+#
+#     python benchmarks/cut_vocabulary.py --model backbones/multilingual-e5-small --output build/e5-small-cut \
+#         --corpora "$HYBATCH_DATA_DIR/train/mlqa-test" --tasks xquad-r
+#     tar -C build -cJf build/e5-small-cut.tar.xz e5-small-cut
 #
 # What it writes comes back as one archive, $OUT/gpu-training.tar.gz, whatever fails (see steps.sh, also for LIMIT_S).
 # The data are those of HYBATCH_DATA_DIR where it is set, else the corpus that comes with hybatch. Wheels in $WHEELS
 # (default build/wheels, made by carry_wheels.sh) are used before what is installed. PYTHON names the interpreter.
 #
 # A rehearsal without a GPU gives DEVICE (default cuda), LIBRARIES (see gpu.sh), ACCELERATE (accelerate's configuration of
-# ZeRO-2), OPTIONS (more options of the recipe), MODEL_OPTIONS (of its encoder), CHUNK_SIZE (default 64) and
-# FIRST_STEP_EXAMPLES (default 64).
+# ZeRO-2), OPTIONS (more options of the recipe), MODEL_OPTIONS (of its encoder), CHUNK_SIZE (default 64),
+# FIRST_STEP_EXAMPLES (default 64) and ENCODING (options of bench_encoding.py, which runs where xquad-r is there).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source benchmarks/steps.sh
+if [ -n "${BACKBONE:-}" ] && [ ! -e "$BACKBONE" ]; then
+    echo "BACKBONE $BACKBONE: there is no such folder or archive, seen from $PWD" >&2
+    exit 2
+fi
 [ "${1:-}" = part ] || begin gpu-training
 export PYTHONPATH=$scratch/site:$PWD PYTHONUNBUFFERED=1 MPLBACKEND=Agg TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 export TQDM_MININTERVAL=20 # one line of progress, not a log full of them
@@ -29,6 +42,11 @@ if [ -n "${HYBATCH_DATA_DIR:-}" ] && [ -d "$HYBATCH_DATA_DIR/train/mlqa-test" ];
     [ -d "$HYBATCH_DATA_DIR/xquad-r" ] && task=xquad-r
 fi
 recipe=(--config benchmarks/gpu_training.yaml --corpora "[{path: $corpus}]" ${OPTIONS:-})
+if [ -n "${BACKBONE:-}" ]; then
+    backbone=$scratch/backbone
+    [ -d "$BACKBONE" ] && backbone=$BACKBONE
+    recipe+=(--model.fresh null --model.backbone "$backbone")
+fi
 runs=("${recipe[@]}" --model.fresh null --model.backbone "$scratch/initial")
 cached=(--training.chunk_size "${CHUNK_SIZE:-64}")
 
@@ -60,6 +78,13 @@ for line in tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"][
 sys.exit(bool(set(missing) - {"datasets", "tensorboard", "sentencepiece", "protobuf", "deepspeed"}))
 P
 }
+# weights: unpack BACKBONE where it is an archive, and look at what it holds.
+weights() {
+    if [ ! -d "$BACKBONE" ]; then
+        mkdir -p "$backbone" && tar -xf "$BACKBONE" -C "$backbone" --strip-components 1 || return
+    fi
+    sha256sum "$backbone"/*.safetensors "$backbone"/*.json
+}
 # watched NAME LAUNCHER... -- OPTIONS...: one training in $scratch/NAME.
 watched() {
     local name=$1 launcher=()
@@ -86,6 +111,11 @@ evaluations() {
 count() {
     HYBATCH_BACKEND=$1 "$python" -m hybatch evaluate --embeddings "$scratch/embeddings" --task "$task" --device "$1" \
         --output "$results/counts-$2"
+}
+# encoding: beside sentence-transformers and the products alone, on real texts, with what was trained.
+encoding() {
+    "$python" benchmarks/bench_encoding.py --json "$results/encoding.json" --model "$scratch/plain/final" \
+        --device "$device" ${ENCODING:---texts 4096 --rounds 3 --precision float32 bf16}
 }
 first_step() {
     "$python" benchmarks/first_step.py --initial "$scratch/initial" --json "$results/first-step.json" \
@@ -115,6 +145,7 @@ part() {
 step machine 30 bash -c machine
 part wheels 30 carried_wheels
 part needs 15 needs
+[ -n "${BACKBONE:-}" ] && part weights 40 weights
 step libraries 120 "${LIBRARIES:-benchmarks/load_or_build.sh}"
 reserve=20 # for the figures
 part first-step 60 first_step
@@ -123,6 +154,7 @@ part train-plain 60 watched plain "${ddp[@]}" -- "${runs[@]}"
 part train-cached 60 watched cached "${ddp[@]}" -- "${runs[@]}" "${cached[@]}"
 part resume 75 stop_and_resume
 part evaluate 60 evaluations
+[ "$task" = xquad-r ] && part encoding 60 encoding
 if "$python" -c 'import deepspeed' >/dev/null 2>&1; then
     part train-zero2 75 watched zero2 "${deepspeed[@]}" -- "${runs[@]}"
 else

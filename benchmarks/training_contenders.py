@@ -207,11 +207,13 @@ def held_out_loss(settings: Settings, weights: dict[str, torch.Tensor] | None) -
 
 
 def build_initial(settings: Settings, model: EncoderConfig) -> None:
-    """Make the encoder that all start from: trained tokenizer, random weights."""
+    """Make the encoder that all start from: a backbone as it is, or a trained tokenizer and random weights."""
     from hybatch.models import build_encoder
     from hybatch.training.texts import some_texts
 
-    assert model.fresh is not None
+    if model.fresh is None:
+        build_encoder(model, seed=0).save(Path(settings.folder, "initial"))
+        return
     corpus = open_corpus(CorpusConfig(path=settings.corpus), progress=False)
     texts = list(some_texts([corpus], corpus.languages, model.fresh.tokenizer_texts))
     build_encoder(model, seed=0, texts=texts).save(Path(settings.folder, "initial"))

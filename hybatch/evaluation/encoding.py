@@ -25,6 +25,9 @@ from hybatch.processes import gather_objects, rank, world_size
 
 # Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
 _EXCHANGE_ROWS = 65536
+# Tokens that a CPU encodes at once, padding included: more leave its caches, and an encoder of 12 layers x 384 loses a
+# tenth of its speed with 8,000 (benchmarks/bench_encoding.py).
+_CPU_TOKENS = 3072
 # Texts whose tokens are held at once when only their number is wanted.
 _COUNTED_AT_ONCE = 8192
 
@@ -160,7 +163,7 @@ def encode_distinct(
     lengths_U = _lengths(encoder, texts, role)
     # The longest first: what a GPU has no memory for shows at once.
     order_U = np.argsort(-lengths_U, kind="stable")
-    batches = [order_U[start : start + batch_size] for start in range(0, len(texts), batch_size)]
+    batches = _cut(order_U, lengths_U, batch_size, next(encoder.parameters()).device)
     was_training = encoder.training
     encoder.eval()
     bar = tqdm(total=len(texts), desc=f"encoding {role}", unit="text", disable=not progress or rank() > 0, leave=False)
@@ -206,6 +209,18 @@ def _lengths(encoder: Encoder, texts: Sequence[str], role: Role) -> np.ndarray:
     for source, share in enumerate(gather_objects(counts[mine])):
         counts[source :: world_size()] = share
     return counts
+
+
+def _cut(order_U: np.ndarray, lengths_U: np.ndarray, batch_size: int, device: torch.device) -> list[np.ndarray]:
+    """Batches of texts in order, the longest first: at most `batch_size`, and on a CPU as many as its caches hold."""
+    batches, start = [], 0
+    while start < len(order_U):
+        size = batch_size
+        if device.type == "cpu":
+            size = min(size, max(1, _CPU_TOKENS // int(lengths_U[order_U[start]])))
+        batches.append(order_U[start : start + size])
+        start += size
+    return batches
 
 
 def _exchange(rows_UH: np.ndarray, batches: Sequence[np.ndarray], device: torch.device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,13 +44,16 @@ class EncodingDone:
             unused = unused_parameters(encoder.backbone)
             self.flops += encoder_flops(encoder.backbone, encoder.head, unused).forward(shapes)
 
-    def rates(self, encoder: Encoder, seconds: float) -> dict[str, float]:
-        """For timings.json: tokens per second; operations per second, and what share of a plain product's they are.
+    def rates(self, encoder: Encoder, seconds: float) -> dict[str, Any]:
+        """For timings.json: tokens per second; operations per second, and what share of a plain product's they are; why
+        texts were padded, if they were.
 
         Args:
             seconds: in which all processes together encoded what was counted.
         """
-        found = {"tokens": self.tokens, "tokens_per_second": self.tokens / seconds}
+        found: dict[str, Any] = {"tokens": self.tokens, "tokens_per_second": self.tokens / seconds}
+        if encoder.padded_because is not None:
+            found["padded_because"] = encoder.padded_because
         if self.flops:
             reached, possible = self.flops / seconds, product_rate(encoder)
             found |= {"encoder_tflops": reached / 1e12, "product_tflops": possible / 1e12}

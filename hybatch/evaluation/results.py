@@ -83,14 +83,16 @@ def check_output(
     languages: list[str],
     overwrite: bool,
     prefixes: Mapping[Role, str] | None = None,
+    precision: str | None = None,
 ) -> None:
     """Refuse an output folder that cannot be used, before the encoding begins.
 
-    Results of the same model and prefixes on the same task and languages may be replaced; anything else needs
-    `overwrite`.
+    Results of the same model, prefixes and precision on the same task and languages may be replaced; anything else
+    needs `overwrite`.
 
     Args:
         prefixes: those given in the place of the model's own.
+        precision: of the encoder, where results name it.
 
     Raises:
         UserError: the folder holds other results, is a file, or cannot be written.
@@ -104,7 +106,8 @@ def check_output(
         found = read_any_results(path)
     except UserError as error:
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
-    asked = {"task": task, "model": model, "languages": languages, "prefixes": prefixes or None}
+    asked: dict[str, Any] = {"task": task, "model": model, "languages": languages}
+    asked |= {"prefixes": prefixes or None, "precision": precision}
     other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]
     if other:
         raise UserError(f"--output {directory}: holds the results of {'; '.join(other)}; {mend}")

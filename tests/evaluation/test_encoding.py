@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,15 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
+from hybatch.evaluation import encoding, precision
 from hybatch.evaluation.encoding import EncodedTask, encode_distinct
+from hybatch.evaluation.encoding_rate import EncodingDone
+from hybatch.evaluation.precision import autocast_dtype
 from hybatch.evaluation.settings.task import RetrievalTask
+from hybatch.models import EncoderConfig, build_encoder
+from hybatch.models.flops import encoder_flops
 from tests.evaluation.synthetic import ToyEncoder, synthetic_task
+from tests.models.backbones import TEXTS, save_backbone
 
 
 def _task_with_duplicates() -> RetrievalTask:
@@ -73,3 +80,48 @@ def test_an_embedding_that_is_not_finite_is_refused_with_its_text() -> None:
 def test_no_text_at_all_gives_no_rows() -> None:
     encoder: Any = ToyEncoder()
     assert encode_distinct(encoder, [], "query", batch_size=2, progress=False).shape == (0, 8)
+
+
+def test_a_cpu_encodes_no_more_tokens_at_once_than_its_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "_CPU_TOKENS", 20)
+    encoder: Any = ToyEncoder()
+    texts = ["a" * length for length in (30, 9, 8, 7, 6, 1)]
+    found = encode_distinct(encoder, texts, "query", batch_size=3, progress=False)
+    # One letter more each, for the role: 31 alone, 2 x 10 and 9, then 3 x 8 no more.
+    assert encoder.forwards == 4
+    np.testing.assert_allclose(found, encoder(encoder.tokenize(texts, "query")).detach().numpy(), atol=1e-6)
+
+
+def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "xlm-roberta")
+    config = EncoderConfig(backbone=str(folder), query_max_length=40, passage_max_length=60, head="dense")
+    encoder = build_encoder(config, seed=0)
+    texts = sorted(TEXTS)
+    lengths = encoder.lengths(texts, "passage")
+    flops = encoder_flops(encoder.backbone, encoder.head)  # what nothing depends on is frozen
+    longest_first = sorted(lengths, reverse=True)
+    without_padding = [(1, length) for length in lengths]
+    padded = [(len(longest_first[i : i + 2]), longest_first[i]) for i in range(0, len(lengths), 2)]
+    for reason, shapes in ((None, without_padding), ("a test", padded)):
+        if reason is not None:
+            encoder.pad(reason)
+        done = EncodingDone()
+        encode_distinct(encoder, texts, "passage", batch_size=2, progress=False, done=done)
+        assert (done.tokens, done.flops) == (sum(lengths), flops.forward(shapes))
+        rates = done.rates(encoder, 2.0)
+        assert rates["tokens_per_second"] == done.tokens / 2
+        assert rates["share_of_product_rate"] == pytest.approx(done.flops / 2e12 / rates["product_tflops"])
+        assert rates.get("padded_because") == reason
+
+
+def test_a_precision_that_the_device_is_slower_in_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert autocast_dtype("float32", cpu) is None
+    assert (autocast_dtype("bf16", cuda), autocast_dtype("fp16", cuda)) == (torch.bfloat16, torch.float16)
+    with pytest.raises(UserError, match="fp16 is for GPUs"):
+        autocast_dtype("fp16", cpu)
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    assert autocast_dtype("bf16", cpu) is torch.bfloat16
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    with pytest.raises(UserError, match="neither AVX512-BF16 nor AMX"):
+        autocast_dtype("bf16", cpu)

@@ -14,6 +14,7 @@ from hybatch.evaluation.catalogue.registry import TASKS, load_task
 from hybatch.evaluation.collection.gpus import gpus_for
 from hybatch.evaluation.collection.search import import_faiss
 from hybatch.evaluation.embeddings import check_save_directory
+from hybatch.evaluation.precision import autocast_dtype
 from hybatch.evaluation.results import check_output
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.task import ScoringOptions, Task
@@ -43,8 +44,14 @@ def checked_task(arguments: argparse.Namespace, source: Source, options: Scoring
             languages=list(task.languages),
             overwrite=arguments.overwrite,
             prefixes=used_prefixes(source, task),
+            precision=named_precision(source, options),
         )
     return task
+
+
+def named_precision(source: Source, options: ScoringOptions) -> str | None:
+    """The precision of the encoder, where results name it: another than float32."""
+    return options.precision if source.model is not None and options.precision != "float32" else None
 
 
 def used_prefixes(source: Source, task: Task) -> dict[Role, str]:
@@ -62,6 +69,10 @@ def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> No
     for role in get_args(Role):
         if arguments.embeddings and getattr(arguments, f"{role}_prefix") is not None:
             raise UserError(f"--{role}-prefix: goes with --model; ready embeddings have their prefix in them")
+    if arguments.embeddings and (arguments.precision != "float32" or arguments.compile):
+        option = "--compile" if arguments.compile else "--precision"
+        raise UserError(f"{option}: is of the encoder and goes with --model; ready embeddings are scored as they are")
+    autocast_dtype(options.precision, torch.device(options.device))
     try:
         choose_backend(torch.device(options.device), arguments.backend)
     except (BackendError, ValueError) as error:

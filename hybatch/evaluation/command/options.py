@@ -82,7 +82,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         "--batch-size",
         type=number_of("--batch-size", int, ge=1, le=1_000_000),
         default=128,
-        help="texts encoded at once by a process (default 128)",
+        help="texts encoded at once by a process at most (default 128); a CPU takes fewer where they are long",
     )
     parser.add_argument(
         "--precision",

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hybatch.evaluation.command.checks import checked_task, used_prefixes
+from hybatch.evaluation.command.checks import checked_task, named_precision, used_prefixes
 from hybatch.evaluation.command.options import evaluate_parser, scoring_options, source_of
 from hybatch.evaluation.cut_texts import cut_warnings
 from hybatch.evaluation.removal import removal_warnings
@@ -52,8 +52,8 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
         prefixes = used_prefixes(source, task)
         if prefixes:
             results = {**results, "prefixes": prefixes}
-        if options.precision != "float32" and source.model is not None:
-            results = {**results, "precision": options.precision}
+        if precision := named_precision(source, options):
+            results = {**results, "precision": precision}
         if source.debias:
             results = {**results, "debias": source.debias}
         cut = source.cut.counts()

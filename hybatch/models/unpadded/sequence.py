@@ -47,12 +47,6 @@ class TokenSequence:
         """[n, T] -> [1, N]."""
         return padded_nT.flatten().index_select(0, self.places_N)[None]
 
-    def padded(self, hidden_1NH: Tensor) -> Tensor:
-        """[1, N, H] -> [n, T, H], zeros behind the texts."""
-        _, _, width = hidden_1NH.shape
-        rows = hidden_1NH.new_zeros(len(self.lengths) * self.longest, width)
-        return rows.index_copy(0, self.places_N, hidden_1NH[0]).view(len(self.lengths), self.longest, width)
-
     def positions(self, architecture: Architecture, ids_nT: Tensor, mask_nT: Tensor, padding_id: int | None) -> Tensor:
         """int64 [1, N]: the position of each token, as the architecture counts them in padded rows."""
         if architecture.positions == "from 0":

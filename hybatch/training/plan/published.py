@@ -40,6 +40,8 @@ _PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "facebook/xlm-roberta-xl": ("xlm-roberta-xl", _sizes(36, 2560, 32, 250880, 514) | _XLMR),
     "facebook/xlm-roberta-xxl": ("xlm-roberta-xl", _sizes(48, 4096, 32, 250880, 514) | _XLMR),
     "sentence-transformers/LaBSE": ("bert", _sizes(12, 768, 12, 501153, 512) | {"pad_token_id": 0}),
+    # 512 positions, though of 250,037 pieces: BERT's layers over XLM-R's vocabulary.
+    "intfloat/multilingual-e5-small": ("bert", _sizes(12, 384, 12, 250037, 512)),
     "microsoft/mdeberta-v3-base": ("deberta-v2", _sizes(12, 768, 12, 251000, 512) | _MDEBERTA),
 }
 _OLD_NAMES = {

@@ -11,11 +11,11 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
-from hybatch.models.backbone import build_backbone, fresh_config, unused_parameters
+from hybatch.models.backbone import build_backbone, dropouts, fresh_config, unused_parameters
 from hybatch.models.config import PoolingMode
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.layout import Layout, read_layout
-from hybatch.models.named import hub_id
+from hybatch.models.named import hub_id, named_model
 from hybatch.paths import expand_path
 from hybatch.training.plan.published import published_config, published_names
 
@@ -65,7 +65,12 @@ def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
         folder = Path(expand_path(config.backbone, "model"))
         if folder.is_dir():
             layout = read_layout(folder)
-        backbone_config = _read_config(hub_id(config.backbone), layout if folder.is_dir() else None)
+        # A folder that is yet to be made is planned by its name.
+        known = named_model(config.backbone)
+        name = hub_id(config.backbone) if known is None else known.hub_id
+        backbone_config = _read_config(name, layout if folder.is_dir() else None)
+        if config.dropout is not None:
+            backbone_config.update(dropouts(backbone_config, config.dropout))
     with FakeTensorMode():
         backbone = build_backbone(backbone_config, config.attn_implementation)
         frozen = unused_parameters(backbone)

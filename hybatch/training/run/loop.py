@@ -55,6 +55,7 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
         check_agreement(facts_at_start(config, surroundings(accelerator.device, "").versions), "at the start")
         folder = RunFolder(config)
         run_on_main(lambda: held.enter_context(claimed(folder, config, accelerator.print)))
+        config.model.unpad = run_on_main(lambda: config.model.unpad)  # what the folder's run began with
         if run_on_main(lambda: folder.is_finished):
             accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
             return 0

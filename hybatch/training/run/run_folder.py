@@ -144,6 +144,7 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
         raise UserError(f"{folder.config} cannot be read ({error}): name a new output_dir") from error
     if not isinstance(before, dict):
         raise UserError(f"{folder.config} cannot be read (it holds no options): name a new output_dir")
+    _keep_padding(before, config)
     differences = differing_fields(with_defaults(before), config.as_dict())
     if differences:
         raise UserError(
@@ -152,6 +153,13 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
             + "\nname a new output_dir, or take the values of its "
             + CONFIG
         )
+
+
+def _keep_padding(before: dict[str, Any], config: RunConfig) -> None:
+    """Let a run go on with padded texts that began with them, or before there was a choice: dropout is drawn alike."""
+    model = before.get("model")
+    if isinstance(model, dict) and model.setdefault("unpad", "never") == "never" and config.model.unpad == "auto":
+        config.model.unpad = "never"
 
 
 def differing_fields(before: Any, now: Any) -> list[str]:

@@ -17,6 +17,7 @@ CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 @pytest.fixture(autouse=True)
 def any_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBATCH_DATA_DIR", "data")
+    monkeypatch.setenv("HYBATCH_BACKBONES", "backbones")
 
 
 def planned(tmp_path: Path, recipe: str, *options: str) -> Any:
