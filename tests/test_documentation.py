@@ -13,6 +13,7 @@ import pytest
 
 from hybatch.cli import main
 from hybatch.evaluation.catalogue.registry import TASKS
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
 from hybatch.sampling import COMPOSITIONS, KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +90,16 @@ def test_every_place_that_the_architecture_names_is_there() -> None:
 def test_every_kind_of_batch_stands_in_the_table_of_kinds() -> None:
     page = (ROOT / "docs/sampling.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.M)) == {*KINDS, *COMPOSITIONS}
+
+
+def test_every_bias_metric_stands_in_the_table_with_its_definition_and_source() -> None:
+    page = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `[\w@]+` \| (?:multilingual|bilingual) \|.*$", page, re.M)
+    better = {True: "higher", False: "lower", None: "neither"}
+    assert rows == [
+        f"| `{m.name}` | {m.pool} | {better[m.higher_is_better]} | {m.definition} | {m.source} |"
+        for m in BIAS_METRICS.values()
+    ]
 
 
 def test_the_index_lists_every_page() -> None:

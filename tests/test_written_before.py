@@ -186,9 +186,11 @@ def test_the_same_embeddings_give_the_same_results_to_the_last_digit(
     before = _files(place / "cache")
     assert hybatch(["evaluate", *arguments, "--output", "again"]) == 0
     assert _files(place / "cache") == before
-    assert json.dumps(_figures(place / "again")) == json.dumps(_figures(place / "results" / name))
+    figures, before_figures = _figures(place / "again"), _figures(place / "results" / name)
+    assert json.dumps({key: figures[key] for key in before_figures}) == json.dumps(before_figures)
+    assert figures.keys() - before_figures.keys() <= {"language_bias"}
     with np.load(place / "again" / "per_query.npz") as now, np.load(f"results/{name}/per_query.npz") as then:
-        assert now.keys() == then.keys()
+        assert then.keys() <= now.keys()
         for table in then:
             assert now[table].dtype == then[table].dtype
             np.testing.assert_array_equal(now[table], then[table])

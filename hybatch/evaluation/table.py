@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
 from hybatch.evaluation.settings.metrics import mean
 
 
@@ -65,6 +66,44 @@ def _settings_table(results: Mapping[str, Any]) -> Table:
         _figure(summary["multilingual"]["rank_distance"], digits=1),
         style="bold",
     )
+    return table
+
+
+_DIRECTIONS = {True: "higher", False: "lower", None: ""}
+
+
+def bias_table(results: Mapping[str, Any]) -> Table | None:
+    """One row per bias metric: its mean over the query languages, and those where it is least and greatest.
+
+    None where the task has no pool of several languages; metrics without a figure are left out.
+    """
+    if "language_bias" not in results:
+        return None
+    bias = results["language_bias"]
+    table = Table(
+        title=f"{results['task']}: language bias",
+        caption="means over the languages; what each metric is: docs/evaluation.md",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("metric")
+    for heading in ("mean", "least", "greatest", "better"):
+        table.add_column(heading, justify="right")
+    group = None
+    for metric in BIAS_METRICS.values():
+        figures = {x: row[metric.name] for x, row in bias[metric.pool].items() if row[metric.name] is not None}
+        if not figures:
+            continue
+        if metric.group != group:
+            table.add_section()
+        group = metric.group
+        ends = (end(figures, key=figures.__getitem__) for end in (min, max))
+        table.add_row(
+            metric.label,
+            _figure(bias["summary"][metric.pool][metric.name], metric.digits),
+            *(f"{x} {_figure(figures[x], metric.digits)}" for x in ends),
+            _DIRECTIONS[metric.higher_is_better],
+        )
     return table
 
 

@@ -13,7 +13,7 @@ from hybatch.options import number_of
 from hybatch.paths import check_writable, path_of
 from hybatch.reporting.comparison.files import Comparison, bias_lines, terminal_tables, write_comparison
 from hybatch.reporting.comparison.query_results import QueryResults, chosen_metric, read_query_results
-from hybatch.reporting.comparison.rows import CORRECTIONS, ComparisonOptions, compare_results
+from hybatch.reporting.comparison.rows import CORRECTIONS, ComparisonOptions, compare_bias, compare_results
 from hybatch.reporting.comparison.significance import INTERVALS
 from hybatch.reporting.comparison.training_languages import training_languages
 from hybatch.reporting.results import PairResults
@@ -45,10 +45,11 @@ def main(argv: Sequence[str]) -> int:
         rows=compare_results(results, options, trained),
         trained=trained,
         bias={one.label: _bias(one) for one in results if one.has_pairs},
+        bias_rows=compare_bias(results, options),
     )
     if arguments.output:
         write_comparison(comparison, arguments.output)
-    _print(comparison, ("summary",) if arguments.output else ("summary", "breakdown", "setting"))
+    _print(comparison, ("summary", "bias") if arguments.output else ("summary", "bias", "breakdown", "setting"))
     if arguments.output:
         print(f"wrote {arguments.output}: comparison.md, comparison.csv, comparison.json, with every setting")
     return 0

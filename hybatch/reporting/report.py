@@ -4,7 +4,8 @@ report.md                   the tables and the figures, those of a grid first
 report.html                 the same in one file that needs no other
 tables/<table>.csv, .tex    each table, full precision in CSV
 all-figures.csv             every figure of every result in long form
-heatmap-<task>-<label>, difference-<task>-<label>-minus-<label>, curves-<label>, <grid>-<what>, each .png and .svg
+bias-<task>, first-<task>-<label>, heatmap-<task>-<label>, difference-<task>-<label>-minus-<label>, curves-<label>,
+    <grid>-<what>, each .png and .svg
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.reporting.figures.bias import draw_bias_against_map, draw_first_languages
 from hybatch.reporting.figures.curves import draw_learning_curves, learning_curves
 from hybatch.reporting.figures.files import FigureFile, write_figure
 from hybatch.reporting.figures.heatmaps import draw_difference_heatmap, draw_heatmap
@@ -24,7 +26,7 @@ from hybatch.reporting.grids.tables.provenance import grid_provenance
 from hybatch.reporting.inputs import LearningCurve, ReportInputs
 from hybatch.reporting.page.html import PageSection, html_page
 from hybatch.reporting.results import Figures, LanguageResults, PairResults, Results
-from hybatch.reporting.tables.bias import bias_tables
+from hybatch.reporting.tables.bias import bias_tables, metric_tables
 from hybatch.reporting.tables.by_language import language_tables
 from hybatch.reporting.tables.markdown import markdown_link_text, markdown_text
 from hybatch.reporting.tables.measured import Measured, by_task
@@ -69,6 +71,8 @@ def _sections(inputs: ReportInputs, directory: Path) -> Iterator[PageSection]:
         provenance += grid_provenance(inputs.grid)
     results = [*report_tables(inputs.measured), *bias_tables(inputs.measured), *language_tables(inputs.by_language)]
     yield PageSection("Results", tables=results)
+    bias = list(_draw_bias(inputs.measured, directory))
+    yield PageSection("Language bias", tables=metric_tables(inputs.measured), figures=bias)
     yield PageSection("Language pairs", figures=list(_draw_heatmaps(inputs.measured, directory)))
     yield PageSection("Learning curves", figures=list(_draw_curves(inputs.curves, directory)))
     measured: list[Measured[Results]] = [*inputs.measured, *inputs.by_language]
@@ -95,6 +99,18 @@ def _draw_heatmaps(measured: Sequence[Measured[PairResults]], directory: Path) -
             title = f"{task}: {other.label} minus {baseline.label}"
             figure = draw_difference_heatmap(other.results, baseline.results, title=title)
             yield write_figure(figure, directory, name, f"{title}, mAP")
+
+
+def _draw_bias(measured: Sequence[Measured[PairResults]], directory: Path) -> Iterator[FigureFile]:
+    for task, group in by_task(measured).items():
+        if figure := draw_bias_against_map(group, title=f"{task}: language bias against mAP"):
+            caption = f"{task}: language bias against the mAP in the pool of all languages"
+            yield write_figure(figure, directory, f"bias-{file_name(task)}", caption)
+        for one in group:
+            title = f"{task}: {one.label}"
+            if figure := draw_first_languages(one.results, title=title):
+                caption = f"{title}, language of the first candidate in the pool of all languages, rows add up to 1"
+                yield write_figure(figure, directory, f"first-{file_name(task)}-{file_name(one.label)}", caption)
 
 
 def _draw_curves(curves: Sequence[LearningCurve], directory: Path) -> Iterator[FigureFile]:
@@ -137,11 +153,17 @@ def _write_long_form(measured: Sequence[Measured[Results]], path: Path) -> None:
 
 
 def _cells(results: Results) -> Iterator[tuple[str, str, Figures]]:
-    """(query language, candidate language, figures), in the order of the languages; "all" is the pool, "" no other."""
+    """(query language, candidate language, figures), in the order of the languages.
+
+    The second is "all" for the pool, "de+en" for that of two languages, "" where there is no other.
+    """
     for language in results.languages:
         if isinstance(results, LanguageResults):
             yield language, "", results.figures[language]
             continue
         for other, figures in results.pairs[language].items():
             yield language, other, figures
-        yield language, "all", results.multilingual[language]
+        bias = results.language_bias
+        yield language, "all", {**results.multilingual[language], **(bias.multilingual[language] if bias else {})}
+        if bias and language in bias.bilingual:
+            yield language, f"{language}+{bias.pivot}", bias.bilingual[language]

@@ -12,6 +12,7 @@ from typing import Any
 
 from hybatch.errors import UserError
 from hybatch.evaluation.results import read_any_results
+from hybatch.evaluation.settings.bias_metrics import BILINGUAL, MULTILINGUAL, POOLS, BiasMetric
 from hybatch.evaluation.table import cross_lingual_means
 from hybatch.reporting.checked_json import Checked, by_name, count, names, number, number_or_none, text
 from hybatch.reporting.removal import checked_removal, removal_words
@@ -40,6 +41,22 @@ class PoolLanguages:
 
     pool_share: Mapping[str, float]
     top: Mapping[str, TopLanguages]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageBias:
+    """The figures of every bias metric, see `hybatch.evaluation.settings.bias_figures.bias_figures`.
+
+    pivot: the language that bilingual pools have beside the query's; None where there are none.
+    multilingual, bilingual: query language -> metric -> figure in that pool. summary: pool -> means over languages.
+    first: query language -> language -> share of the queries whose best candidate it is; None without queries.
+    """
+
+    pivot: str | None
+    multilingual: Mapping[str, Figures]
+    bilingual: Mapping[str, Figures]
+    summary: Mapping[str, Figures]
+    first: Mapping[str, Figures | None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +105,11 @@ class PairResults(_Results):
     pairs: Mapping[str, Mapping[str, Figures]]
     multilingual: Mapping[str, Figures]
     top_languages: PoolLanguages | None = None
+    language_bias: LanguageBias | None = None
+
+    def bias_mean(self, metric: BiasMetric) -> float | None:
+        """A bias metric over the languages; None where no query has it, or the results are older than it."""
+        return None if self.language_bias is None else self.language_bias.summary[metric.pool].get(metric.name)
 
     def by_language(self, setting: str, metric: str) -> dict[str, float | None]:
         """Query language -> figure; cross-lingual: the mean over the other candidate languages that have it."""
@@ -166,13 +188,29 @@ def _pair_results(at: Checked, languages: tuple[str, ...], common: Mapping[str, 
     means = {s: summary.child(s).get_figures(("map", "num_settings")) for s in SETTINGS}
     if "rank_distance" not in means["multilingual"]:
         summary.child("multilingual").refuse("rank_distance", "a number or null")
-    top = at.child("top_languages") if at.value.get("top_languages") is not None else None
+    top, bias = (at.child(key) if at.value.get(key) is not None else None for key in ("top_languages", "language_bias"))
     return PairResults(
         **common,
         summary=means,
         pairs=pairs,
         multilingual=at.child("multilingual").figures_of(languages, ("map", "rank_distance"), LANGUAGES),
         top_languages=None if top is None else _pool_languages(top, languages),
+        language_bias=None if bias is None else _language_bias(bias, languages),
+    )
+
+
+def _language_bias(at: Checked, languages: tuple[str, ...]) -> LanguageBias:
+    pivot = at.get("pivot", text, default=None)
+    if pivot not in (None, *languages):
+        at.refuse("pivot", f"one of {' '.join(languages)}, or null")
+    with_pair = tuple(x for x in languages if x != pivot) if pivot else ()
+    first = at.child("first")
+    return LanguageBias(
+        pivot=pivot,
+        multilingual=at.child(MULTILINGUAL).figures_of(languages, (), LANGUAGES),
+        bilingual=at.child(BILINGUAL).figures_of(with_pair, (), LANGUAGES),
+        summary=at.child("summary").figures_of(POOLS, (), "pools"),
+        first={x: first.get(x, _share, default=None) for x in languages},
     )
 
 

@@ -9,8 +9,11 @@ import pytest
 
 from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.embeddings import StoredEmbeddings
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
+from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.settings.scoring import score
 from hybatch.evaluation.settings.task import RetrievalTask
+from tests.evaluation.bias_oracle import oracle_pool, oracle_query
 from tests.evaluation.oracle import largest_difference, oracle_results
 from tests.evaluation.synthetic import random_embeddings, write_embeddings
 
@@ -29,13 +32,26 @@ def _towards_positives(task: RetrievalTask, width: int) -> tuple[dict[str, np.nd
     return queries, candidates
 
 
+def _check_bias(
+    tables: QueryTables, task: RetrievalTask, queries: dict[str, np.ndarray], candidates: dict[str, np.ndarray]
+) -> None:
+    """Every bias metric of five queries of each language, which is what brute force has time for."""
+    pool, language_of = oracle_pool(candidates, task)
+    for x in task.languages:
+        for row in np.linspace(0, len(queries[x]) - 1, 5).astype(int):
+            expected = oracle_query(queries[x][row], task.positives[x][row], x, pool, language_of, "en")
+            found = {name: tables[f"{name}/{x}"][row] for name in BIAS_METRICS if name in expected}
+            np.testing.assert_allclose(list(found.values()), [expected[name] for name in found], rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["xquad-r", "mlqa-r"])
 def test_all_settings_agree_on_random_embeddings(name: str, data_dir: Path, tmp_path: Path) -> None:
     task = load_task(name, data_dir)
     queries, candidates = _towards_positives(task, 24)
-    found = score(
-        StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task), task, model="r", progress=False
-    )
+    tables: QueryTables = {}
+    embeddings = StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task)
+    found = score(embeddings, task, model="r", progress=False, per_query=tables)
+    _check_bias(tables, task, queries, candidates)
     expected = oracle_results(queries, candidates, task)
     # Scores that the oracle's float64 tells apart may be equal in float32: a few ties in a thousand positives.
     tied, tied_in_float64 = (results["ties"].pop("positives_tied") for results in (found, expected))
@@ -49,9 +65,10 @@ def test_all_settings_agree_on_random_embeddings(name: str, data_dir: Path, tmp_
 def test_all_settings_agree_exactly_on_tied_embeddings(name: str, data_dir: Path, tmp_path: Path) -> None:
     task = load_task(name, data_dir)
     queries, candidates = random_embeddings(task, 16, seed=2, integers=True)
-    found = score(
-        StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task), task, model="t", progress=False
-    )
+    tables: QueryTables = {}
+    embeddings = StoredEmbeddings(write_embeddings(tmp_path, queries, candidates), task)
+    found = score(embeddings, task, model="t", progress=False, per_query=tables)
+    _check_bias(tables, task, queries, candidates)
     # Nothing but the summation order of the means may differ.
     difference, where = largest_difference(found, oracle_results(queries, candidates, task))
     assert difference < 1e-9, where

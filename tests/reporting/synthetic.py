@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hybatch.evaluation.settings.bias_metrics import BILINGUAL, MULTILINGUAL, POOLS, metrics_of
+from hybatch.evaluation.settings.metrics import mean
 from hybatch.evaluation.settings.scoring import METRICS
 from hybatch.reporting.results import PairResults, results_from
 from hybatch.reporting.tables.measured import Measured
@@ -65,3 +67,25 @@ def make_results(
         "ties": {"positives_tied": 0, "map_optimistic": 0.4, "map_pessimistic": 0.4},
         "versions": {"hybatch": "0"},
     }
+
+
+def with_bias(results: dict[str, Any], level: float = 0.5, pivot: str | None = "en") -> dict[str, Any]:
+    """The results with figures of every bias metric near `level`; of PEER of the answers there are none."""
+    languages = results["languages"]
+    asked = {MULTILINGUAL: languages, BILINGUAL: [x for x in languages if x != pivot] if pivot else []}
+    figures = {
+        pool: {
+            x: {m.name: None if m.name.startswith("peer_answers") else level + i / 100 for m in metrics_of(pool)}
+            for i, x in enumerate(asked[pool])
+        }
+        for pool in POOLS
+    }
+    summary = {
+        pool: {
+            m.name: mean(row[m.name] for row in figures[pool].values() if row[m.name] is not None)
+            for m in metrics_of(pool)
+        }
+        for pool in POOLS
+    }
+    first = {x: {y: 1 / len(languages) for y in languages} for x in languages}
+    return results | {"language_bias": {"pivot": pivot, **figures, "summary": summary, "first": first}}

@@ -13,7 +13,8 @@ import pytest
 from hybatch.errors import UserError
 from hybatch.evaluation.bitext import BitextTask, score_bitext
 from hybatch.evaluation.results import write_results
-from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
+from hybatch.evaluation.settings.per_query import QueryTables, read_query_tables, write_query_tables
 from hybatch.evaluation.settings.scoring import score
 from hybatch.evaluation.settings.task import LabelledTexts, join_by_label
 from hybatch.reporting.compare import main
@@ -144,6 +145,64 @@ def test_measures_of_language_bias_are_compared_in_the_pool(
     assert set(compared["language_bias"]) == {"weak", "strong"}
 
 
+def test_every_bias_metric_is_tested_over_the_languages_whatever_the_metric_of_the_rows(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared = _compared(folders, tmp_path)
+    weak, strong = (
+        json.loads((Path(folder) / "results.json").read_text())["language_bias"]["summary"] for folder in folders
+    )
+    rows = {row["name"]: row for row in compared["bias_rows"]}
+    assert set(rows) == {m.name for m in BIAS_METRICS.values() if strong[m.pool][m.name] is not None}
+    for name, row in rows.items():
+        pool = BIAS_METRICS[name].pool
+        assert row["baseline"] == pytest.approx(weak[pool][name], abs=1e-12), name
+        assert row["value"] == pytest.approx(strong[pool][name], abs=1e-12), name
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["p_value"] <= row["p_corrected"] <= 1
+        assert (row["kind"], row["num_settings"]) == (pool, 3 if pool == "bilingual" else 4)
+    assert rows["last_rank"]["high"] < 0
+    assert rows["bilingual_map"]["low"] > 0
+    assert "Language bias: every metric" in capsys.readouterr().out
+    assert "| strong | english_inclination |" in (tmp_path / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize("metric", ["english_inclination", "lang_ndcg@10", "peer_others@10"])
+def test_a_bias_metric_tested_by_itself_has_the_row_that_it_has_among_all(
+    folders: tuple[str, str], tmp_path: Path, metric: str
+) -> None:
+    compared = _compared(folders, tmp_path, "--metric", metric)
+    [row] = [row for row in compared["rows"] if row["section"] == "summary"]
+    [among_all] = [row for row in compared["bias_rows"] if row["name"] == metric]
+    assert row["name"] == row["kind"] == among_all["kind"]
+    for key in ("baseline", "value", "difference", "num_settings", "num_queries"):
+        assert row[key] == pytest.approx(among_all[key], abs=1e-12), key
+    if metric == "english_inclination":
+        assert {r["name"] for r in compared["rows"] if r["section"] == "setting"} == {
+            f"{x} → own+English" for x in ("ar", "de", "zh")
+        }
+
+
+def test_results_from_before_the_metrics_were_are_tested_by_none_but_those_that_they_have(
+    folders: tuple[str, str], tmp_path: Path
+) -> None:
+    old = _evaluate(tmp_path / "old", 1.0)
+    tables = read_query_tables(old / "per_query.npz")
+    later = BIAS_METRICS.keys() - {"rank_distance"}
+    write_query_tables(old / "per_query.npz", {k: v for k, v in tables.items() if k.split("/")[0] not in later})
+    compared = _compared((folders[0], str(old)), tmp_path / "out")
+    assert "bias_rows" not in compared
+    assert "every metric" not in (tmp_path / "out" / "comparison.md").read_text()
+    with pytest.raises(UserError, match=r"--metric last_rank: .* by map, .*, rank_distance, own_language_first$"):
+        main([folders[0], str(old), "--metric", "last_rank", *FAST])
+
+
+def test_a_metric_without_a_figure_is_refused(folders: tuple[str, str]) -> None:
+    # Every question has one answer a language, of which the ranks of the answers say nothing.
+    with pytest.raises(UserError, match="--metric peer_answers@10: task made can be compared by map, "):
+        main([*folders, "--metric", "peer_answers@10", *FAST])
+
+
 def test_the_languages_of_all_best_candidates_stand_beside_those_of_the_pool(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +261,7 @@ def test_tasks_without_language_pairs_are_compared_language_by_language(tmp_path
     assert rows["training unseen"]["difference"] == pytest.approx(rows["xho"]["difference"])
     assert rows["resources 5"]["difference"] == pytest.approx(rows["deu"]["difference"])
     assert compared["language_bias"] == {}
+    assert "bias_rows" not in compared
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert "Language bias" not in page
     other = _by_name(_compared(both, tmp_path / "margin", "--metric", "margin_accuracy_from_pivot"))

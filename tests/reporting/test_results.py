@@ -15,13 +15,13 @@ from hybatch.errors import UserError
 from hybatch.evaluation.results import read_any_results
 from hybatch.reporting.figures.heatmaps import draw_heatmap
 from hybatch.reporting.results import LanguageResults, PairResults, Results, read_results, results_from
-from hybatch.reporting.tables.bias import bias_tables
+from hybatch.reporting.tables.bias import bias_tables, metric_tables
 from hybatch.reporting.tables.by_language import language_tables
 from hybatch.reporting.tables.measured import Measured
 from hybatch.reporting.tables.pairs import report_tables
 from hybatch.reporting.tables.render import csv_text, latex, markdown
 from tests.reporting.mutations import mutated, read_or_named
-from tests.reporting.synthetic import make_results
+from tests.reporting.synthetic import make_results, with_bias
 
 BEFORE = Path(__file__).parent.parent / "written_before" / "results"
 
@@ -32,7 +32,7 @@ def _texts(results: Results) -> list[str]:
     else:
         draw_heatmap(results)
         pairs = [Measured(results.model, results)]
-        tables = [*report_tables(pairs), *bias_tables(pairs)]
+        tables = [*report_tables(pairs), *bias_tables(pairs), *metric_tables(pairs)]
     return [form(table) for table in tables for form in (csv_text, latex, markdown)]
 
 
@@ -40,7 +40,8 @@ def _texts(results: Results) -> list[str]:
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_a_changed_value_is_named_or_makes_tables(name: str, data: st.DataObject) -> None:
-    value, keys = data.draw(mutated(read_any_results(BEFORE / name / "results.json")))
+    before = read_any_results(BEFORE / name / "results.json")
+    value, keys = data.draw(mutated(with_bias(before) if "pairs" in before else before))
     results = read_or_named(lambda: results_from(value, "some/results.json"), "some/results.json: ", keys)
     for text in _texts(results) if results else ():
         text.encode("utf-8")
@@ -70,12 +71,25 @@ def test_a_changed_value_is_named_or_makes_tables(name: str, data: st.DataObject
         (["versions"], ["torch 2"], "'versions' is ['torch 2']; expected an object"),
         (["backend"], 3, "'backend' is 3; expected a text"),
         (["top_languages"], {"top": 1}, "'top_languages.top' is 1; expected an object"),
+        (
+            ["language_bias", "pivot"],
+            "xx",
+            "'language_bias.pivot' is 'xx'; expected one of ar de en es hi vi zh",
+        ),
+        (["language_bias", "pivot"], None, "'language_bias.bilingual.ar' should not be there"),
+        (["language_bias", "bilingual", "de"], 1, "'language_bias.bilingual.de' is 1; expected an object"),
+        (
+            ["language_bias", "first", "de"],
+            {"de": "1"},
+            "'language_bias.first.de' is {'de': '1'}; expected an",
+        ),
+        (["language_bias", "summary", "multilingual"], {"last_rank": "1"}, "'language_bias.summary.multilingual.last"),
     ],
 )
 def test_a_wrong_value_ends_with_code_2_and_names_file_and_key(
     keys: list[str], value: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = make_results("model")
+    results = with_bias(make_results("model"))
     place = results
     for key in keys[:-1]:
         place = place[key]

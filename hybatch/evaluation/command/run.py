@@ -19,7 +19,7 @@ from hybatch.evaluation.removal import removal_warnings
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.table import bias_table, results_table, table_console
 from hybatch.evaluation.task import Task
 from hybatch.processes import launched_group, main_first, rank, world_size
 
@@ -71,7 +71,10 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     if outcome.is_main_process:
         if arguments.output:
             write_results(arguments.output, results, timings, per_query)
-        table_console().print(results_table(results))
+        console = table_console()
+        console.print(results_table(results))
+        if bias := bias_table(results):
+            console.print(bias)
         for line in [*cut_warnings(cut), *_unused(source, task), *removal_warnings(source.debias)]:
             print(f"warning: {line}", file=sys.stderr)
     return outcome

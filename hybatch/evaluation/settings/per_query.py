@@ -5,6 +5,8 @@
     <metric>/<query language> [Q, G + 1] float64: the pair with each candidate language, then the pool of all of them
     rank_distance/<query language>  [Q] float64: worst minus best rank of the query's positives in the pool
     pool_rank/<query language>      [Q, G] float64: best rank in the pool of the query's positives of each language
+    <bias metric>/<query language>  [Q] float64, for every entry of `BIAS_METRICS` (see `settings.bias_metrics`); those
+                                    of the bilingual pool are NaN for English, and not there without it
 
 Tasks with one row of figures a language, rather than a table of language pairs, have only
 
@@ -12,7 +14,8 @@ Tasks with one row of figures a language, rather than a table of language pairs,
     ids/<query language>      [Q] str; no two languages share one
     <metric>/<query language> [Q] float64
 
-NaN stands where the query has no positive. Q queries of one language, G languages, P positives.
+NaN stands where the query has no positive, and where a bias metric leaves it out. Q queries of one language, G
+languages, P positives.
 """
 
 from __future__ import annotations

@@ -5,15 +5,17 @@ every monolingual, cross-lingual and multilingual rank is a sum of such counts. 
 whatever their languages, and add what they have counted.
 
 Settings: *monolingual*, the pool is the candidates of the query's language; *cross-lingual* (x, y), those of y for
-queries of x; *multilingual*, those of all languages, with the positives in all of them.
+queries of x; *multilingual*, those of all languages, with the positives in all of them; *bilingual*, those of the
+query's language and English, with the positives in both.
 
-Q queries (q of them at once), D candidates, P positives, G languages, R distinct positives, C cutoffs, H embedding
-width.
+Q queries (q of them at once), D candidates, P positives, G languages, R distinct positives, C cutoffs, K best places,
+H embedding width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +26,12 @@ from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.results import versions
+from hybatch.evaluation.settings.best_candidates import best_candidates
+from hybatch.evaluation.settings.bias_figures import AnswerRanks, bias_figures, pivot_of
 from hybatch.evaluation.settings.language_bias import top_language_shares
 from hybatch.evaluation.settings.metrics import CUTOFFS, METRICS, QueryFigures, figures_per_query, mean, tie_bounds
 from hybatch.evaluation.settings.per_query import QueryTables, best_ranks, query_ids, query_tables
-from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS, top_languages
+from hybatch.evaluation.settings.top_candidates import language_counts
 from hybatch.models import Encoder
 from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
@@ -41,6 +45,17 @@ _BLOCK = 4096
 # Memory for counts; with more of them the query languages take turns, and the candidates are read once a turn.
 _COUNT_BYTES = 2**32
 _BYTES_PER_COUNT = 12
+
+
+@dataclass(frozen=True)
+class _LanguageScores:
+    """The settings' figures of the queries of one language, and the ranks that the bias metrics come from."""
+
+    pairs: dict[str, Any]
+    multilingual: dict[str, Any]
+    ties: dict[str, Any]
+    per_query: QueryTables
+    ranks: AnswerRanks
 
 
 def evaluate_encoder(
@@ -94,13 +109,15 @@ def score(
     Returns:
         {"task", "model", "languages", "backend", "similarity", "num_queries", "num_candidates",
         "pairs": {query language: {candidate language: figures}}, "multilingual": {query language: figures},
-        "summary": {"monolingual" | "cross_lingual" | "multilingual": means}, "top_languages", "ties", "versions"}.
+        "summary": {"monolingual" | "cross_lingual" | "multilingual": means}, "language_bias", "top_languages", "ties",
+        "versions"}.
         Figures are means over the queries that have a positive in the pool (`num_queries`); the others are left out
         (`num_skipped`), and where no query has one the figures are None. The summary holds unweighted means over the
         languages or pairs that have figures (`num_settings`). `ties` speaks of the multilingual setting: the
         positives that share their score with another candidate, and mAP with every tie broken for and against them.
         `top_languages` says which languages the best candidates of that setting are in, right or wrong, see
-        `hybatch.evaluation.settings.language_bias.top_language_shares`.
+        `hybatch.evaluation.settings.language_bias.top_language_shares`; `language_bias` holds every metric of
+        `hybatch.evaluation.settings.bias_metrics.BIAS_METRICS`, see `hybatch.evaluation.settings.bias_figures`.
 
     Raises:
         UserError: the processes would use different backends, or scores overflow float32; on every process.
@@ -109,12 +126,19 @@ def score(
     chosen = _agreed_backend(device, backend)
     if per_query is not None:
         per_query.update(query_ids(task))
-    scored = _scored(embeddings, task, chosen, device, progress, per_query)
-    top_counts = _top_languages(embeddings, task, chosen, device, progress)
     num_queries = {language: len(task.queries[language]) for language in task.languages}
     num_candidates = {language: len(task.candidates[language]) for language in task.languages}
-    pairs = {language: one["pairs"] for language, one in scored.items()}
-    multilingual = {language: one["multilingual"] for language, one in scored.items()}
+    pivot = pivot_of(num_candidates)
+    scored = _scored(embeddings, task, chosen, device, progress, pivot)
+    best = best_candidates(embeddings, task, chosen, device, progress, pivot)
+    bias, bias_tables = bias_figures({x: one.ranks for x, one in scored.items()}, best, num_candidates)
+    if per_query is not None:
+        for one in scored.values():
+            per_query.update(one.per_query)
+        per_query.update(bias_tables)
+    pairs = {language: one.pairs for language, one in scored.items()}
+    multilingual = {language: one.multilingual for language, one in scored.items()}
+    top_counts = {x: language_counts(one.pool_QK, len(task.languages)) for x, one in best.items()}
     return {
         "task": task.name,
         "model": model,
@@ -126,8 +150,9 @@ def score(
         "pairs": pairs,
         "multilingual": multilingual,
         "summary": _summary(pairs, multilingual),
+        "language_bias": bias,
         "top_languages": top_language_shares(top_counts, num_queries, num_candidates),
-        "ties": _joined_ties([one["ties"] for one in scored.values()]),
+        "ties": _joined_ties([one.ties for one in scored.values()]),
         "versions": versions(),
     }
 
@@ -138,18 +163,13 @@ def _scored(
     backend: str,
     device: torch.device,
     progress: bool,
-    per_query: QueryTables | None,
-) -> dict[str, dict[str, Any]]:
-    """Query language -> its figures; those of single queries go to `per_query` or nowhere."""
-    scored: dict[str, dict[str, Any]] = {}
+    pivot: str | None,
+) -> dict[str, _LanguageScores]:
+    """Query language -> its figures."""
+    scored: dict[str, _LanguageScores] = {}
     for languages in _turns(task):
         counts = _count(embeddings, task, languages, backend, device, progress)
-        figures = _figures(counts, task, languages)
-        for one in figures.values():
-            tables = one.pop("per_query")
-            if per_query is not None:
-                per_query.update(tables)
-        scored |= figures
+        scored |= _figures(counts, task, languages, pivot)
     return scored
 
 
@@ -235,35 +255,9 @@ def _candidates(embeddings: TaskEmbeddings, task: RetrievalTask, index_N: np.nda
     return np.concatenate(parts)
 
 
-def _top_languages(
-    embeddings: TaskEmbeddings, task: RetrievalTask, backend: str, device: torch.device, progress: bool
-) -> dict[str, np.ndarray]:
-    """Query language -> int64 [C, G]: languages of the best candidates, over all queries; the same on every process.
-
-    Each process takes a share of the queries, since a query's best candidates do not depend on the others.
-    """
-    shares = {
-        x: slice(*(len(task.queries[x]) * r // world_size() for r in (rank(), rank() + 1))) for x in task.languages
-    }
-    total = sum(share.stop - share.start for share in shares.values())
-    pool = [embeddings.embeddings("candidates", x) for x in task.languages if task.candidates[x]]
-    candidates_DH = torch.from_numpy(np.concatenate(pool)).to(device)
-    groups_D = torch.from_numpy(task.candidate_groups()).to(device, torch.int64)
-    counts = {x: np.zeros((len(TOP_CUTOFFS), len(task.languages)), dtype=np.int64) for x in task.languages}
-    with tqdm(
-        total=total, desc="best candidates", unit="query", disable=not progress or rank() > 0, leave=False
-    ) as bar:
-        for language, share in shares.items():
-            if share.start == share.stop:
-                continue
-            queries_QH = torch.from_numpy(embeddings.embeddings("queries", language, share)).to(device)
-            for counts_qCG in top_languages(queries_QH, candidates_DH, groups_D, len(counts), backend=backend):
-                counts[language] += counts_qCG.sum(dim=0).cpu().numpy()
-                bar.update(len(counts_qCG))
-    return {x: np.sum([theirs[x] for theirs in gather_objects(counts)], axis=0) for x in task.languages}
-
-
-def _figures(counts: RankCounts, task: RetrievalTask, languages: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _figures(
+    counts: RankCounts, task: RetrievalTask, languages: Sequence[str], pivot: str | None
+) -> dict[str, _LanguageScores]:
     """Query language -> its figures, for these languages."""
     tables = [tensor.cpu().numpy() for tensor in (counts.greater, counts.tied_before, counts.tied_after)]
     scored, start = {}, 0
@@ -271,16 +265,21 @@ def _figures(counts: RankCounts, task: RetrievalTask, languages: Sequence[str]) 
         positives_P, offsets = task.positives_of(language)
         end = start + len(positives_P)
         counts_PG = [table[start:end] for table in tables]
-        scored[language] = _score_language(task, language, positives_P, offsets, counts_PG)
+        scored[language] = _score_language(task, language, positives_P, offsets, counts_PG, pivot)
         start = end
     return scored
 
 
 def _score_language(
-    task: RetrievalTask, language: str, positives_P: np.ndarray, offsets: np.ndarray, counts_PG: Sequence[np.ndarray]
-) -> dict[str, Any]:
+    task: RetrievalTask,
+    language: str,
+    positives_P: np.ndarray,
+    offsets: np.ndarray,
+    counts_PG: Sequence[np.ndarray],
+    pivot: str | None,
+) -> _LanguageScores:
     greater_PG, before_PG, after_PG = (table.astype(np.int64) for table in counts_PG)
-    group_P = task.candidate_groups()[positives_P]
+    group_P = task.candidate_groups()[positives_P].astype(np.int64)
     query_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     ranks_PG = 1 + greater_PG + before_PG
     settings = []
@@ -290,14 +289,19 @@ def _score_language(
     greater_P, before_P, after_P = (table.sum(axis=1) for table in (greater_PG, before_PG, after_PG))
     pool_ranks_P = 1 + greater_P + before_P
     pool = figures_per_query(pool_ranks_P, query_P, len(offsets) - 1)
-    return {
-        "pairs": {other: _means(figures) for other, figures in zip(task.languages, settings, strict=True)},
-        "multilingual": {**_means(pool), "rank_distance": mean(pool.rank_distance)},
-        "per_query": query_tables(
+    pair_ranks_P = None
+    if pivot is not None and language != pivot:
+        own, other = (ranks_PG[:, task.languages.index(x)] for x in (language, pivot))
+        pair_ranks_P = own + other - 1
+    return _LanguageScores(
+        pairs={other: _means(figures) for other, figures in zip(task.languages, settings, strict=True)},
+        multilingual={**_means(pool), "rank_distance": mean(pool.rank_distance)},
+        ties=_ties(greater_P, before_P + after_P, query_P, len(offsets) - 1),
+        per_query=query_tables(
             language, settings, pool, best_ranks(pool_ranks_P, query_P, group_P, len(offsets) - 1, len(task.languages))
         ),
-        "ties": _ties(greater_P, before_P + after_P, query_P, len(offsets) - 1),
-    }
+        ranks=AnswerRanks(query_P, group_P, pool_ranks_P, pair_ranks_P),
+    )
 
 
 def _ties(greater_P: np.ndarray, tied_P: np.ndarray, query_P: np.ndarray, num_queries: int) -> dict[str, Any]:

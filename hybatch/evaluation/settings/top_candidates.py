@@ -1,19 +1,21 @@
-"""How many of each query's best candidates, right or wrong, are of which language.
+"""Of which languages each query's best candidates are, right or wrong, in the order of their ranks.
 
 A float32 product of matrices rounds as its library likes, so it only says which candidates could be among the k best:
 those within twice the largest possible rounding error of the k-th score. These few are scored by the ranking op, whose
-scores are the same on any device and in any order; equal scores go to the earlier candidate. So the counts are exact:
-those of a stable descending sort of all candidates by the scores that ranks are counted with.
+scores are the same on any device and in any order; equal scores go to the earlier candidate. So what is found is exact:
+that of a stable descending sort of all candidates by the scores that ranks are counted with.
 
-Q queries, D candidates, G languages, C cutoffs, H embedding width; q the queries of a tile, N its pairs of a query and
-a candidate that may be among its best, n the most that any of its queries has.
+Q queries, D candidates, G languages, C cutoffs, K the most places looked at, H embedding width; q the queries of a
+tile, N its pairs of a query and a candidate that may be among its best, n the most that any of its queries has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,42 +29,78 @@ _LARGEST_TILE = 4096
 _GROUPS_PER_PLACE = 8
 
 
-def top_languages(
-    queries_QH: Tensor, candidates_DH: Tensor, groups_D: Tensor, num_groups: int, *, backend: str
-) -> Iterator[Tensor]:
-    """Count the languages of the best candidates, tile by tile of the queries.
+@dataclass(frozen=True)
+class Pool:
+    """Candidates of which the best are wanted.
+
+    spans: the stretches of the candidates' numbers that it is made of, ascending, none empty.
+    places: how many of the best; all candidates of a pool that has fewer.
+    """
+
+    spans: Sequence[slice]
+    places: int
+
+
+def best_languages(
+    queries_QH: Tensor, candidates_DH: Tensor, groups_D: Tensor, pools: Sequence[Pool], *, backend: str
+) -> Iterator[list[np.ndarray]]:
+    """Find the languages of the best candidates of every pool, tile by tile of the queries.
+
+    All pools share one product of matrices.
 
     Args:
         queries_QH, candidates_DH: float32, finite, on the device that computes.
-        groups_D: int64, the language of each candidate, in [0, num_groups).
+        groups_D: int64, the language of each candidate, from 0.
         backend: of the ranking op, as `hybatch.ops.backend.choose_backend` returned it.
 
     Yields:
-        int64 [q, C, G], for consecutive queries: candidates of each language among the min(k, D) best, for every k of
-        `TOP_CUTOFFS`.
+        for consecutive queries, of every pool: int16 [q, k], best first.
     """
-    most = min(max(TOP_CUTOFFS), len(candidates_DH))
     largest = torch.linalg.vector_norm(candidates_DH, dim=1, dtype=torch.float64).amax()
     tile = min(_LARGEST_TILE, max(1, _TILE_SCORES // len(candidates_DH)))
+    pair_scores = ranking_ops(backend).pair_scores
     for queries_qH in queries_QH.split(tile):
-        offsets, candidate_N = _possible(queries_qH, candidates_DH, largest, most)
-        scores_N = ranking_ops(backend).pair_scores(queries_qH, candidates_DH, offsets, "fp32", candidate_N)
-        best_qK = _best(scores_N, candidate_N, offsets, most)
-        yield torch.stack([_count(groups_D[best_qK[:, :k]], num_groups) for k in TOP_CUTOFFS], dim=1)
+        with _full_precision():
+            scores_qD = queries_qH @ candidates_DH.T
+        error_q1 = _rounding_error(queries_qH, largest)
+        found = []
+        for pool in pools:
+            k = min(pool.places, sum(span.stop - span.start for span in pool.spans))
+            offsets, candidate_N = _possible(scores_qD, error_q1, pool.spans, k)
+            scores_N = pair_scores(queries_qH, candidates_DH, offsets, "fp32", candidate_N)
+            best_qk = _best(scores_N, candidate_N, offsets, k)
+            found.append(groups_D[best_qk].to(torch.int16).cpu().numpy())
+        yield found
 
 
-def _possible(queries_qH: Tensor, candidates_DH: Tensor, largest: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(offsets [q + 1], candidates [N] in ascending order a query): all that may be among a query's k best."""
-    with _full_precision():
-        scores_qD = queries_qH @ candidates_DH.T
+def language_counts(languages_QK: np.ndarray, num_groups: int) -> np.ndarray:
+    """int64 [C, G]: over all queries, candidates of each language among the min(k, K) best, for k of `TOP_CUTOFFS`."""
+    return np.stack([np.bincount(languages_QK[:, :k].ravel(), minlength=num_groups) for k in TOP_CUTOFFS])
+
+
+def _rounding_error(queries_qH: Tensor, largest: Tensor) -> Tensor:
+    """float64 [q, 1]: by how much a float32 score can miss another float32 score of the same pair."""
     # Two sums of H products, each rounded in its own way, lie within 2 H u / (1 - H u) |q| |c| of each other (Higham,
     # "Accuracy and Stability of Numerical Algorithms", section 3.1); the last factor covers the denominator and norms.
     norms_q1 = torch.linalg.vector_norm(queries_qH, dim=1, keepdim=True, dtype=torch.float64)
-    error_q1 = 2 * queries_qH.shape[1] * 2.0**-24 * norms_q1 * largest * 1.01
-    limit_q1 = (_reached_by(scores_qD, k).double() - 2 * error_q1).to(torch.float32)
+    return 2 * queries_qH.shape[1] * 2.0**-24 * norms_q1 * largest * 1.01
+
+
+def _possible(scores_qD: Tensor, error_q1: Tensor, spans: Sequence[slice], k: int) -> tuple[Tensor, Tensor]:
+    """(offsets [q + 1], candidates [N] in ascending order a query): all that may be among the k best of the spans."""
+    parts = [scores_qD[:, span] for span in spans]
+    # What k candidates of one span reach, at least k of all spans do.
+    reached = [_reached_by(part, k) for part in parts if part.shape[1] >= k]
+    reached_q1 = torch.stack(reached).amax(dim=0) if reached else torch.full_like(scores_qD[:, :1], -torch.inf)
+    limit_q1 = (reached_q1.double() - 2 * error_q1).to(torch.float32)
     limit_q1 = torch.nextafter(limit_q1, torch.full_like(limit_q1, -torch.inf))
-    query_N, candidate_N = (scores_qD >= limit_q1).nonzero(as_tuple=True)
-    counts_q = torch.bincount(query_N, minlength=len(queries_qH))
+    places = [(part >= limit_q1).nonzero(as_tuple=True) for part in parts]
+    query_N = torch.cat([query for query, _ in places])
+    candidate_N = torch.cat([column + span.start for (_, column), span in zip(places, spans, strict=True)])
+    if len(spans) > 1:
+        query_N, order_N = query_N.sort(stable=True)
+        candidate_N = candidate_N[order_N]
+    counts_q = torch.bincount(query_N, minlength=len(scores_qD))
     return torch.cat([counts_q.new_zeros(1), counts_q.cumsum(0)]), candidate_N
 
 
@@ -86,13 +124,6 @@ def _best(scores_N: Tensor, candidate_N: Tensor, offsets: Tensor, k: int) -> Ten
     padded_qn[query_N, place_N] = scores_N
     order_qk = padded_qn.sort(dim=1, descending=True, stable=True).indices[:, :k]
     return candidate_N[offsets[:-1, None] + order_qk]
-
-
-def _count(groups_qk: Tensor, num_groups: int) -> Tensor:
-    """int64 [q, G]."""
-    first_q1 = torch.arange(len(groups_qk), device=groups_qk.device)[:, None] * num_groups
-    counts = torch.bincount((first_q1 + groups_qk).flatten(), minlength=len(groups_qk) * num_groups)
-    return counts.view(len(groups_qk), num_groups)
 
 
 @contextmanager

@@ -15,12 +15,17 @@ from rich.table import Table
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.results import dump
-from hybatch.reporting.comparison.query_results import LOWER_IS_BETTER, QueryResults
+from hybatch.reporting.comparison.query_results import QueryResults, higher_is_better
 from hybatch.reporting.comparison.rows import ComparisonOptions, ComparisonRow
 from hybatch.reporting.tables.markdown import markdown_cell, markdown_text
 
 LEVEL = 0.05
-_TITLES = {"summary": "Overall", "breakdown": "By resource level, script, family, training", "setting": "Every setting"}
+_TITLES = {
+    "summary": "Overall",
+    "bias": "Language bias: every metric",
+    "breakdown": "By resource level, script, family, training",
+    "setting": "Every setting",
+}
 _INTERVALS = {"percentile": "percentile", "bca": "BCa"}
 _RULES = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
 
@@ -30,7 +35,7 @@ class Comparison:
     """Everything that one `hybatch compare` found.
 
     trained: label -> languages trained in, None where unknown. bias: label -> see `language_bias`, with "top_languages"
-    of results.json; empty where the task has no pool of languages.
+    of results.json; empty where the task has no pool of languages. bias_rows: see `compare_bias`.
     """
 
     results: Sequence[QueryResults]
@@ -38,6 +43,7 @@ class Comparison:
     rows: Sequence[ComparisonRow]
     trained: Mapping[str, Sequence[str] | None]
     bias: Mapping[str, Mapping[str, Any]]
+    bias_rows: Sequence[ComparisonRow] = ()
 
     @property
     def title(self) -> str:
@@ -65,24 +71,21 @@ class Comparison:
             rows = [r for r in self.rows if r.section == "setting" and r.compared == other.label]
             sure = [r for r in rows if r.p_corrected < LEVEL]
             lower = sum(r.difference < 0 for r in sure)
-            better, worse = (lower, len(sure) - lower) if self._lower_is_better else (len(sure) - lower, lower)
-            words = ("higher", "lower") if self.options.metric == "own_language_first" else ("better", "worse")
+            direction = higher_is_better(self.options.metric)
+            better, worse = (lower, len(sure) - lower) if direction is False else (len(sure) - lower, lower)
+            words = ("higher", "lower") if direction is None else ("better", "worse")
             lines.append(
                 f"{other.label}: {words[0]} than {self.results[0].label} in {better} and {words[1]} in {worse} of "
                 f"{len(rows)} settings (corrected p < {LEVEL})"
             )
         return lines
 
-    @property
-    def _lower_is_better(self) -> bool:
-        return self.options.metric in LOWER_IS_BETTER
-
 
 def terminal_tables(comparison: Comparison, sections: Sequence[str]) -> list[Table]:
     """One rich table a section; differences that hold after correction are bold."""
     tables = []
     for section in sections:
-        rows = [row for row in comparison.rows if row.section == section]
+        rows = [row for row in (*comparison.rows, *comparison.bias_rows) if row.section == section]
         if not rows:
             continue
         table = Table(title=_TITLES[section], title_justify="left")
@@ -151,7 +154,7 @@ def _markdown(comparison: Comparison) -> str:
     findings = [f"- {markdown_text(line)}" for line in comparison.findings()]
     lines = [f"# {markdown_text(comparison.title)}", "", comparison.note, "", *findings, ""]
     for section, title in _TITLES.items():
-        rows = [row for row in comparison.rows if row.section == section]
+        rows = [row for row in (*comparison.rows, *comparison.bias_rows) if row.section == section]
         if rows:
             lines += [f"## {title}", "", _pipes(_headings(comparison)), "|---|---|" + "---:|" * 6]
             lines += [*(_pipes(_cells(row)) for row in rows), ""]
@@ -208,4 +211,5 @@ def _as_object(comparison: Comparison) -> dict[str, Any]:
         "options": dataclasses.asdict(comparison.options),
         "rows": [dataclasses.asdict(row) for row in comparison.rows],
         "language_bias": dict(comparison.bias),
+        **({"bias_rows": [dataclasses.asdict(row) for row in comparison.bias_rows]} if comparison.bias_rows else {}),
     }

@@ -11,6 +11,7 @@ import numpy as np
 
 from hybatch.errors import UserError
 from hybatch.evaluation.results import RESULTS
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, MULTILINGUAL
 from hybatch.evaluation.settings.language_bias import own_language_first
 from hybatch.evaluation.settings.metrics import METRICS
 from hybatch.evaluation.settings.per_query import PER_QUERY, read_query_tables
@@ -19,8 +20,14 @@ from hybatch.reporting.results import Figures, PairResults, Results, read_result
 
 POOL = "all"
 NO_PAIR = ""
-PAIR_METRICS = (*METRICS, "rank_distance", "own_language_first")
-LOWER_IS_BETTER = ("rank_distance",)
+PAIR_POOL = "own+English"
+BIAS_METRICS_BEFORE = ("rank_distance", "own_language_first")
+"""Those that follow from any per_query.npz, however old."""
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Which end of a metric is better; None where neither is."""
+    return BIAS_METRICS[metric].higher_is_better if metric in BIAS_METRICS else True
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class QueryResults:
     def metrics(self) -> tuple[str, ...]:
         """What can be compared, the task's main metric first."""
         if isinstance(self.results, PairResults):
-            return PAIR_METRICS
+            return (*METRICS, *self.bias_metrics)
         return tuple(
             metric
             for metric in self.results.metrics
@@ -54,23 +61,46 @@ class QueryResults:
         )
 
     @property
+    def bias_metrics(self) -> tuple[str, ...]:
+        """Those that some query has a figure of, the oldest first; results from before a metric was lack it.
+
+        None where the task has no pool of several languages.
+        """
+        if not self.has_pairs:
+            return ()
+        names = (*BIAS_METRICS_BEFORE, *(name for name in BIAS_METRICS if name not in BIAS_METRICS_BEFORE))
+        return tuple(name for name in names if self._has(name))
+
+    def _has(self, bias_metric: str) -> bool:
+        try:
+            values = self.values(bias_metric)
+        except KeyError:
+            return False
+        return not all(np.isnan(values_Q).all() for values_Q in values.values())
+
+    @property
     def subsets(self) -> Mapping[str, Sequence[str]]:
         """Groups of languages that the task reports means of beside that of all."""
         return {} if isinstance(self.results, PairResults) else self.results.subsets
 
     def values(self, metric: str) -> dict[tuple[str, str], np.ndarray]:
-        """(query language, candidate language or "all") -> float64 [Q], NaN where the query is left out.
+        """(query language, candidate language) -> float64 [Q], NaN where the query is left out.
 
-        The second is "" where the task has one row of figures a language.
+        The second is "all" for the pool, `PAIR_POOL` for that of the query's language and English, "" where the task
+        has one row of figures a language.
+
+        Raises:
+            KeyError: the tables lack the metric.
         """
         if not self.has_pairs:
             return {(language, NO_PAIR): self.tables[f"{metric}/{language}"] for language in self.languages}
         settings = {}
         for own, language in enumerate(self.languages):
-            if metric == "rank_distance":
-                settings[language, POOL] = self.tables[f"{metric}/{language}"]
-            elif metric == "own_language_first":
+            if metric == "own_language_first":
                 settings[language, POOL] = own_language_first(self.tables[f"pool_rank/{language}"], own)
+            elif metric in BIAS_METRICS:
+                pool = POOL if BIAS_METRICS[metric].pool == MULTILINGUAL else PAIR_POOL
+                settings[language, pool] = self.tables[f"{metric}/{language}"]
             else:
                 for column, other in enumerate((*self.languages, POOL)):
                     settings[language, other] = self.tables[f"{metric}/{language}"][:, column]

@@ -5,18 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
 from hybatch.reporting.comparison.language_facts import language_facts
-from hybatch.reporting.comparison.query_results import NO_PAIR, POOL, QueryResults
+from hybatch.reporting.comparison.query_results import (
+    BIAS_METRICS_BEFORE,
+    NO_PAIR,
+    PAIR_POOL,
+    POOL,
+    QueryResults,
+)
 from hybatch.reporting.comparison.significance import Interval, benjamini_hochberg, compare, holm, question_sums
 
-Section = Literal["summary", "breakdown", "setting"]
+Section = Literal["summary", "breakdown", "setting", "bias"]
 Pair = tuple[str, str]
+K = TypeVar("K", bound=tuple[str, ...])
+"""What tells settings apart: a `Pair`, or (metric, query language, candidate language)."""
 CORRECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"holm": holm, "bh": benjamini_hochberg}
-KINDS = ("monolingual", "cross_lingual", "multilingual", "by_language")
+KINDS = ("monolingual", "cross_lingual", "multilingual", "bilingual", "by_language")
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,13 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
-class _Group:
+class _Group(Generic[K]):
     """The settings that a row averages."""
 
     section: Section
     name: str
     kind: str
-    pairs: Sequence[Pair]
+    settings: Sequence[K]
 
 
 def compare_results(
@@ -81,12 +90,45 @@ def compare_results(
     """
     baseline = results[0]
     rows = [row for other in results[1:] for row in _rows(baseline, other, options, trained.get(other.label))]
-    corrected: list[ComparisonRow] = []
-    for section in ("summary", "breakdown", "setting"):
-        members = [row for row in rows if row.section == section]
-        adjusted = CORRECTIONS[options.correction](np.array([row.p_value for row in members]))
-        corrected += [dataclasses.replace(row, p_corrected=float(p)) for row, p in zip(members, adjusted, strict=True)]
-    return corrected
+    return [row for section in ("summary", "breakdown", "setting") for row in _corrected(rows, section, options)]
+
+
+def compare_bias(results: Sequence[QueryResults], options: ComparisonOptions) -> list[ComparisonRow]:
+    """Compare each result with the first by every bias metric that all of them have, whatever `options.metric`.
+
+    All metrics are judged by the same resamples. The differences are means over the query languages; `name` is the
+    metric's, and p is corrected over all rows. There are none where a result is from before the metrics were, so that
+    such results are compared as they always were.
+    """
+    baseline = results[0]
+    metrics = [name for name in baseline.bias_metrics if all(name in one.bias_metrics for one in results)]
+    if set(metrics) <= set(BIAS_METRICS_BEFORE):
+        return []
+    rows = [row for other in results[1:] for row in _bias_rows(baseline, other, options, metrics)]
+    return _corrected(rows, "bias", options)
+
+
+def _corrected(rows: Sequence[ComparisonRow], section: Section, options: ComparisonOptions) -> list[ComparisonRow]:
+    """The rows of a section with `p_corrected`."""
+    members = [row for row in rows if row.section == section]
+    adjusted = CORRECTIONS[options.correction](np.array([row.p_value for row in members]))
+    return [dataclasses.replace(row, p_corrected=float(p)) for row, p in zip(members, adjusted, strict=True)]
+
+
+def _bias_rows(
+    baseline: QueryResults, other: QueryResults, options: ComparisonOptions, metrics: Sequence[str]
+) -> list[ComparisonRow]:
+    before, after = (
+        {(metric, *pair): values for metric in metrics for pair, values in one.values(metric).items()}
+        for one in (baseline, other)
+    )
+    keys = [key for key, values in before.items() if not np.isnan(values).all()]
+    groups = [
+        _Group("bias", metric, BIAS_METRICS[metric].pool, [key for key in keys if key[0] == metric])
+        for metric in metrics
+    ]
+    ids = {key: baseline.tables[f"ids/{key[1]}"] for key in keys}
+    return _judged(other.label, groups, ids, before, after, options)
 
 
 def _rows(
@@ -94,12 +136,24 @@ def _rows(
 ) -> list[ComparisonRow]:
     before, after = baseline.values(options.metric), other.values(options.metric)
     pairs = [pair for pair, values in before.items() if not np.isnan(values).all()]
-    number = {pair: index for index, pair in enumerate(pairs)}
     groups = [*_summary(pairs, baseline.subsets), *_breakdown(pairs, trained), *_settings(pairs)]
-    ids = [baseline.tables[f"ids/{x}"] for x, _ in pairs]
+    ids = {pair: baseline.tables[f"ids/{pair[0]}"] for pair in pairs}
+    return _judged(other.label, groups, ids, before, after, options)
+
+
+def _judged(
+    compared: str,
+    groups: Sequence[_Group[K]],
+    ids: Mapping[K, np.ndarray],
+    before: Mapping[K, np.ndarray],
+    after: Mapping[K, np.ndarray],
+    options: ComparisonOptions,
+) -> list[ComparisonRow]:
+    """A row for every group of settings, without `p_corrected`; `ids` says which settings there are."""
+    number = {key: index for index, key in enumerate(ids)}
     estimates = compare(
-        question_sums(ids, [after[pair] - before[pair] for pair in pairs]),
-        [[number[pair] for pair in group.pairs] for group in groups],
+        question_sums(list(ids.values()), [after[key] - before[key] for key in ids]),
+        [[number[key] for key in group.settings] for group in groups],
         resamples=options.resamples,
         seed=options.seed,
         confidence=options.confidence,
@@ -107,16 +161,16 @@ def _rows(
     )
     return [
         ComparisonRow(
-            compared=other.label,
+            compared=compared,
             section=group.section,
             name=group.name,
             kind=group.kind,
-            query_language=group.pairs[0][0] if group.section == "setting" else "",
-            candidate_language=group.pairs[0][1] if group.section == "setting" else "",
-            num_settings=len(group.pairs),
-            num_queries=sum(int((~np.isnan(before[pair])).sum()) for pair in group.pairs),
-            baseline=float(np.mean([np.nanmean(before[pair]) for pair in group.pairs])),
-            value=float(np.mean([np.nanmean(after[pair]) for pair in group.pairs])),
+            query_language=group.settings[0][0] if group.section == "setting" else "",
+            candidate_language=group.settings[0][1] if group.section == "setting" else "",
+            num_settings=len(group.settings),
+            num_queries=sum(int((~np.isnan(before[key])).sum()) for key in group.settings),
+            baseline=float(np.mean([np.nanmean(before[key]) for key in group.settings])),
+            value=float(np.mean([np.nanmean(after[key]) for key in group.settings])),
             difference=float(estimates.difference[row]),
             low=float(estimates.low[row]),
             high=float(estimates.high[row]),
@@ -128,15 +182,15 @@ def _rows(
 
 
 def kind_of(pair: Pair) -> str:
-    """The kind of setting that a (query language, candidate language, "all" or "") is."""
+    """The kind of setting that a (query language, candidate language or pool, or "") is."""
     if pair[1] == NO_PAIR:
         return "by_language"
-    if pair[1] == POOL:
-        return "multilingual"
+    if pair[1] in (POOL, PAIR_POOL):
+        return "multilingual" if pair[1] == POOL else "bilingual"
     return "monolingual" if pair[0] == pair[1] else "cross_lingual"
 
 
-def _summary(pairs: Sequence[Pair], subsets: Mapping[str, Sequence[str]]) -> Iterator[_Group]:
+def _summary(pairs: Sequence[Pair], subsets: Mapping[str, Sequence[str]]) -> Iterator[_Group[Pair]]:
     for kind in KINDS:
         members = [pair for pair in pairs if kind_of(pair) == kind]
         if members:
@@ -147,13 +201,13 @@ def _summary(pairs: Sequence[Pair], subsets: Mapping[str, Sequence[str]]) -> Ite
             yield _Group("summary", name, "by_language", members)
 
 
-def _settings(pairs: Sequence[Pair]) -> Iterator[_Group]:
+def _settings(pairs: Sequence[Pair]) -> Iterator[_Group[Pair]]:
     for pair in pairs:
         name = pair[0] if pair[1] == NO_PAIR else f"{pair[0]} → {pair[1]}"
         yield _Group("setting", name, kind_of(pair), [pair])
 
 
-def _breakdown(pairs: Sequence[Pair], trained: Sequence[str] | None) -> Iterator[_Group]:
+def _breakdown(pairs: Sequence[Pair], trained: Sequence[str] | None) -> Iterator[_Group[Pair]]:
     languages = sorted({x for x, _ in pairs})
     facts = {x: language_facts(x) for x in languages}
     facets: dict[str, dict[str, str]] = {

@@ -74,7 +74,7 @@ def draw_matrix(values: np.ndarray, languages: Sequence[str], *, title: str, sub
         values: [G, G + 1] as `map_matrix` gives them.
         limit: where the colours end, so that heatmaps that stand together share one scale.
     """
-    return _draw_cells(
+    return draw_cells(
         values,
         languages,
         title=f"{title}\n{subtitle}" if subtitle else title,
@@ -95,7 +95,7 @@ def draw_difference_matrix(
         limit: the difference where the colours end on either side; default: the largest there is.
     """
     reach = float(np.nanmax(np.abs(values), initial=0.0)) if limit is None else limit
-    return _draw_cells(
+    return draw_cells(
         values,
         languages,
         title=title,
@@ -106,7 +106,7 @@ def draw_difference_matrix(
     )
 
 
-def _draw_cells(
+def draw_cells(
     values: np.ndarray,
     languages: Sequence[str],
     *,
@@ -115,7 +115,15 @@ def _draw_cells(
     colours: str,
     norm: Normalize,
     form: str,
+    beside: tuple[str, str] = ("all", "pool"),
 ) -> Figure:
+    """A cell for every pair of languages and, set apart, one more for every query language.
+
+    Args:
+        values: [G, G + 1], NaN where there is no figure.
+        label: of the colours. form: of the numbers in the cells.
+        beside: what the last column is called, and the label below it.
+    """
     count = len(languages)
     left, top = 0.5 + 0.09 * max(map(len, languages)), 0.3 + 0.25 * len(title.splitlines())
     width, height = left + _CELL_INCHES * (count + 1) + 1.4, top + _CELL_INCHES * count + 0.7
@@ -128,7 +136,7 @@ def _draw_cells(
     pool_left = left + _CELL_INCHES * count + 0.15
     pairs_axes, pool_axes = figure.add_axes(place(left, count)), figure.add_axes(place(pool_left, 1))
     colour_map = matplotlib.colormaps[colours].with_extremes(bad=_MISSING)
-    for axes, part, names in ((pairs_axes, values[:, :count], languages), (pool_axes, values[:, count:], ["all"])):
+    for axes, part, names in ((pairs_axes, values[:, :count], languages), (pool_axes, values[:, count:], beside[:1])):
         image = axes.imshow(part, cmap=colour_map, norm=norm, aspect="auto", interpolation="none")
         axes.set_xticks(range(len(names)), names)
         axes.tick_params(length=0)
@@ -138,7 +146,7 @@ def _draw_cells(
     pairs_axes.set_xlabel("candidate language")
     pairs_axes.set_ylabel("query language")
     pool_axes.set_yticks([])
-    pool_axes.set_xlabel("pool")
+    pool_axes.set_xlabel(beside[1])
     figure.suptitle(title, parse_math=False, fontsize=11, y=1 - 0.15 / height, va="top")
     bar = place(pool_left + _CELL_INCHES + 0.15, 0.3)
     figure.colorbar(image, cax=figure.add_axes(bar), label=label)

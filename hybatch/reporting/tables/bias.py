@@ -1,9 +1,10 @@
-"""Tables of language bias: which languages the best candidates of the pool are in, right or wrong."""
+"""Tables of language bias: every metric of it, and which languages the best candidates of the pool are in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, BILINGUAL, GROUPS, MULTILINGUAL
 from hybatch.reporting.results import PairResults, TopLanguages
 from hybatch.reporting.tables.measured import Measured, by_task
 from hybatch.reporting.tables.table import Column, ReportTable, Row, file_name
@@ -13,6 +14,38 @@ _NOTE = (
     "absolute differences between the languages' shares and their shares of the pool, 0 for none; own: the share of "
     "the query's own language over its share of the pool, 1 for no preference."
 )
+
+
+_POOLS = {
+    MULTILINGUAL: "Means over the query languages, in the pool of all languages.",
+    BILINGUAL: "Means over the query languages but English, each in the pool of its candidates and the English ones.",
+}
+
+
+def metric_tables(measured: Sequence[Measured[PairResults]]) -> list[ReportTable]:
+    """A table for every task and group of `BIAS_METRICS` of which there are figures."""
+    tables = []
+    for name, group in by_task(measured).items():
+        for title, pool in GROUPS.items():
+            found = [
+                metric
+                for metric in BIAS_METRICS.values()
+                if metric.group == title and any(one.results.bias_mean(metric) is not None for one in group)
+            ]
+            if not found:
+                continue
+            columns = tuple(Column(metric.label, metric.digits, metric.higher_is_better) for metric in found)
+            rows = tuple(Row(one.label, tuple(map(one.results.bias_mean, found))) for one in group)
+            tables.append(
+                ReportTable(
+                    slug=f"{file_name(name)}-bias-{file_name(title)}",
+                    title=f"{name}: language bias, {title}",
+                    columns=columns,
+                    rows=rows,
+                    note=" ".join([_POOLS[pool], *(f"{metric.label}: {metric.definition}." for metric in found)]),
+                )
+            )
+    return tables
 
 
 def bias_tables(measured: Sequence[Measured[PairResults]]) -> list[ReportTable]:

@@ -39,6 +39,8 @@ def test_a_model_is_scored_and_its_saved_embeddings_give_the_same_figures(
     printed = capsys.readouterr().out
     assert "multilingual" in printed
     assert f"{first.results['summary']['monolingual']['map']:.4f}" in printed
+    assert "language bias" in printed
+    assert f"{first.results['language_bias']['summary']['multilingual']['last_place']:.4f}" in printed
 
 
 def test_languages_can_be_chosen(data: Path, tmp_path: Path) -> None:

@@ -1,19 +1,21 @@
-"""The table of the languages of the best candidates."""
+"""The tables of the bias metrics and of the languages of the best candidates."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, GROUPS
 from hybatch.evaluation.settings.language_bias import top_language_shares
 from hybatch.reporting.inputs import ReportInputs
 from hybatch.reporting.report import write_report
 from hybatch.reporting.results import PairResults
-from hybatch.reporting.tables.bias import bias_tables
+from hybatch.reporting.tables.bias import bias_tables, metric_tables
 from hybatch.reporting.tables.measured import Measured
-from tests.reporting.synthetic import checked, make_results
+from tests.reporting.synthetic import checked, make_results, with_bias
 
 
 def _measured(label: str, own: float | None) -> Measured[PairResults]:
@@ -50,3 +52,35 @@ def test_there_is_no_preference_where_no_candidate_is_in_a_language_that_is_aske
 def test_the_report_shows_it(tmp_path: Path) -> None:
     write_report(ReportInputs((_measured("biased", 0.8),), (), ()), tmp_path)
     assert "languages of the best candidates" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_every_metric_with_a_figure_has_a_column_in_the_table_of_its_group() -> None:
+    results = checked(with_bias(make_results("new")))
+    tables = metric_tables([Measured("new", results), _measured("older", None)])
+    assert [table.title.split(", ")[1] for table in tables] == list(GROUPS)
+    shown = {c.heading: value for table in tables for c, value in zip(table.columns, table.rows[0].values, strict=True)}
+    expected = {m.label: results.bias_mean(m) for m in BIAS_METRICS.values() if not m.name.startswith("peer_answers")}
+    assert shown == expected
+    assert {value for table in tables for value in table.rows[1].values} == {None}
+    for label in shown:
+        assert any(f"{label}: " in table.note for table in tables)
+
+
+def test_without_english_there_is_no_table_of_bilingual_pools() -> None:
+    results = checked(with_bias(make_results("m", languages=("de", "zh")), pivot=None))
+    assert [table.title for table in metric_tables([Measured("m", results)]) if "bilingual" in table.title] == []
+    assert metric_tables([_measured("older", None)]) == []
+
+
+def test_the_report_holds_the_metrics_their_figures_and_every_number_in_long_form(tmp_path: Path) -> None:
+    results = {name: with_bias(make_results(name), level) for name, level in (("a", 0.4), ("b", 0.6))}
+    write_report(ReportInputs(tuple(Measured(name, checked(one)) for name, one in results.items()), (), ()), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("language bias, first candidate", "English inclination", "bias-mlqa-r", "first-mlqa-r-a"):
+        assert words in page
+    assert (tmp_path / "tables" / "mlqa-r-bias-bilingual-pool.tex").is_file()
+    with open(tmp_path / "all-figures.csv", newline="") as file:
+        rows = {tuple(row[:5]): row[5] for row in csv.reader(file)}
+    bilingual = results["b"]["language_bias"]["bilingual"]["de"]
+    assert rows["b", "mlqa-r", "de", "de+en", "english_inclination"] == repr(bilingual["english_inclination"])
+    assert rows["b", "mlqa-r", "de", "all", "lang_ndcg@10"] == "0.61"

@@ -1,0 +1,357 @@
+"""The table of bias metrics: what each is called, means and comes from, and how every query's figure is computed.
+
+A metric is one entry of `BIAS_METRICS`; results.json, per_query.npz, the tables, figures, comparisons and the table in
+docs/evaluation.md follow from it. All figures come from exact ranks, with ties in the order of the pool; that of a
+language is the mean over its queries, those that a metric leaves out (NaN) not counted.
+
+Q queries of one language, P positives of theirs in the pool, G languages, K best places of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hybatch.evaluation.settings.language_bias import own_language_first
+from hybatch.evaluation.settings.metrics import figures_per_query
+from hybatch.evaluation.settings.peer import equal_rank_probability
+from hybatch.evaluation.settings.per_query import best_ranks
+from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS
+
+MULTILINGUAL, BILINGUAL = "multilingual", "bilingual"
+POOLS = (MULTILINGUAL, BILINGUAL)
+"""The candidates of all languages; those of the query's language and English alone."""
+ANSWERS, FIRST, PEER, PAIR = "answers", "first candidate", "equal ranks", "bilingual pool"
+GROUPS = {ANSWERS: MULTILINGUAL, FIRST: MULTILINGUAL, PEER: MULTILINGUAL, PAIR: BILINGUAL}
+"""Metrics that share a table -> their pool."""
+_ENGLISH = ("en", "eng")
+
+
+def english_of(languages: Sequence[str]) -> str | None:
+    """The language that is English (en, eng, eng_Latn, en-GB), the first of several; None where there is none."""
+    return next((x for x in languages if x.replace("_", "-").split("-")[0].lower() in _ENGLISH), None)
+
+
+@dataclass(frozen=True)
+class PoolRanks:
+    """What the queries of one language find in one pool.
+
+    own, pivot: the number of their language, and of English where the pool is the bilingual one.
+    rank_P, query_P, group_P: rank in the pool of every positive, its query and its language; int64.
+    sizes_G: candidates of each language, 0 of those outside the pool; int64.
+    best_QK: languages of the best candidates, best first; of a pool with fewer than the largest of `TOP_CUTOFFS`, all.
+    """
+
+    own: int
+    pivot: int | None
+    rank_P: np.ndarray
+    query_P: np.ndarray
+    group_P: np.ndarray
+    sizes_G: np.ndarray
+    best_QK: np.ndarray
+
+    @property
+    def num_queries(self) -> int:
+        """Q."""
+        return len(self.best_QK)
+
+    @cached_property
+    def counts_QG(self) -> np.ndarray:
+        """int64 [Q, G]: positives of each language."""
+        shape = (self.num_queries, len(self.sizes_G))
+        cells_P = self.query_P * len(self.sizes_G) + self.group_P
+        return np.bincount(cells_P, minlength=shape[0] * shape[1]).reshape(shape)
+
+    @cached_property
+    def best_ranks_QG(self) -> np.ndarray:
+        """float64 [Q, G]: rank of the best positive of each language, NaN where there is none."""
+        return best_ranks(self.rank_P, self.query_P, self.group_P, self.num_queries, len(self.sizes_G))
+
+    @cached_property
+    def positives_Q(self) -> np.ndarray:
+        """float64 [Q]: number of positives, NaN instead of 0."""
+        counts_Q = self.counts_QG.sum(axis=1)
+        return np.where(counts_Q > 0, counts_Q, np.nan)
+
+    @cached_property
+    def first_rank_Q(self) -> np.ndarray:
+        """float64 [Q]: the best rank of a positive, NaN where there is none."""
+        ranks_QG = np.where(np.isnan(self.best_ranks_QG), np.inf, self.best_ranks_QG)
+        first_Q = ranks_QG.min(axis=1)
+        return np.where(np.isinf(first_Q), np.nan, first_Q)
+
+    @cached_property
+    def last_rank_Q(self) -> np.ndarray:
+        """float64 [Q]: the worst rank of a positive, NaN where there is none."""
+        last_Q = np.full(self.num_queries, np.nan)
+        np.fmax.at(last_Q, self.query_P, self.rank_P.astype(np.float64))
+        return last_Q
+
+
+@dataclass(frozen=True)
+class BiasMetric:
+    """One metric.
+
+    name: in files and for --metric. label: in tables. group: which table, and which pool; one of `GROUPS`.
+    definition: of a query's figure; a "share of queries" is 1 or 0 for a query.
+    higher_is_better: None where neither end is.
+    compute: `PoolRanks` -> float64 [Q], NaN for queries that the metric leaves out.
+    is_headline: whether it has a panel in the figure of bias against mAP.
+    """
+
+    name: str
+    label: str
+    group: str
+    definition: str
+    source: str
+    compute: Callable[[PoolRanks], np.ndarray]
+    higher_is_better: bool | None = True
+    digits: int = 4
+    is_headline: bool = False
+
+    @property
+    def pool(self) -> str:
+        """One of `POOLS`."""
+        return GROUPS[self.group]
+
+
+def _average_precision(pool: PoolRanks) -> np.ndarray:
+    figures = figures_per_query(pool.rank_P, pool.query_P, pool.num_queries)
+    precision_Q = np.full(pool.num_queries, np.nan)
+    precision_Q[figures.counted] = figures.average_precision
+    return precision_Q
+
+
+def _last_place(pool: PoolRanks) -> np.ndarray:
+    room_Q = pool.sizes_G.sum() - pool.positives_Q
+    return (pool.last_rank_Q - pool.positives_Q) / np.where(room_Q > 0, room_Q, np.nan)
+
+
+def _complete(k: int) -> Callable[[PoolRanks], np.ndarray]:
+    def compute(pool: PoolRanks) -> np.ndarray:
+        return np.where(pool.positives_Q <= k, (pool.last_rank_Q <= k).astype(np.float64), np.nan)
+
+    return compute
+
+
+def _language_ndcg(k: int) -> Callable[[PoolRanks], np.ndarray]:
+    sums_k = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+
+    def compute(pool: PoolRanks) -> np.ndarray:
+        gain_P = np.where(pool.group_P == pool.own, 2.0, 1.0) * (pool.rank_P <= k)
+        # Summed in the order of the ranks, so that the order of the positives cannot show in the last bit.
+        order_P = np.lexsort((pool.rank_P, pool.query_P))
+        discounted_P = (gain_P / np.log2(1 + pool.rank_P))[order_P]
+        found_Q = np.bincount(pool.query_P[order_P], weights=discounted_P, minlength=pool.num_queries)
+        counts_Q, own_Q = pool.counts_QG.sum(axis=1), pool.counts_QG[:, pool.own]
+        ideal_Q = sums_k[np.minimum(own_Q, k)] + sums_k[np.minimum(counts_Q, k)]
+        return found_Q / np.where(counts_Q > 0, ideal_Q, np.nan)
+
+    return compute
+
+
+def _first(right: bool, own: bool) -> Callable[[PoolRanks], np.ndarray]:
+    def compute(pool: PoolRanks) -> np.ndarray:
+        is_right_Q, is_own_Q = pool.first_rank_Q == 1, pool.best_QK[:, 0] == pool.own
+        hit_Q = (is_right_Q == right) & (is_own_Q == own)
+        return np.where(np.isnan(pool.first_rank_Q), np.nan, hit_Q.astype(np.float64))
+
+    return compute
+
+
+def _english_inclination(pool: PoolRanks) -> np.ndarray:
+    is_wrong_Q, is_english_Q = pool.first_rank_Q > 1, pool.best_QK[:, 0] == pool.pivot
+    return np.where(np.isnan(pool.first_rank_Q), np.nan, (is_wrong_Q & is_english_Q).astype(np.float64))
+
+
+def _peer_answers(k: int) -> Callable[[PoolRanks], np.ndarray]:
+    def compute(pool: PoolRanks) -> np.ndarray:
+        order_P = np.lexsort((pool.rank_P, pool.query_P))
+        query_P = pool.query_P[order_P]
+        count_Q = pool.counts_QG.sum(axis=1)
+        place_P = np.arange(len(query_P)) - (np.cumsum(count_Q) - count_Q)[query_P] + 1
+        within_P = pool.rank_P[order_P] <= k
+        groups_T = pool.group_P[order_P][within_P]
+        return equal_rank_probability(place_P[within_P], query_P[within_P], groups_T, pool.counts_QG)
+
+    return compute
+
+
+def _peer_others(k: int) -> Callable[[PoolRanks], np.ndarray]:
+    def compute(pool: PoolRanks) -> np.ndarray:
+        best_Qk = pool.best_QK[:, :k]
+        is_answer_Qk = np.zeros(best_Qk.shape, dtype=bool)
+        within_P = pool.rank_P <= best_Qk.shape[1]
+        is_answer_Qk[pool.query_P[within_P], pool.rank_P[within_P] - 1] = True
+        query_T, column_T = np.nonzero(~is_answer_Qk)
+        place_T = np.cumsum(~is_answer_Qk, axis=1)[query_T, column_T]
+        p_Q = equal_rank_probability(
+            place_T, query_T, best_Qk[query_T, column_T].astype(np.int64), pool.sizes_G - pool.counts_QG
+        )
+        return np.where(np.isnan(pool.positives_Q), np.nan, p_Q)
+
+    return compute
+
+
+_SEMANTIC_PROXIMITY = "arXiv 2604.05684"
+_MLAIRE = "arXiv 2605.07249"
+_PEER = "PEER of arXiv 2405.00978, of one level of relevance"
+
+_ENTRIES = (
+    BiasMetric(
+        "rank_distance",
+        "rank distance",
+        ANSWERS,
+        "worst minus best rank of the query's answers",
+        "language bias of arXiv 2408.10536",
+        lambda pool: pool.last_rank_Q - pool.first_rank_Q,
+        higher_is_better=False,
+        digits=1,
+        is_headline=True,
+    ),
+    BiasMetric(
+        "last_rank",
+        "last rank",
+        ANSWERS,
+        "worst rank of the query's answers",
+        f"Max@R of {_SEMANTIC_PROXIMITY}, before it is normalised",
+        lambda pool: pool.last_rank_Q,
+        higher_is_better=False,
+        digits=1,
+    ),
+    BiasMetric(
+        "last_place",
+        "last place",
+        ANSWERS,
+        "(worst rank of the query's m answers - m) / (candidates of the pool - m): 0 where they take the first m "
+        "places, 1 where one is the last of all",
+        f"Max@R of {_SEMANTIC_PROXIMITY}, normalised in a way of our own",
+        _last_place,
+        higher_is_better=False,
+    ),
+    *(
+        BiasMetric(
+            f"complete@{k}",
+            f"complete@{k}",
+            ANSWERS,
+            f"share of queries whose answers all rank within the first {k}; those with more answers are left out",
+            f"Complete@K of {_SEMANTIC_PROXIMITY}",
+            _complete(k),
+        )
+        for k in TOP_CUTOFFS
+    ),
+    BiasMetric(
+        "own_language_first",
+        "own first (LPR)",
+        ANSWERS,
+        "share of queries whose answer in their own language ranks before those in other languages; those without the "
+        "one or the others are left out",
+        f"language preference rate (LPR) of {_MLAIRE}",
+        lambda pool: own_language_first(pool.best_ranks_QG, pool.own),
+        higher_is_better=None,
+        is_headline=True,
+    ),
+    BiasMetric(
+        "lang_ndcg@10",
+        "lang-nDCG@10",
+        ANSWERS,
+        "sum of gain / log2(1 + rank) over the answers within the first 10, over the largest such sum; gain 2 of an "
+        "answer in the query's language, 1 of another",
+        f"Lang-nDCG of {_MLAIRE}, with gains of our own",
+        _language_ndcg(10),
+    ),
+    *(
+        BiasMetric(
+            f"first_{'right' if right else 'wrong'}_{'own' if own else 'other'}",
+            f"{'right' if right else 'wrong'}, {'own' if own else 'other'} language",
+            FIRST,
+            f"share of queries whose first candidate is {'an' if right else 'no'} answer, and in "
+            f"{'the language of the query' if own else 'another language'}",
+            f"four-way split of {_MLAIRE}",
+            _first(right, own),
+            higher_is_better=None if right and not own else right,
+        )
+        for right in (True, False)
+        for own in (True, False)
+    ),
+    *(
+        BiasMetric(
+            f"peer_answers@{k}",
+            f"PEER of answers@{k}",
+            PEER,
+            f"p value of a Kruskal-Wallis test that the answers of all languages have equal expected ranks, those "
+            f"below the first {k} tied; queries with answers in one language only, or with no two in any, are left out",
+            _PEER,
+            _peer_answers(k),
+        )
+        for k in TOP_CUTOFFS
+    ),
+    *(
+        BiasMetric(
+            f"peer_others@{k}",
+            f"PEER of others@{k}",
+            PEER,
+            f"p value of a Kruskal-Wallis test that the candidates of all languages that are no answer have equal "
+            f"expected ranks, those below the first {k} tied",
+            _PEER,
+            _peer_others(k),
+            is_headline=k == min(TOP_CUTOFFS),
+        )
+        for k in TOP_CUTOFFS
+    ),
+    BiasMetric(
+        "bilingual_map",
+        "bilingual mAP",
+        PAIR,
+        "average precision, as in the other settings",
+        f"pool of {_SEMANTIC_PROXIMITY}",
+        _average_precision,
+    ),
+    BiasMetric(
+        "english_inclination",
+        "English inclination",
+        PAIR,
+        "share of queries whose first candidate is English and no answer",
+        f"English inclination of {_SEMANTIC_PROXIMITY}",
+        _english_inclination,
+        higher_is_better=False,
+        is_headline=True,
+    ),
+    BiasMetric(
+        "bilingual_last_rank",
+        "bilingual last rank",
+        PAIR,
+        "worst rank of the query's answers",
+        f"Max@R of {_SEMANTIC_PROXIMITY}, before it is normalised",
+        lambda pool: pool.last_rank_Q,
+        higher_is_better=False,
+        digits=1,
+    ),
+    BiasMetric(
+        "bilingual_complete@10",
+        "bilingual complete@10",
+        PAIR,
+        "share of queries whose answers all rank within the first 10; those with more answers are left out",
+        f"Complete@K of {_SEMANTIC_PROXIMITY}",
+        _complete(10),
+    ),
+    BiasMetric(
+        "bilingual_own_language_first",
+        "bilingual own first",
+        PAIR,
+        "share of queries whose answer in their own language ranks before the English one; those without either are "
+        "left out",
+        f"language preference rate (LPR) of {_MLAIRE}, in the bilingual pool",
+        lambda pool: own_language_first(pool.best_ranks_QG, pool.own),
+        higher_is_better=None,
+    ),
+)
+BIAS_METRICS: dict[str, BiasMetric] = {metric.name: metric for metric in _ENTRIES}
+
+
+def metrics_of(pool: str) -> list[BiasMetric]:
+    """The metrics of one of `POOLS`, in the order of the table."""
+    return [metric for metric in BIAS_METRICS.values() if metric.pool == pool]
