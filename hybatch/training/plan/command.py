@@ -92,7 +92,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     )
     work = Workload(
         batch_size=config.sampling.batch_size,
-        chunk_size=config.training.chunk_size,
+        chunk_size=_chunk_size(config),
         negatives=config.loss.hard_negatives,
         ring=config.loss.passes_blocks,
         dense=config.loss.holds_logits,
@@ -131,6 +131,13 @@ def _query_length(config: RunConfig) -> int:
     """Tokens of a query at most, in the batches of any kind that the run may draw."""
     texts = {KINDS[kind].query_text for kind in planned_kinds(config.sampling, config.training.steps)}
     return max(config.model.max_length("query" if text == "question" else "passage") for text in texts)
+
+
+def _chunk_size(config: RunConfig) -> int | None:
+    """Passages of their maximum length that are encoded at once at most."""
+    training = config.training
+    by_tokens = training.chunk_tokens and max(1, training.chunk_tokens // config.model.passage_max_length)
+    return min((size for size in (training.chunk_size, by_tokens) if size is not None), default=None)
 
 
 def _check(config: RunConfig, devices: int) -> None:

@@ -63,6 +63,14 @@ def test_every_recipe_is_planned_one_without_layers_too(
     assert ("examples/s" in capsys.readouterr().out) == has_layers
 
 
+def test_chunks_of_so_many_tokens_are_planned_as_chunks_of_the_texts_that_they_hold(tmp_path: Path) -> None:
+    by_texts, by_tokens = (
+        planned(tmp_path, "labse-hybrid", "--training.chunk_size", size, *more)
+        for size, more in (("4", []), ("16", ["--training.chunk_tokens", "1024", "--model.passage_max_length", "256"]))
+    )
+    assert by_tokens["strategies"] == by_texts["strategies"]
+
+
 def test_the_largest_model_fits_no_gpu_whole(tmp_path: Path) -> None:
     strategies = planned(tmp_path, "xlmr-xxl-zero3", "--gpus", "8")["strategies"]
     assert not strategies["ddp"]["fits"]
