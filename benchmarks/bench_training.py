@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from measure import environment, write_figures
-from training_contenders import FLOORS, Settings, build_initial, held_out_loss
+from training_contenders import FLOORS, HELD_OUT_STEPS, Settings, build_initial, held_out_loss
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig, FreshBackboneConfig
@@ -217,6 +217,8 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not 1 <= arguments.warmup_steps < arguments.steps:
         parser.error("--warmup-steps must be at least 1 and less than --steps")
+    if arguments.steps < HELD_OUT_STEPS:
+        parser.error(f"--steps must be at least {HELD_OUT_STEPS}: so many batches measure the loss at the end")
     if any(arguments.batch_size % size for size in arguments.processes):
         parser.error("every number of --processes must divide --batch-size")
     return arguments

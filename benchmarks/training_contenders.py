@@ -34,7 +34,7 @@ HYBATCH, HYBATCH_CACHED = "hybatch", "hybatch, cached"
 OTHER, OTHER_CACHED = "sentence-transformers", "sentence-transformers, cached"
 FLOORS = {HYBATCH: OTHER, HYBATCH_CACHED: OTHER_CACHED}
 """What each contender of ours is compared with."""
-_HELD_OUT_STEPS = 4
+HELD_OUT_STEPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +200,7 @@ def held_out_loss(settings: Settings, weights: dict[str, torch.Tensor] | None) -
     loader = BatchLoader(sampler=settings.sampler(seed=1), tokenize=encoder.tokenize)
     loss = ContrastiveLoss(temperature=settings.temperature)
     losses = []
-    for local in map(loader.load, range(_HELD_OUT_STEPS)):
+    for local in map(loader.load, range(HELD_OUT_STEPS)):
         embeddings = torch.cat([encoder(chunk.features) for chunk in local.chunks])
         losses.append(float(loss_of_embeddings(loss, local, embeddings).loss))
     return sum(losses) / len(losses)
