@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from hybatch.atomic import atomic_file
+from hybatch.processor import processor_name
 
 
 @dataclass
@@ -147,7 +148,7 @@ def status_bytes(key: str) -> int:
 def environment(device: torch.device) -> dict[str, Any]:
     """Device, versions and commit."""
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
@@ -164,20 +165,3 @@ def _commit() -> str | None:
     here = Path(__file__).resolve().parent
     described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
     return described.stdout.strip() or None
-
-
-def _cpu_name() -> str:
-    """Name, family and model (virtual machines often shorten the name) and the widest instruction set."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = facts.get("model name") or platform.processor() or platform.machine()
-    details = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
-    details += next(([title] for flag, title in _INSTRUCTION_SETS if flag in facts.get("flags", "").split()), [])
-    described = f" ({', '.join(details)})" if details else ""
-    return f"{name}{described}, {os.cpu_count()} cores"
-
-
-_INSTRUCTION_SETS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))

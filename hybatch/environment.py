@@ -14,7 +14,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from hybatch.backends import recall_all_figures
 from hybatch.ops import describe
+from hybatch.processor import processor_name
 from hybatch.version import __version__
 
 VARIABLES = ("HYBATCH_BACKEND", "HYBATCH_CACHE_DIR", "HYBATCH_DATA_DIR", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
@@ -37,7 +39,7 @@ def _version_rows() -> list[tuple[str, str]]:
 
 
 def _device_rows() -> list[tuple[str, str]]:
-    rows = [("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in torch")]
+    rows = [("cpu", f"{processor_name()}, {torch.get_num_threads()} threads in torch")]
     if not torch.cuda.is_available():
         reason = "this torch is a CPU build" if torch.version.cuda is None else "torch sees no CUDA device"
         return [*rows, ("cuda", f"none: {reason}")]
@@ -61,6 +63,7 @@ def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 def main(argv: list[str]) -> int:
     """Print the tables; takes no options but --help."""
     argparse.ArgumentParser(prog="hybatch env", description=__doc__).parse_args(argv)
+    recall_all_figures()
     console = Console(file=sys.stdout)
     console.print(_table("Versions", ("package", "version"), _version_rows()))
     console.print(_table("Devices", ("device", "what"), _device_rows()))

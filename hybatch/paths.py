@@ -29,6 +29,15 @@ def expand_path(path: str, option: str) -> str:
     return expanded.rstrip("/") or expanded
 
 
+def cache_directory() -> Path:
+    """Where what can be made again is kept: HYBATCH_CACHE_DIR, else ~/.cache/hybatch.
+
+    Raises:
+        RuntimeError: neither is set and the user has no home folder.
+    """
+    return Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
+
+
 def path_of(option: str) -> Callable[[str], Path]:
     """The `type` of a command-line option for argparse: a path, expanded.
 

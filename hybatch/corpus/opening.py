@@ -26,7 +26,7 @@ from hybatch.corpus.parallel import ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.leftovers import recover
 from hybatch.locks import file_lock
-from hybatch.paths import expand_path
+from hybatch.paths import cache_directory, expand_path
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -49,7 +49,7 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
     """
     path = expand_path(config.path, "corpora: path")
     entry = find_format(config, path)
-    root = cache_dir or Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
+    root = cache_dir or cache_directory()
     last_part = Path(path.replace("{language}", "")).name or entry.name
     slug = re.sub(r"[^\w.-]", "-", last_part)
     directory = Path(root) / "corpora" / f"{slug}-{_cache_key(config, entry, path)}"

@@ -22,6 +22,7 @@ from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.ops.contrastive.backend import ContrastiveOps
 from hybatch.ops.contrastive.loss import choose_ops, prepare
+from hybatch.ops.contrastive.trials import CONTRASTIVE_TERMS
 from hybatch.processes import rank, world_size
 
 _BLOCK_TAG, _GRADIENT_TAG = 0, 8
@@ -59,7 +60,8 @@ def ring_terms(inputs: ContrastiveInputs, *, columns: bool = False) -> Contrasti
         inputs.temperature,
         validate=False,
     )
-    row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(*pairs, columns, choose_ops(pairs[0]))
+    ops = choose_ops(pairs[0], CONTRASTIVE_TERMS)
+    row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(*pairs, columns, ops)
     return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_WD.flatten() if columns else None)
 
 

@@ -1,7 +1,8 @@
 """Compute-heavy operations: their Python face and a pure-PyTorch backend; imports nothing else of the package."""
 
-from hybatch.ops.backend import BackendChoice, BackendError, describe
+from hybatch.ops.backend import BackendError
 from hybatch.ops.contrastive import contrastive_terms, info_nce, similarity
+from hybatch.ops.description import BackendChoice, describe
 from hybatch.ops.ranking import RankCounter, RankCounts, rank_counts
 
 __all__ = [

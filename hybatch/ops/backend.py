@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from hybatch.ops.fakes import register_contrastive_fakes, register_ranking_fakes
+from hybatch.ops.trial import Trial, figures_of
 
 BACKENDS = ("torch", "cpu", "cuda")
 ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
@@ -35,24 +37,37 @@ class BackendError(RuntimeError):
     """The backend that was asked for is not there; the message says why."""
 
 
-def choose_backend(device: torch.device, requested: str = "auto", family: str = "ranking") -> str:
+_agreed: dict[str, str] = {}
+"""Backend by op, while `agreed` holds."""
+
+
+def choose_backend(
+    device: torch.device, requested: str = "auto", family: str = "ranking", trial: Trial | None = None
+) -> str:
     """Name the backend that serves tensors on `device` with the ops of `family`, one of `FAMILIES`.
 
-    `requested` wins over HYBATCH_BACKEND, which wins over the fastest that is there and known to work.
+    `requested` wins over what the processes agreed on, which wins over HYBATCH_BACKEND. If all leave it open, it is the
+    backend that was fastest in the trial, or without one the first that is there and known to work.
+
+    Args:
+        trial: of the op; None where there is nothing to measure.
 
     Raises:
         ValueError: no backend of that name, or one that cannot serve the device.
         BackendError: the backend is missing; the message says why.
     """
     source = f"backend={requested!r}"
+    if requested == "auto" and trial is not None and trial.op in _agreed:
+        requested = _agreed[trial.op]
+        source = f"{trial.op} on {requested}, as the processes agreed"
     if requested == "auto":
-        requested = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+        requested = forced_backend() or "auto"
         source = f"{ENVIRONMENT_VARIABLE}={requested}"
     if requested == "auto":
-        compiled = device.type if device.type in BACKENDS else None
-        if compiled is None or (compiled, family) in _NEVER_RUN:
-            return "torch"
-        return compiled if why_missing(compiled, family, device) is None else "torch"
+        candidates = candidates_for_auto(device, family)
+        if trial is None or device.type != "cpu" or len(candidates) == 1:
+            return candidates[0]
+        return figures_of(trial, candidates).fastest()
     if requested not in BACKENDS:
         raise ValueError(f"{source}: no such backend; choose from auto, {', '.join(BACKENDS)}")
     reason = why_missing(requested, family, device)
@@ -61,6 +76,35 @@ def choose_backend(device: torch.device, requested: str = "auto", family: str = 
     if requested not in ("torch", device.type):
         raise ValueError(f"{source}: this backend needs tensors on {requested}; queries are on {device}")
     return requested
+
+
+def forced_backend() -> str | None:
+    """What HYBATCH_BACKEND asks for, if it does."""
+    forced = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+    return None if forced == "auto" else forced
+
+
+def candidates_for_auto(device: torch.device, family: str) -> tuple[str, ...]:
+    """The backends that `auto` may choose for tensors on `device`, the preferred one first."""
+    return tuple(one for one in usable_backends(device, family) if (one, family) not in _NEVER_RUN)
+
+
+def usable_backends(device: torch.device, family: str) -> tuple[str, ...]:
+    """The backends that can serve tensors on `device` with the ops of `family`, compiled ones first."""
+    compiled = [one for one in BACKENDS if one == device.type and why_missing(one, family, device) is None]
+    return (*compiled, "torch")
+
+
+@contextmanager
+def agreed(backends: Mapping[str, str]) -> Iterator[None]:
+    """Let `auto` stand for these within the block, by op, as the processes of a run have agreed."""
+    before = dict(_agreed)
+    _agreed.update(backends)
+    try:
+        yield
+    finally:
+        _agreed.clear()
+        _agreed.update(before)
 
 
 def why_missing(backend: str, family: str = "ranking", device: torch.device | None = None) -> str | None:
@@ -78,6 +122,13 @@ def why_missing(backend: str, family: str = "ranking", device: torch.device | No
         library = _PACKAGE / f"_{backend}.so"
         reason = f"{library} holds no {backend} kernel for {', '.join(absent)}: it was built from another version"
     return reason
+
+
+def library_stamps(backends: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the library of each compiled backend that has one: another build, other figures."""
+    files = {backend: _PACKAGE / f"_{backend}.so" for backend in backends}
+    states = {backend: file.stat() for backend, file in files.items() if file.exists()}
+    return {backend: (state.st_size, state.st_mtime_ns) for backend, state in states.items()}
 
 
 @functools.cache
@@ -126,37 +177,3 @@ def _register_fakes() -> None:
         register_ranking_fakes()
     if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["contrastive"]):
         register_contrastive_fakes()
-
-
-class BackendChoice(NamedTuple):
-    """One line of `hybatch env`."""
-
-    op: str
-    """Name of the op and the kind of tensors."""
-    backend: str
-    """What will run: torch, cpu, cuda or none."""
-    reason: str
-    """Why not a faster one."""
-
-
-def describe() -> list[BackendChoice]:
-    """For each op and kind of device: the backend that will be used, and why not a faster one."""
-    ops = {"rank_counts": "ranking", "info_nce": "contrastive"}
-    return [_describe(op, family, device) for op, family in ops.items() for device in ("cpu", "cuda")]
-
-
-def _describe(op: str, family: str, device: str) -> BackendChoice:
-    label = f"{op}, {device} tensors"
-    missing = why_missing(device, family)
-    if device == "cuda" and not torch.cuda.is_available():
-        return BackendChoice(label, "none", str(missing))
-    try:
-        backend = choose_backend(torch.device(device), family=family)
-    except (BackendError, ValueError) as error:
-        return BackendChoice(label, "none", str(error))
-    if backend == device:
-        return BackendChoice(label, backend, "the fastest there is")
-    forced = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    if not forced and missing is None:
-        return BackendChoice(label, backend, f"the {device} kernels have never run; ask for them by name to try them")
-    return BackendChoice(label, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from hybatch.ops import BackendError, backend, describe
-from hybatch.ops.backend import choose_backend, why_missing
+from hybatch.ops import BackendError, backend, describe, description, trial
+from hybatch.ops.backend import agreed, choose_backend, why_missing
+from hybatch.ops.contrastive.trials import CONTRASTIVE_TERMS, INFO_NCE
+from hybatch.ops.trial import Figures, Trial
 
 CPU = torch.device("cpu")
 
@@ -20,6 +24,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder in the place of the package, and no memory of what was loaded before."""
     monkeypatch.setattr(backend, "_PACKAGE", tmp_path)
     monkeypatch.delenv("HYBATCH_BACKEND", raising=False)
+    monkeypatch.setattr(trial, "_remembered", {})
     backend._load.cache_clear()
     yield tmp_path
     backend._load.cache_clear()
@@ -90,14 +95,74 @@ def test_a_gpu_that_the_kernels_are_not_compiled_for_is_served_by_torch(
 def test_the_description_says_what_runs_and_why_not_a_faster_one(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cpu, cuda, contrastive, _ = describe()
+    cpu, cuda, contrastive, _, terms, _ = describe()
     assert (cpu.op, cpu.backend) == ("rank_counts, cpu tensors", "torch")
     assert "_cpu.so is not there" in cpu.reason
     assert (contrastive.op, contrastive.backend) == ("info_nce, cpu tensors", "torch")
+    assert (terms.op, terms.backend) == ("contrastive_terms, cpu tensors", "torch")
     assert cuda.backend == ("torch" if torch.cuda.is_available() else "none")
     monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
     assert describe()[0].backend == "none"
-    monkeypatch.setattr(backend, "why_missing", lambda *names: None)
+    _nothing_is_missing(monkeypatch)
+    monkeypatch.setattr(trial, "measure", _torch_is_faster)
+    monkeypatch.setenv("HYBATCH_BACKEND", "")
     assert describe()[0] == ("rank_counts, cpu tensors", "cpu", "the fastest there is")
     monkeypatch.setenv("HYBATCH_BACKEND", "torch")
     assert describe()[0] == ("rank_counts, cpu tensors", "torch", "HYBATCH_BACKEND=torch asks for it")
+
+
+def _nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (backend, description):
+        monkeypatch.setattr(module, "why_missing", lambda *names: None)
+
+
+def _torch_is_faster(trial: Trial, backends: Sequence[str]) -> Figures:
+    seconds = {"cpu": 0.002, "torch": 0.0015}
+    return Figures({backend: seconds[backend] for backend in backends}, True, "2026-01-31 12:00", 2)
+
+
+@pytest.fixture
+def compiled(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled ops that are slower than torch's."""
+    _nothing_is_missing(monkeypatch)
+    monkeypatch.setattr(trial, "measure", _torch_is_faster)
+
+
+def test_of_backends_that_are_there_auto_is_the_one_that_was_fastest(compiled: None) -> None:
+    assert choose_backend(CPU, family="contrastive", trial=INFO_NCE) == "torch"
+    assert choose_backend(CPU, family="ranking") == "cpu"
+    assert choose_backend(CPU, "cpu", "contrastive", INFO_NCE) == "cpu"
+
+
+def test_the_environment_wins_over_figures(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
+    assert choose_backend(CPU, family="contrastive", trial=INFO_NCE) == "cpu"
+
+
+def test_what_processes_agreed_on_wins_over_the_environment_until_the_block_ends(
+    compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chosen(requested: str = "auto") -> list[str]:
+        return [choose_backend(CPU, requested, "contrastive", op) for op in (INFO_NCE, CONTRASTIVE_TERMS)]
+
+    monkeypatch.setenv("HYBATCH_BACKEND", "torch")
+    with agreed({"info_nce": "cpu"}):
+        assert chosen() == ["cpu", "torch"]
+        assert chosen("torch") == ["torch", "torch"]
+        with suppress(KeyboardInterrupt), agreed({"info_nce": "torch", "contrastive_terms": "cpu"}):
+            assert chosen() == ["torch", "cpu"]
+            raise KeyboardInterrupt
+        assert chosen() == ["cpu", "torch"]
+    assert chosen() == ["torch", "torch"]
+
+
+def test_the_description_shows_the_figures_and_since_when_they_hold(
+    compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = "cpu 2.00 ms, torch 1.50 ms (256 x 256 of width 384, 2 threads, measured 2026-01-31 12:00 UTC)"
+    assert describe()[2] == ("info_nce, cpu tensors", "torch", expected)
+    monkeypatch.setattr(trial, "_remembered", {})
+    monkeypatch.setattr(trial, "measure", lambda *names: replace(_torch_is_faster(*names), repeated=False))
+    choice = describe()[2]
+    assert choice.backend == "cpu"
+    assert "too busy to tell" in choice.reason

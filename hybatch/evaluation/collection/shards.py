@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from hybatch.evaluation.embeddings import write_array
 from hybatch.evaluation.encoding import check_finite, encode_batch
 from hybatch.models import Encoder
 from hybatch.models.encoder import refuse_offsets
+from hybatch.paths import cache_directory
 from hybatch.processes import fail_together, gather_objects, rank, world_size
 from hybatch.version import __version__
 
@@ -187,7 +187,7 @@ class EncodedPassages:
 
 def default_root() -> Path:
     """Where embeddings of collections are kept unless --index says otherwise: the cache's folder `embeddings`."""
-    return Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch") / "embeddings"
+    return cache_directory() / "embeddings"
 
 
 def model_fingerprint(encoder: Encoder) -> str:

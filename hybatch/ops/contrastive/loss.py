@@ -17,6 +17,8 @@ from hybatch.ops.backend import choose_backend
 from hybatch.ops.contrastive import checks
 from hybatch.ops.contrastive.autograd import SummedLoss, Terms
 from hybatch.ops.contrastive.backend import ContrastiveOps, contrastive_ops
+from hybatch.ops.contrastive.trials import CONTRASTIVE_TERMS, INFO_NCE
+from hybatch.ops.trial import Trial
 
 
 class ContrastiveTerms(NamedTuple):
@@ -60,7 +62,8 @@ def info_nce(
         temperature: greater than 0; a float, or a tensor without dimensions, which then receives a gradient.
         validate: check values, too. Without it shapes and dtypes are still checked but nothing is read back from the
             device; NaN and infinity then show in the loss, and positives out of range are undefined behaviour.
-        backend: auto, torch, cpu or cuda; float64 is for the torch backend.
+        backend: auto, torch, cpu or cuda; float64 is for the torch backend. On a CPU, auto is what
+            is faster there: the first call of a process finds out, unless `hybatch.backends` has told it.
         block_size: the torch backend holds tiles of this many queries by this many candidates, instead of tiles of a
             fixed number of bytes; the compiled backends have tiles of their own.
 
@@ -77,7 +80,7 @@ def info_nce(
     pairs = prepare(
         queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate
     )
-    ops = choose_ops(pairs[0], backend, block_size)
+    ops = choose_ops(pairs[0], INFO_NCE, backend, block_size)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in pairs):
         return SummedLoss.apply(*pairs, ops)
     row_lse_Q, positive_logit_Q, _ = Terms.apply(*pairs, False, ops)
@@ -108,7 +111,8 @@ def contrastive_terms(
     pairs = prepare(
         queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate
     )
-    row_lse_Q, positive_logit_Q, column_lse_D = Terms.apply(*pairs, columns, choose_ops(pairs[0], backend, block_size))
+    ops = choose_ops(pairs[0], CONTRASTIVE_TERMS, backend, block_size)
+    row_lse_Q, positive_logit_Q, column_lse_D = Terms.apply(*pairs, columns, ops)
     return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_D if columns else None)
 
 
@@ -134,12 +138,12 @@ def prepare(
     return queries.to(dtype).contiguous(), candidates.to(dtype).contiguous(), scale, *labels
 
 
-def choose_ops(queries: Tensor, backend: str = "auto", block_size: int | None = None) -> ContrastiveOps:
-    """The ops that serve embeddings of this dtype on this device."""
+def choose_ops(queries: Tensor, trial: Trial, backend: str = "auto", block_size: int | None = None) -> ContrastiveOps:
+    """The ops that serve embeddings of this dtype on this device; `auto` is decided by the trial."""
     if block_size is not None and block_size < 1:
         raise ValueError(f"block_size: expected 1 or more, got {block_size}")
     if queries.dtype == torch.float64:
         if backend not in ("auto", "torch"):
             raise TypeError(f"queries: float64 is for the torch backend, not for backend={backend!r}")
         backend = "torch"
-    return contrastive_ops(choose_backend(queries.device, backend, "contrastive"), block_size)
+    return contrastive_ops(choose_backend(queries.device, backend, "contrastive", trial), block_size)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from hybatch.backends import agree_on_backends
 from hybatch.errors import UserError
 from hybatch.models.flops import bf16_peak_tflops, rates
 from hybatch.models.parts import check_backbone
+from hybatch.ops.backend import agreed
 from hybatch.processes import main_first, rank, run_on_main, sum_over_processes, world_size
 from hybatch.training.checkpoints.backbone_weights import changed_weights
 from hybatch.training.checkpoints.checkpoint import Checkpoint, Description
@@ -96,6 +99,10 @@ class TrainingLoop:
 
     def run(self, stop: StopRequest) -> int:
         checkpoint = self._resume()
+        with agreed(self._surroundings.backends):
+            return self._run(checkpoint, stop)
+
+    def _run(self, checkpoint: Checkpoint | None, stop: StopRequest) -> int:
         first_step = checkpoint.step if checkpoint is not None else 0
         self._accelerator.init_trackers(
             "hybatch", init_kwargs={"tensorboard": {"purge_step": first_step + 1}} if first_step else {}
@@ -245,6 +252,7 @@ class TrainingLoop:
         checkpoint: Checkpoint | None = run_on_main(
             lambda: resume_from(self._folder, self._parts.fingerprints, self._model, self._accelerator.print)
         )
+        self._choose_backends(checkpoint)
         if checkpoint is None:
             return None
         self._parts.engine.strategy.load(checkpoint.directory)
@@ -264,6 +272,13 @@ class TrainingLoop:
                 f"({', '.join(weights)}): it goes on with those of the checkpoint"
             )
         return checkpoint
+
+    def _choose_backends(self, checkpoint: Checkpoint | None) -> None:
+        """For all processes alike, and as before in a run that goes on: a backend moves last bits of the loss."""
+        if self._config.loss.holds_logits:
+            return
+        before = None if checkpoint is None else checkpoint.surroundings.backends
+        self._surroundings = replace(self._surroundings, backends=agree_on_backends(self._device, before))
 
     def _stopped(self, step: int, number: int) -> int:
         name = signal.Signals(number).name

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from hybatch.ops import trial
+from hybatch.ops.backend import choose_backend, why_missing
+from hybatch.ops.contrastive import loss
+from hybatch.ops.trial import Figures, Trial
 from hybatch.train import main
 from hybatch.training.step.engine import StepEngine
 from hybatch.training.survival import lock
@@ -125,3 +131,69 @@ def test_a_run_goes_on_under_another_number_of_processes_and_says_what_changed(t
     shared = losses(tmp_path / "run")
     assert shared[:6] == alone[:6]
     assert [loss for _, loss in shared] == pytest.approx([loss for _, loss in alone], rel=1e-3)
+
+
+def _backends_of(checkpoint: Path) -> dict[str, str]:
+    backends: dict[str, str] = json.loads((checkpoint / "manifest.json").read_text())["surroundings"]["backends"]
+    return backends
+
+
+def test_a_run_goes_on_with_the_backend_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {"steps": 4, "warmup_steps": 0, "checkpoint_every_steps": 2}
+    config = write_config(tmp_path, training=training, validation={"corpora": []}, loss={"implementation": "streaming"})
+    checkpoints, used = tmp_path / "run" / "checkpoints", []
+
+    def choose(*arguments: Any) -> str:
+        used.append(choose_backend(*arguments))
+        return used[-1]
+
+    monkeypatch.setattr(loss, "choose_backend", choose)
+    monkeypatch.setenv("HYBATCH_BACKEND", "torch")
+    assert main(["--config", str(config)]) == 0
+    whole = losses(tmp_path / "run")
+    monkeypatch.delenv("HYBATCH_BACKEND")
+    monkeypatch.setattr(trial, "measure", _compiled_is_faster)
+    shutil.rmtree(tmp_path / "run" / "final")
+    shutil.rmtree(checkpoints / "step-00000004")
+    assert main(["--config", str(config)]) == 0
+    assert losses(tmp_path / "run") == whole
+    assert set(used) == {"torch"}
+    assert len(used) == 6
+    for step in (2, 4):
+        assert set(_backends_of(checkpoints / f"step-{step:08d}").values()) == {"torch"}
+
+
+def _compiled_is_faster(trial: Trial, backends: Sequence[str]) -> Figures:
+    seconds = {backend: 2.0 if backend == "torch" else 1.0 for backend in backends}
+    return Figures(seconds, True, "2026-01-31 12:00", 1)
+
+
+@pytest.mark.skipif(why_missing("cpu", "contrastive") is not None, reason="there is nothing to choose between")
+def test_a_run_that_ended_before_backends_were_chosen_goes_on_with_the_compiled_ops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = {"steps": 4, "warmup_steps": 0, "checkpoint_every_steps": 2}
+    config = write_config(tmp_path, training=training, validation={"corpora": []}, loss={"implementation": "streaming"})
+    run = tmp_path / "run"
+    monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
+    assert main(["--config", str(config)]) == 0
+    whole = losses(run)
+    monkeypatch.delenv("HYBATCH_BACKEND")
+    shutil.rmtree(run / "final")
+    shutil.rmtree(run / "checkpoints" / "step-00000004")
+    manifest = run / "checkpoints" / "step-00000002" / "manifest.json"
+    written = json.loads(manifest.read_text())
+    del written["surroundings"]["backends"]
+    manifest.write_text(json.dumps(written))
+    capsys.readouterr()
+    assert main(["--config", str(config)]) == 0
+    assert losses(run) == whole
+    assert "not the surroundings" not in capsys.readouterr().out
+    assert set(_backends_of(run / "checkpoints" / "step-00000004").values()) == {"cpu"}
+
+
+def test_a_dense_loss_has_no_backend_to_choose(tmp_path: Path) -> None:
+    training = {"steps": 2, "warmup_steps": 0, "checkpoint_every_steps": 2}
+    config = write_config(tmp_path, training=training, validation={"corpora": []}, loss={"implementation": "dense"})
+    assert main(["--config", str(config)]) == 0
+    assert _backends_of(tmp_path / "run" / "checkpoints" / "step-00000002") == {}
