@@ -28,7 +28,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep corpus indexes of one test out of the user's cache; within a test session they are shared."""
+    """Keep indexes and figures of the tests out of the user's cache; within a test session they are shared."""
     monkeypatch.setenv("HYBATCH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "hybatch-cache"))
 
 

@@ -18,8 +18,8 @@ from hybatch.ops.contrastive.backend import contrastive_ops
 from hybatch.ops.trial import Trial
 
 _SIZE, _WIDTH = 256, 384
-"""Ratios of the backends are then those of 512 to 4,096 rows of width 384 and 768, within their noise; smaller problems
-flatter who starts a tile at least cost."""
+"""The backends' ratios are then about those of 512 to 4,096 rows of width 384 and 768 on an AMD EPYC (Zen 4); smaller
+problems flatter what costs least to start."""
 _PROBLEM = f"{_SIZE} x {_SIZE} of width {_WIDTH}"
 
 
