@@ -61,10 +61,10 @@ def _describe(name: str, op: Op, device: str) -> BackendChoice:
     except (BackendError, ValueError) as error:
         return BackendChoice(label, "none", str(error))
     forced = forced_backend()
-    candidates = candidates_for_auto(torch.device(device), op.family)
-    figures = remembered(op.trial, candidates) if op.trial is not None and not forced else None
-    if figures is not None:
-        return BackendChoice(label, backend, _by_figures(op.trial, figures))
+    if op.trial is not None and forced is None:
+        figures = remembered(op.trial, candidates_for_auto(torch.device(device), op.family))
+        if figures is not None:
+            return BackendChoice(label, backend, _by_figures(op.trial, figures))
     if backend == device:
         return BackendChoice(label, backend, "the fastest there is")
     if not forced and missing is None:
@@ -72,8 +72,7 @@ def _describe(name: str, op: Op, device: str) -> BackendChoice:
     return BackendChoice(label, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")
 
 
-def _by_figures(trial: Trial | None, figures: Figures) -> str:
-    assert trial is not None
+def _by_figures(trial: Trial, figures: Figures) -> str:
     times = ", ".join(f"{backend} {1000 * seconds:.2f} ms" for backend, seconds in figures.seconds.items())
     threads = f"{figures.threads} thread{'s' if figures.threads > 1 else ''}"
     busy = "" if figures.repeated else "; the machine was too busy to tell, and the first is taken"
