@@ -12,12 +12,13 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processor
 import torch
 
 from hybatch.atomic import atomic_file
@@ -144,10 +145,17 @@ def status_bytes(key: str) -> int:
     raise OSError(f"/proc/self/status has no {key}")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Device, versions and commit."""
+def environment(device: torch.device, *, peak: bool = False) -> dict[str, Any]:
+    """Device, versions and commit; of a CPU also the key that its results files are named by.
+
+    Args:
+        peak: measure what the CPU does at best (`peak_gflops`, fp32, on all threads of torch), for shares of it.
+    """
+    found = processor.facts()
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name(found),
+        "processor": processor.key(found) if device.type == "cpu" else None,
+        "peak_gflops": processor.peak_gflops(torch.get_num_threads()) if peak and device.type == "cpu" else None,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
@@ -157,6 +165,33 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def rate_cells(row: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    """A row's GFLOP/s and its share of the peak in the environment, empty where that is not known.
+
+    Args:
+        row: holds `gflop`, the operations of the work, and `p50`, seconds.
+    """
+    if row["gflop"] is None:
+        return ["", ""]
+    share = processor.share_of_peak(row, about)
+    return [f"{row['gflop'] / row['p50']:.0f}", "" if share is None else f"{share:.0%}"]
+
+
+def told_rate(row: dict[str, Any], about: dict[str, Any]) -> str:
+    """The same for the end of a line on the terminal."""
+    rate, share = rate_cells(row, about)
+    return rate and f"  {rate} GFLOP/s" + (share and f", {share} of peak")
+
+
+def colours(names: Iterable[str]) -> dict[str, Any]:
+    """One for each contender, the same in every panel of a figure."""
+    import matplotlib
+
+    palette = matplotlib.colormaps["tab20"].colors
+    distinct = [*palette[::2], *palette[1::2]]
+    return {name: distinct[i % len(distinct)] for i, name in enumerate(dict.fromkeys(names))}
+
+
 def _commit() -> str | None:
     """None in a copy without its history, and where there is no git."""
     if shutil.which("git") is None:
@@ -164,20 +199,3 @@ def _commit() -> str | None:
     here = Path(__file__).resolve().parent
     described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
     return described.stdout.strip() or None
-
-
-def _cpu_name() -> str:
-    """Name, family and model (virtual machines often shorten the name) and the widest instruction set."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = facts.get("model name") or platform.processor() or platform.machine()
-    details = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
-    details += next(([title] for flag, title in _INSTRUCTION_SETS if flag in facts.get("flags", "").split()), [])
-    described = f" ({', '.join(details)})" if details else ""
-    return f"{name}{described}, {os.cpu_count()} cores"
-
-
-_INSTRUCTION_SETS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
