@@ -37,9 +37,13 @@ CUDA_ARCHITECTURES = {"sm_80": "compute_80", "sm_90a": "compute_90a", "compute_8
 # A user's flags come first, so that none of them can change the arithmetic.
 CXX_FLAGS = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-fno-fast-math",
              "-ffp-contract=off", "-fno-math-errno", f"-DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}"]  # fmt: skip
-INSTRUCTION_SET_FLAGS = {
-    "avx2.cpp": ["-mavx2", "-mfma", "-mpopcnt"],
-    "avx512.cpp": ["-mavx512f", "-mavx2", "-mfma", "-mpopcnt", "-mprefer-vector-width=512"],
+# Sources that one machine alone can compile, each with the flags that it needs; everything else is portable.
+INSTRUCTION_SETS: dict[str, dict[str, list[str]]] = {
+    "x86_64": {
+        "avx2.cpp": ["-mavx2", "-mfma", "-mpopcnt"],
+        "avx512.cpp": ["-mavx512f", "-mavx2", "-mfma", "-mpopcnt", "-mprefer-vector-width=512"],
+    },
+    "aarch64": {"neon.cpp": []},
 }
 NVCC_FLAGS = ["-std=c++20", "-O3", "-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}",
               "-Xcompiler=-fPIC,-fvisibility=hidden", "-Xptxas", "-v",
@@ -65,10 +69,16 @@ def find_nvcc() -> str | None:
     return os.environ.get("CUDACXX") or shutil.which("nvcc")
 
 
+def instruction_set_flags() -> dict[str, list[str]]:
+    """Of this machine, by the file's name."""
+    machine = platform.machine().lower()
+    return INSTRUCTION_SETS.get({"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine), {})
+
+
 def cpu_sources() -> list[str]:
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    elsewhere = {name for files in INSTRUCTION_SETS.values() for name in files} - set(instruction_set_flags())
     sources = [*ROOT.glob("csrc/*/registration.cpp"), *ROOT.glob("csrc/*/cpu/*.cpp")]
-    return sorted(str(s.relative_to(ROOT)) for s in sources if x86 or s.name not in INSTRUCTION_SET_FLAGS)
+    return sorted(str(s.relative_to(ROOT)) for s in sources if s.name not in elsewhere)
 
 
 def cuda_sources() -> list[str]:
@@ -219,14 +229,17 @@ class BuildWithNinja(build_ext):
         nvcc = [find_nvcc() or "nvcc", *NVCC_FLAGS, *include_flags]
         torch = [f"-L{torch_found.root / 'lib'}", "-ltorch_cpu", "-lc10"]
         link = [*(find_cxx() or []), "-shared", *os.environ.get("LDFLAGS", "").split()]
+        # ELF's linkers let undefined symbols pass unless told otherwise, Apple's refuses them unless told otherwise.
+        apple = sys.platform == "darwin"
+        none_undefined, python_undefined = ([], ["-undefined", "dynamic_lookup"]) if apple else (["-Wl,-z,defs"], [])
         compile_one = "-MD -MF $out.d -c $in -o $out\n  description = compile $in\n  depfile = $out.d\n  deps = gcc"
         lines = [
             "ninja_required_version = 1.8",
             f"rule cxx\n  command = {quoted(cxx)} $flags {compile_one}",
             f"rule nvcc\n  command = {quoted(nvcc)} {compile_one}",
-            f"rule link_cpu\n  command = {quoted(link)} -o $out $in {quoted(torch)} -Wl,-z,defs",
+            f"rule link_cpu\n  command = {quoted(link)} -o $out $in {quoted([*torch, *none_undefined])}",
             f"rule link_cuda\n  command = {quoted(nvcc[:1])} -shared -cudart static -o $out $in {quoted(torch)}",
-            f"rule link_build_info\n  command = {quoted(link)} -o $out $in",
+            f"rule link_build_info\n  command = {quoted([*link, *python_undefined])} -o $out $in",
         ]
         for extension in self.extensions:
             lines += self.ninja_edges(extension, folder)
@@ -234,12 +247,12 @@ class BuildWithNinja(build_ext):
 
     def ninja_edges(self, extension: Extension, folder: Path) -> list[str]:
         name = extension.name.rpartition(".")[2]
-        edges, objects = [], []
+        edges, objects, flags = [], [], instruction_set_flags()
         for source in map(Path, extension.sources):
             compiled = folder / name / source.with_suffix(".o")
             rule = "nvcc" if source.suffix == ".cu" else "cxx"
             edges.append(f"build {escaped(compiled)}: {rule} {escaped(ROOT / source)}")
-            edges.append(f"  flags = {' '.join(INSTRUCTION_SET_FLAGS.get(source.name, []))}")
+            edges.append(f"  flags = {' '.join(flags.get(source.name, []))}")
             objects.append(escaped(compiled))
         library = Path(self.get_ext_fullpath(extension.name)).resolve()
         library.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,10 @@
 
 The texts are sentences of XQuAD-R (data below $HYBATCH_DATA_DIR or --data-dir), evenly spaced over its languages, and
 beside them one language alone (--language). The floor is the encoder's own matrix products by `torch.mm`, for as many
-tokens as the texts have, at the precision. sentence-transformers encodes with its default batch, and with that of
-hybatch; the better one is reported. Contenders take turns, round by round; their vectors are compared, and the greatest
-difference stands beside the figures.
+tokens as the texts have, at the precision; rates in float32 stand beside the peak of the processor's fused
+multiply-adds. sentence-transformers encodes with its default batch, and with that of hybatch; the better one is
+reported. Contenders take turns, round by round; their vectors are compared, and the greatest difference stands beside
+the figures.
 
 Writes FILE, and a Markdown table beside it.
 """
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Contender, Timing, environment, interleaved, write_figures
+from measure import Contender, Timing, environment, interleaved, rate_cells, write_figures
 from torch import Tensor
 
 from hybatch.evaluation.encoding import encode_texts
@@ -125,7 +126,7 @@ def row(one: Timing, other: Timing, tokens: int, flops: int) -> dict[str, Any]:
     return {
         **one.summary(),
         "tokens_per_second": tokens / seconds,
-        "gflops": flops / seconds / 1e9,
+        "gflop": flops / 1e9,
         "speed_up": None if one.name == FLOOR else speed_up,
     }
 
@@ -133,15 +134,16 @@ def row(one: Timing, other: Timing, tokens: int, flops: int) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     lines = [", ".join(f"{name} {value}" for name, value in result["environment"].items() if value is not None)]
     for table in result["tables"]:
+        peak = result["environment"] if table["precision"] == "float32" else {}  # measured in float32
         lines += ["", f"{table['texts']} sentences of XQuAD-R ({table['language']}), {table['tokens']:,} tokens, "
                   f"{table['precision']}; vectors of all within {table['largest_difference']:.1e}:", ""]  # fmt: skip
-        lines += ["| | seconds | tokens/s | of the floor | GFLOP/s of products | over sentence-transformers |"]
-        lines += ["|" + "---|" * 6]
+        lines += ["| | seconds | tokens/s | of the floor | GFLOP/s | of peak | over sentence-transformers |"]
+        lines += ["|" + "---|" * 7]
         for one in table["rows"]:
             ratio = "" if one["ratio"] is None else f"{one['ratio']:.2f}x"
             over = "" if one["speed_up"] is None else f"{one['speed_up']:.2f}x"
             lines.append(f"| {one['name']} | {one['p50']:.2f} | {one['tokens_per_second']:,.0f} | {ratio} "
-                         f"| {one['gflops']:.0f} | {over} |")  # fmt: skip
+                         f"| {' | '.join(rate_cells(one, peak))} | {over} |")  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -166,7 +168,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     result: dict[str, Any] = {
-        "environment": environment(torch.device(arguments.device)),
+        "environment": environment(torch.device(arguments.device), peak="float32" in arguments.precision),
         "settings": {"model": Path(arguments.model).name, "batch_size": arguments.batch_size},
         "tables": [],
     }

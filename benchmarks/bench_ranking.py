@@ -3,8 +3,9 @@
     python benchmarks/bench_ranking.py --json FILE [--shapes xquad-r mlqa-r] [--widths 384 768 1024] [--share 0.03]
 
 Writes FILE anew after every round, and at the end a Markdown table and a bar chart as PNG beside it. Seconds are
-wall-clock; packing, thresholds and checks of the extension are included. On a machine that others use too, look at the
-CPU ratios and the load.
+wall-clock; packing, thresholds and checks of the extension are included. Rates are the operations of one product by
+those seconds, beside the peak of the processor's fused multiply-adds, which is measured first. On a machine that others
+use too, look at the CPU ratios and the load.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Timing, environment, interleaved, write_figures
+from measure import Timing, colours, environment, interleaved, rate_cells, told_rate, write_figures
 from ranking_contenders import DTYPES, SHAPES, contenders, make_problem
 
 Rows = list[dict[str, Any]]
 
 
-def measure(arguments: argparse.Namespace, keep: Callable[[Rows], None]) -> Rows:
-    """Rows of the table; `keep` gets those there are after every round."""
+def measure(arguments: argparse.Namespace, machine: dict[str, Any], keep: Callable[[Rows], None]) -> Rows:
+    """Rows of the table; `keep` gets those there are after every round. `machine` is the environment."""
     device = torch.device(arguments.device)
     precisions = list(DTYPES) if device.type == "cuda" else ["fp32"]
     rows: Rows = []
@@ -33,10 +34,11 @@ def measure(arguments: argparse.Namespace, keep: Callable[[Rows], None]) -> Rows
             entrants = list(
                 contenders(problem, backends=arguments.backends, precisions=precisions, slow=not arguments.fast)
             )
-            about = {"shape": shape, "width": width, "share": problem.share}
+            gflop = 2 * SHAPES[shape].Q * SHAPES[shape].D * width / 1e9
+            about = {"shape": shape, "width": width, "share": problem.share, "gflop": gflop}
             so_far = partial(keep_round, keep, rows, about)
             rows = rows + to_rows(about, interleaved(entrants, arguments.rounds, device, so_far))
-            print(*map(line, rows[-len(entrants) :]), sep="\n", flush=True)
+            print(*(line(row, machine) for row in rows[-len(entrants) :]), sep="\n", flush=True)
     return rows
 
 
@@ -48,20 +50,19 @@ def keep_round(keep: Callable[[Rows], None], rows: Rows, about: dict[str, Any], 
     keep(rows + to_rows(about, timings))
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: dict[str, Any], machine: dict[str, Any]) -> str:
     ratio = "" if row["ratio"] is None else f"  {row['ratio']:.2f}x floor (cpu {row['cpu_ratio']:.2f}x)"
-    return f"{row['shape']} x {row['width']}: {row['name']}: {row['p50']:.4f} s{ratio}"
+    return f"{row['shape']} x {row['width']}: {row['name']}: {row['p50']:.4f} s{ratio}{told_rate(row, machine)}"
 
 
 def markdown(result: dict[str, Any]) -> str:
     about = ", ".join(f"{key} {value}" for key, value in result["environment"].items() if value is not None)
-    head = (
-        "| shape | H | contender | p20 s | p50 s | p80 s | x floor | x floor, CPU time | host MB | device MB | rounds |"
-    )
-    lines = [about, "", head, "|" + "---|" * 11]
+    head = "| shape | H | contender | p20 s | p50 s | p80 s | x floor | x floor, CPU time | GFLOP/s | of peak | host MB | device MB | rounds |"  # fmt: skip  # noqa: E501
+    lines = [about, "", head, "|" + "---|" * 13]
     for row in result["rows"]:
         cells = [row["shape"], row["width"], row["name"], *(f"{row[p]:.4f}" for p in ("p20", "p50", "p80"))]
         cells += ["" if row[key] is None else f"{row[key]:.2f}" for key in ("ratio", "cpu_ratio")]
+        cells += rate_cells(row, result["environment"])
         peaks = (row["host_peak_bytes"], row["device_peak_bytes"])
         cells += ["" if peak is None else f"{peak / 1e6:.0f}" for peak in peaks]
         lines.append("| " + " | ".join(str(cell) for cell in [*cells, row["rounds"]]) + " |")
@@ -78,10 +79,12 @@ def draw(result: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     panels = sorted({(row["shape"], row["width"]) for row in result["rows"]})
+    colour = colours(row["name"] for row in result["rows"])
     figure, axes = plt.subplots(len(panels), 1, figsize=(9, 0.6 + 2.6 * len(panels)), squeeze=False)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         rows = [row for row in result["rows"] if (row["shape"], row["width"]) == panel]
-        bars = axis.barh([row["name"] for row in rows], [row["p50"] for row in rows])
+        names = [row["name"] for row in rows]
+        bars = axis.barh(names, [row["p50"] for row in rows], color=[colour[name] for name in names])
         axis.bar_label(bars, [f"{row['p50']:.3g} s" for row in rows], padding=3, fontsize=7)
         axis.set(xscale="log", xlabel="seconds (median)", title=f"{panel[0]}, H = {panel[1]}")
         axis.margins(x=0.15)
@@ -108,8 +111,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    about = {"environment": environment(torch.device(arguments.device))}
-    rows = measure(arguments, lambda rows: write_figures(arguments.json, {**about, "rows": rows}, finished=False))
+    about = {"environment": environment(torch.device(arguments.device), peak=True)}
+
+    def keep(rows: Rows) -> None:
+        write_figures(arguments.json, {**about, "rows": rows}, finished=False)
+
+    rows = measure(arguments, about["environment"], keep)
     result = {**about, "rows": rows}
     write_figures(arguments.json, result, finished=True)
     arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")

@@ -12,16 +12,17 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processor
 import torch
 
 from hybatch.atomic import atomic_file
-from hybatch.processor import processor_name
+from hybatch.processor import processor_facts
 
 
 @dataclass
@@ -145,10 +146,17 @@ def status_bytes(key: str) -> int:
     raise OSError(f"/proc/self/status has no {key}")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Device, versions and commit."""
+def environment(device: torch.device, *, peak: bool = False) -> dict[str, Any]:
+    """Device, versions and commit; of a CPU also the key that its results files are named by.
+
+    Args:
+        peak: measure what the CPU does at best (`peak_gflops`, fp32, on all threads of torch), for shares of it.
+    """
+    found = processor_facts()
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name(found),
+        "processor": processor.key(found) if device.type == "cpu" else None,
+        "peak_gflops": processor.peak_gflops(torch.get_num_threads()) if peak and device.type == "cpu" else None,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
@@ -156,6 +164,33 @@ def environment(device: torch.device) -> dict[str, Any]:
         "commit": _commit(),
         "load": os.getloadavg(),
     }
+
+
+def rate_cells(row: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    """A row's GFLOP/s and its share of the peak in the environment, empty where that is not known.
+
+    Args:
+        row: holds `gflop`, the operations of the work, and `p50`, seconds.
+    """
+    if row["gflop"] is None:
+        return ["", ""]
+    share = processor.share_of_peak(row, about)
+    return [f"{row['gflop'] / row['p50']:.0f}", "" if share is None else f"{share:.0%}"]
+
+
+def told_rate(row: dict[str, Any], about: dict[str, Any]) -> str:
+    """The same for the end of a line on the terminal."""
+    rate, share = rate_cells(row, about)
+    return rate and f"  {rate} GFLOP/s" + (share and f", {share} of peak")
+
+
+def colours(names: Iterable[str]) -> dict[str, Any]:
+    """One for each contender, the same in every panel of a figure."""
+    import matplotlib
+
+    palette = matplotlib.colormaps["tab20"].colors
+    distinct = [*palette[::2], *palette[1::2]]
+    return {name: distinct[i % len(distinct)] for i, name in enumerate(dict.fromkeys(names))}
 
 
 def _commit() -> str | None:

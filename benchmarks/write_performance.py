@@ -2,7 +2,9 @@
 
     python benchmarks/write_performance.py [--check]
 
-`--check` writes nothing and fails where the page is not what the figures say.
+`--check` writes nothing and fails where the page is not what the figures say. Figures are in
+results/NAME-PROCESSOR.json, PROCESSOR being `processor` in their environment: every processor with a file has its
+table, faster or slower.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import processor
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).resolve().parent
@@ -58,19 +61,29 @@ def seconds(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def grid(rows: dict[str, str], columns: Sequence[str], find: Callable[[str, int], dict[str, Any] | None]) -> str:
-    """One line for each contender that was timed, one column a problem: seconds, in brackets times the floor."""
+def grid(
+    rows: dict[str, str],
+    columns: Sequence[str],
+    find: Callable[[str, int], dict[str, Any] | None],
+    about: dict[str, Any],
+) -> str:
+    """One line for each contender that was timed, one column a problem.
+
+    Seconds; in brackets times the floor, and the share of the processor's peak where `about`, the environment, has it.
+    """
     lines = []
     for name, title in rows.items():
         found = [find(name, column) for column in range(len(columns))]
         if any(found):
-            lines.append([title, *("" if row is None else _cell(row) for row in found)])
+            lines.append([title, *("" if row is None else _cell(row, about) for row in found)])
     return table(["", *columns], lines)
 
 
-def _cell(row: dict[str, Any]) -> str:
-    ratio = "" if row["ratio"] is None else f" ({row['ratio']:{'.2f' if row['ratio'] < 10 else '.0f'}}x)"
-    return f"{seconds(row['p50'])}{ratio}"
+def _cell(row: dict[str, Any], about: dict[str, Any]) -> str:
+    share = processor.share_of_peak(row, about)
+    brackets = [] if row["ratio"] is None else [f"{row['ratio']:{'.2f' if row['ratio'] < 10 else '.0f'}}x"]
+    brackets += [] if share is None else [f"{share:.0%}"]
+    return f"{seconds(row['p50'])} ({', '.join(brackets)})" if brackets else seconds(row["p50"])
 
 
 def ranking(figures: dict[str, Any]) -> str:
@@ -78,7 +91,9 @@ def ranking(figures: dict[str, Any]) -> str:
         shape, width = RANKING_COLUMNS[column]
         return next((r for r in figures["rows"] if (r["shape"], r["width"], r["name"]) == (shape, width, name)), None)
 
-    return grid(RANKING_ROWS, [f"{TITLES[shape]} x {width}" for shape, width in RANKING_COLUMNS], find)
+    return grid(
+        RANKING_ROWS, [f"{TITLES[shape]} x {width}" for shape, width in RANKING_COLUMNS], find, figures["environment"]
+    )
 
 
 def contrastive(figures: dict[str, Any]) -> str:
@@ -89,22 +104,21 @@ def contrastive(figures: dict[str, Any]) -> str:
         return next(filter(is_wanted, rows), None)
 
     columns = [f"B = {size:,}{', symmetric' if 'symmetric' in what else ''}" for size, what in CONTRASTIVE_COLUMNS]
-    return grid(CONTRASTIVE_ROWS, columns, find)
+    return grid(CONTRASTIVE_ROWS, columns, find, figures["environment"])
 
 
-def training(*all_figures: dict[str, Any]) -> str:
+def training(figures: dict[str, Any]) -> str:
     lines = []
-    for figures in all_figures:
-        settings = figures["settings"]
-        corpus = f"{settings['corpus']}, {settings['batch_size']}, {settings['chunk_size']}"
-        rows = {(row["contender"], row["processes"]): row for row in figures["rows"]}
-        for (contender, processes), row in rows.items():
-            name, _, cached = contender.partition(", ")
-            if name != "hybatch":
-                continue
-            theirs = rows["sentence-transformers" + (", cached" if cached else ""), processes]
-            speeds = [f"{one['examples_per_second']['p50']:.3g}" for one in (row, theirs)]
-            lines.append([corpus, str(processes), cached or "plain", *speeds, f"{row['speed_up']['p50']:.2f}x"])
+    settings = figures["settings"]
+    corpus = f"{settings['corpus']}, {settings['batch_size']}, {settings['chunk_size']}"
+    rows = {(row["contender"], row["processes"]): row for row in figures["rows"]}
+    for (contender, processes), row in rows.items():
+        name, _, cached = contender.partition(", ")
+        if name != "hybatch":
+            continue
+        theirs = rows["sentence-transformers" + (", cached" if cached else ""), processes]
+        speeds = [f"{one['examples_per_second']['p50']:.3g}" for one in (row, theirs)]
+        lines.append([corpus, str(processes), cached or "plain", *speeds, f"{row['speed_up']['p50']:.2f}x"])
     header = ["corpus, batch, chunk", "processes", "", "hybatch", "sentence-transformers", "ratio"]
     return table(header, lines)
 
@@ -117,7 +131,7 @@ def encoding(figures: dict[str, Any]) -> str:
             cells = ["" if row[key] is None else f"{row[key]:.2f}x" for key in ("ratio", "speed_up")]
             texts = f"{one['texts']} sentences, {'11 languages' if one['language'] == 'all' else one['language']}"
             speed = f"{row['tokens_per_second']:,.0f}"
-            lines.append([f"{texts}, {one['precision']}", name, speed, f"{row['gflops']:.0f}", *cells])
+            lines.append([f"{texts}, {one['precision']}", name, speed, f"{row['gflop'] / row['p50']:.0f}", *cells])
     header = ["texts, precision", "", "tokens/s", "GFLOP/s", "of the floor's time", "over sentence-transformers"]
     return table(header, lines)
 
@@ -125,16 +139,29 @@ def encoding(figures: dict[str, Any]) -> str:
 def made_with(figures: dict[str, Any]) -> str:
     about = figures["environment"]
     load = about["load"][0]
-    return f"commit {about['commit']}, torch {about['torch']}, load {load:.1f} at the start"
+    peak = f", peak {about['peak_gflops']:.0f} GFLOP/s" if about.get("peak_gflops") else ""
+    return f"commit {about['commit']}, torch {about['torch']}, load {load:.1f} at the start{peak}"
+
+
+def machine(key: str, figures: dict[str, Any]) -> str:
+    """What a table's caption says of where it was made."""
+    return f"{processor.title(key)}, {figures['environment']['threads']} cores"
+
+
+def committed() -> dict[str, dict[str, Any]]:
+    """The figures, by benchmark and processor's key."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        name, _, key = path.stem.rpartition("-")
+        found.setdefault(name.replace("-", "_"), {})[key] = json.loads(path.read_text("utf-8"))
+    return found
 
 
 def page() -> str:
     """docs/performance.md as the figures have it."""
-    figures = {path.stem.replace("-", "_"): json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
     environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
-    tools = {"ranking": ranking, "contrastive": contrastive, "training": training, "encoding": encoding}
-    tools["made_with"] = made_with
-    return environment.get_template("performance.md.j2").render(figures=figures, **tools)
+    tools = {one.__name__: one for one in (ranking, contrastive, encoding, training, made_with, machine)}
+    return environment.get_template("performance.md.j2").render(figures=committed(), **tools)
 
 
 def main() -> None:

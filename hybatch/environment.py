@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hybatch.backends import recall_all_figures
 from hybatch.ops import describe
-from hybatch.processor import processor_name
+from hybatch.processor import processor_facts, processor_name
 from hybatch.version import __version__
 
 VARIABLES = ("HYBATCH_BACKEND", "HYBATCH_CACHE_DIR", "HYBATCH_DATA_DIR", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
@@ -39,7 +39,7 @@ def _version_rows() -> list[tuple[str, str]]:
 
 
 def _device_rows() -> list[tuple[str, str]]:
-    rows = [("cpu", f"{processor_name()}, {torch.get_num_threads()} threads in torch")]
+    rows = [("cpu", f"{processor_name(processor_facts())}, {torch.get_num_threads()} threads in torch")]
     if not torch.cuda.is_available():
         reason = "this torch is a CPU build" if torch.version.cuda is None else "torch sees no CUDA device"
         return [*rows, ("cuda", f"none: {reason}")]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +79,41 @@ def test_a_forced_cuda_build_without_nvcc_fails(setup: dict[str, Any], monkeypat
     monkeypatch.setenv("FORCE_CUDA", "1")
     with pytest.raises(SystemExit, match="there is no nvcc"):
         setup["extensions"]()
+
+
+@pytest.mark.parametrize(
+    ("machine", "files"),
+    [
+        ("x86_64", {"avx2.cpp", "avx512.cpp"}),
+        ("AMD64", {"avx2.cpp", "avx512.cpp"}),
+        ("aarch64", {"neon.cpp"}),
+        ("arm64", {"neon.cpp"}),
+        ("riscv64", set()),
+    ],
+)
+def test_a_machine_compiles_its_own_instruction_sets_and_no_others(
+    setup: dict[str, Any], machine: str, files: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    compiled = Counter(Path(source).name for source in setup["cpu_sources"]())
+    special = {name: count for name, count in compiled.items() if name.startswith(("avx", "neon"))}
+    assert special == dict.fromkeys(files, 3)  # tiles, ranking, loss
+    assert compiled["portable.cpp"] == 3
+    assert set(setup["instruction_set_flags"]()) == files
+
+
+@pytest.mark.parametrize(("system", "asked"), [("linux", (True, False)), ("darwin", (False, True))])
+def test_each_systems_linker_is_told_that_ops_leave_no_symbol_undefined_and_the_python_module_pythons_own(
+    setup: dict[str, Any], system: str, asked: tuple[bool, bool], tmp_path: Path
+) -> None:
+    setup["sys"] = SimpleNamespace(platform=system, stderr=sys.stderr)
+    setup["find_torch"] = lambda: setup["Torch"](tmp_path, "2.13.0", has_cuda=False)
+    build = setup["BuildWithNinja"](setuptools.Distribution({"ext_modules": setup["extensions"]()}))
+    build.ensure_finalized()
+    lines = build.ninja_file(tmp_path).splitlines()
+    commands = {rule.split()[1]: command for rule, command in pairwise(lines) if rule.startswith("rule ")}
+    refused, allowed = "-Wl,-z,defs" in commands["link_cpu"], "-undefined dynamic_lookup" in commands["link_build_info"]
+    assert (refused, allowed) == asked
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ from typing import Any
 
 import bench_contrastive
 import bench_ranking
+import processor
 import pytest
 import torch
-from measure import Contender, interleaved
+from measure import Contender, interleaved, rate_cells, told_rate
 
 CPU = torch.device("cpu")
 
@@ -56,6 +57,7 @@ def test_a_benchmark_that_is_stopped_has_written_the_rounds_before(
 
     path = tmp_path / "figures.json"
     monkeypatch.setattr(benchmark, "contenders", contenders)
+    monkeypatch.setattr(processor, "peak_gflops", lambda _: 100.0)
     monkeypatch.setattr(bench_ranking, "SHAPES", {"tiny": next(iter(bench_ranking.SHAPES.values()))})
     monkeypatch.setattr(bench_ranking, "make_problem", lambda *_: Problem())
     monkeypatch.setattr(sys, "argv", ["", "--json", str(path), "--device", "cpu", "--rounds", "9", *options])
@@ -64,6 +66,15 @@ def test_a_benchmark_that_is_stopped_has_written_the_rounds_before(
     figures = json.loads(path.read_text(encoding="utf-8"))
     assert figures["finished"] is False
     assert [(row["name"], row["rounds"]) for row in figures["rows"]] == [("floor", 2), ("stopped", 2)]
+
+
+def test_a_rate_stands_beside_its_share_of_the_peak_where_both_are_known() -> None:
+    row, machine = {"gflop": 60.0, "p50": 2.0}, {"peak_gflops": 40.0}
+    assert rate_cells(row, machine) == ["30", "75%"]
+    assert told_rate(row, machine) == "  30 GFLOP/s, 75% of peak"
+    assert told_rate(row, {"peak_gflops": None}) == "  30 GFLOP/s"
+    assert rate_cells({"gflop": None, "p50": 2.0}, machine) == ["", ""]
+    assert told_rate({"gflop": None, "p50": 2.0}, machine) == ""
 
 
 class Problem:

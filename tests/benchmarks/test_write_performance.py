@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
+import pytest
 import write_performance
 
 
@@ -14,6 +19,32 @@ def test_the_page_is_the_one_that_the_committed_figures_make() -> None:
 def test_a_figure_stands_in_the_table_with_its_ratio_and_the_floor_without_one() -> None:
     row = {"name": "hybatch cpu", "size": 1024, "what": "forward + backward", "p50": 0.5, "ratio": 2.0}
     floor = {**row, "name": "3 matrix products", "p50": 0.25, "ratio": None, "floor": None}
-    text = write_performance.contrastive({"rows": [{**row, "floor": "3 matrix products"}, floor]})
+    text = write_performance.contrastive({"rows": [{**row, "floor": "3 matrix products"}, floor], "environment": {}})
     assert "0.500 (2.00x)" in text
     assert "0.250 |" in text
+
+
+def test_a_further_processors_file_gets_a_table_of_its_own_with_shares_of_its_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = shutil.copytree(write_performance.RESULTS, tmp_path / "results")
+    figures = json.loads((results / "ranking-cpu-zen4.json").read_text(encoding="utf-8"))
+    figures["environment"] |= {"processor": "zen3", "peak_gflops": 100.0}
+    figures["rows"] = [
+        {**row, "gflop": 30.0, "p50": 0.4, "ratio": 1.5 if row["floor"] else None}
+        for row in figures["rows"] if (row["shape"], row["width"]) == ("xquad-r", 384)
+    ]  # fmt: skip
+    (results / "ranking-cpu-zen3.json").write_text(json.dumps(figures), encoding="utf-8")
+    before = write_performance.page()
+    monkeypatch.setattr(write_performance, "RESULTS", results)
+    _, table = write_performance.page().split("AMD Zen 3, 2 cores; ")
+    assert "peak 100 GFLOP/s:" in table.splitlines()[0]
+    assert "| one matrix product | 0.400 (75%) |" in table
+    assert "| **hybatch, C++** | 0.400 (1.50x, 75%) |" in table
+    assert "AMD Zen 3" not in before
+
+
+def test_a_results_file_is_named_after_the_processor_that_it_was_made_on() -> None:
+    for path in write_performance.RESULTS.glob("*.json"):
+        made_on = json.loads(path.read_text(encoding="utf-8"))["environment"].get("processor")
+        assert made_on in (None, path.stem.rpartition("-")[2]), path  # earlier ones do not say

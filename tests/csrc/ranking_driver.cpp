@@ -1,11 +1,12 @@
-// Runs the CPU ranking kernels on many shapes without torch or Python, so that sanitizers see nothing else, and
-// compares them with a count done the plain way.
+// Runs the CPU ranking kernels on many shapes without torch or Python, so that sanitizers and emulators see nothing
+// else, compares them with a count done the plain way, and prints a digest of all thresholds and counts.
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <random>
 #include <thread>
 #include <vector>
@@ -17,6 +18,12 @@ namespace {
 using namespace hybatch;           // NOLINT: a test
 using namespace hybatch::ranking;  // NOLINT: of that namespace
 
+enum class Values {
+  kThirds,      // a few thirds cut off to bfloat16: ties are frequent, sums still round
+  kAllBits,     // as many bits as a float holds
+  kSubnormals,  // the same, so small that products and sums are subnormal
+};
+
 struct Shape {
   int64_t queries;
   int64_t candidates;
@@ -24,6 +31,7 @@ struct Shape {
   int64_t groups;
   int64_t most_positives;
   bool sorted;
+  Values values = Values::kThirds;
 };
 
 struct Problem {
@@ -41,10 +49,13 @@ struct Counts {
   bool operator==(const Counts&) const = default;
 };
 
-// A few thirds cut off to bfloat16: ties are frequent, sums still round.
-float Third(std::mt19937& random) {
-  const float value = static_cast<float>(std::uniform_int_distribution<int>(-3, 3)(random)) / 3.0f;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xffff0000u);
+float Value(Values values, std::mt19937& random) {
+  if (values == Values::kThirds) {
+    const float value = static_cast<float>(std::uniform_int_distribution<int>(-3, 3)(random)) / 3.0f;
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xffff0000u);
+  }
+  const float value = std::ldexp(static_cast<float>(random()), -32) - 0.5f;
+  return values == Values::kAllBits ? value : std::ldexp(value, -66);
 }
 
 std::vector<uint16_t> InBFloat16(const std::vector<float>& values) {
@@ -55,8 +66,9 @@ std::vector<uint16_t> InBFloat16(const std::vector<float>& values) {
 
 Problem MakeProblem(const Shape& shape, std::mt19937& random) {
   Problem problem;
-  for (int64_t i = 0; i < shape.queries * shape.width; ++i) problem.queries.push_back(Third(random));
-  for (int64_t i = 0; i < shape.candidates * shape.width; ++i) problem.candidates.push_back(Third(random));
+  const auto value = [&] { return Value(shape.values, random); };
+  for (int64_t i = 0; i < shape.queries * shape.width; ++i) problem.queries.push_back(value());
+  for (int64_t i = 0; i < shape.candidates * shape.width; ++i) problem.candidates.push_back(value());
   for (int64_t i = 0; i < shape.candidates; ++i) {
     const int64_t place = shape.sorted ? i * (shape.groups + 2) / shape.candidates : random() % (shape.groups + 2);
     problem.groups.push_back(static_cast<int32_t>(place - 1));  // -1 and `groups` are outside
@@ -147,13 +159,35 @@ Counts CountPlainly(const Shape& shape, const Problem& problem) {
   return counts;
 }
 
-bool Check(const Shape& shape, std::mt19937& random) {
+// FNV-1a over the bits of what follows one another.
+class Digest {
+ public:
+  template <typename T>
+  void Add(const std::vector<T>& values) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+    for (size_t i = 0; i < values.size() * sizeof(T); ++i) state_ = (state_ ^ bytes[i]) * 0x100000001b3u;
+  }
+  void Add(const Counts& counts) {
+    Add(counts.thresholds);
+    for (const std::vector<int32_t>* table : {&counts.greater, &counts.before, &counts.after}) Add(*table);
+    Add(counts.status);
+  }
+  unsigned long long value() const { return state_; }
+
+ private:
+  uint64_t state_ = 0xcbf29ce484222325u;
+};
+
+bool Check(const Shape& shape, std::mt19937& random, std::map<InstructionSet, Digest>& digests) {
   const Problem problem = MakeProblem(shape, random);
   const Counts expected = CountPlainly(shape, problem);
   for (const InstructionSet instruction_set : SupportedInstructionSets()) {
     for (const ElementType type : {ElementType::kFloat32, ElementType::kBFloat16}) {
+      if (type == ElementType::kBFloat16 && shape.values != Values::kThirds) continue;
       const int workers = type == ElementType::kFloat32 ? 3 : 1;
-      if (Run(shape, problem, type, instruction_set, workers) == expected) continue;
+      const Counts counts = Run(shape, problem, type, instruction_set, workers);
+      digests[instruction_set].Add(counts);
+      if (counts == expected) continue;
       std::printf("wrong counts: %s, %d workers, %lld x %lld x %lld\n", Name(instruction_set), workers,
                   static_cast<long long>(shape.queries), static_cast<long long>(shape.candidates),
                   static_cast<long long>(shape.width));
@@ -171,12 +205,15 @@ int main() {
                                {30, 40, 0, 2, 3, true},  {14, 32, 1, 1, 1, true}, {15, 33, 65, 0, 2, false},
                                {20, 600, 900, 2, 5, true}, {9, 3000, 20, 3, 300, false}};
   const auto below = [&random](int64_t limit) { return std::uniform_int_distribution<int64_t>(0, limit - 1)(random); };
-  for (int i = 0; i < 40; ++i) {
-    shapes.push_back({below(60), below(200), below(150), below(5), below(20), below(2) == 0});
+  for (int i = 0; i < 60; ++i) {
+    const Values values = i < 40 ? Values::kThirds : i < 50 ? Values::kAllBits : Values::kSubnormals;
+    shapes.push_back({below(60), below(200), below(150), below(5), below(20), below(2) == 0, values});
   }
+  std::map<InstructionSet, Digest> digests;
   for (const Shape& shape : shapes) {
-    if (!Check(shape, random)) return 1;
+    if (!Check(shape, random, digests)) return 1;
   }
   std::printf("%zu shapes: every instruction set counts as expected\n", shapes.size());
+  for (const auto& [set, digest] : digests) std::printf("%s %016llx\n", Name(set), digest.value());
   return 0;
 }

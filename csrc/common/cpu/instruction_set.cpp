@@ -11,6 +11,8 @@ const char* Name(InstructionSet instruction_set) {
       return "avx512";
     case InstructionSet::kAvx2:
       return "avx2";
+    case InstructionSet::kNeon:
+      return "neon";
     case InstructionSet::kPortable:
       return "portable";
   }
@@ -23,6 +25,8 @@ std::vector<InstructionSet> SupportedInstructionSets() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
   if (avx2 && __builtin_cpu_supports("avx512f")) supported.push_back(InstructionSet::kAvx512);
   if (avx2) supported.push_back(InstructionSet::kAvx2);
+#elif defined(__aarch64__)
+  supported.push_back(InstructionSet::kNeon);  // part of the architecture
 #endif
   supported.push_back(InstructionSet::kPortable);
   return supported;

@@ -7,7 +7,7 @@
 
 namespace hybatch {
 
-enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+enum class InstructionSet { kPortable, kNeon, kAvx2, kAvx512 };
 
 const char* Name(InstructionSet instruction_set);
 

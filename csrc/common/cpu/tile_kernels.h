@@ -39,6 +39,8 @@ const TileKernels& PortableTileKernels();
 #if defined(__x86_64__)
 const TileKernels& Avx2TileKernels();
 const TileKernels& Avx512TileKernels();
+#elif defined(__aarch64__)
+const TileKernels& NeonTileKernels();
 #endif
 
 }  // namespace hybatch

@@ -1,6 +1,7 @@
-// GCC 12 warns of the undefined values in its own header.
+#if !defined(__clang__)  // GCC 12 warns of the undefined values in its own header.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
 
 #include "strip_kernels_impl.h"

@@ -9,6 +9,9 @@ const StripKernels& StripKernelsFor(InstructionSet instruction_set) {
       return Avx512StripKernels();
     case InstructionSet::kAvx2:
       return Avx2StripKernels();
+#elif defined(__aarch64__)
+    case InstructionSet::kNeon:
+      return NeonStripKernels();
 #endif
     default:
       return PortableStripKernels();

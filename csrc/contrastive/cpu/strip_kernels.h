@@ -63,6 +63,8 @@ const StripKernels& PortableStripKernels();
 #if defined(__x86_64__)
 const StripKernels& Avx2StripKernels();
 const StripKernels& Avx512StripKernels();
+#elif defined(__aarch64__)
+const StripKernels& NeonStripKernels();
 #endif
 
 const StripKernels& StripKernelsFor(InstructionSet instruction_set);

@@ -1,7 +1,6 @@
 // The count: candidate blocks are packed by the worker that takes them, then every query panel passes by.
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -23,7 +22,7 @@ constexpr int64_t kFewestPanelsPerItem = 32;  // fewer would not pay for packing
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 void AddTo(int32_t& counter, int32_t value) {
-  std::atomic_ref<int32_t>(counter).fetch_add(value, std::memory_order_relaxed);
+  __atomic_fetch_add(&counter, value, __ATOMIC_RELAXED);  // Apple's library has no std::atomic_ref yet
 }
 
 // How the product is cut up; none of it changes a result.

@@ -9,6 +9,9 @@ const RankKernels& RankKernelsFor(InstructionSet instruction_set) {
       return Avx512RankKernels();
     case InstructionSet::kAvx2:
       return Avx2RankKernels();
+#elif defined(__aarch64__)
+    case InstructionSet::kNeon:
+      return NeonRankKernels();
 #endif
     default:
       return PortableRankKernels();

@@ -40,6 +40,8 @@ const RankKernels& PortableRankKernels();
 #if defined(__x86_64__)
 const RankKernels& Avx2RankKernels();
 const RankKernels& Avx512RankKernels();
+#elif defined(__aarch64__)
+const RankKernels& NeonRankKernels();
 #endif
 
 const RankKernels& RankKernelsFor(InstructionSet instruction_set);

@@ -454,10 +454,3 @@ def test_the_build_says_how_it_was_made() -> None:
     assert _build_info.torch_target_version == "0x020b000000000000"
     assert _build_info.compiler
     assert INSTRUCTION_SETS[-1] == "portable"
-
-
-@pytest.mark.slow
-def test_the_kernels_run_clean_under_address_and_undefined_behaviour_sanitizers(tmp_path: Path) -> None:
-    script = REPOSITORY / "tests" / "csrc" / "run_sanitized.sh"
-    result = subprocess.run([str(script), str(tmp_path)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
