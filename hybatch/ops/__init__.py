@@ -2,11 +2,12 @@
 
 from hybatch.ops.backend import BackendChoice, BackendError, describe
 from hybatch.ops.contrastive import contrastive_terms, info_nce, similarity
-from hybatch.ops.ranking import RankCounter, RankCounts, rank_counts
+from hybatch.ops.ranking import BestCandidates, RankCounter, RankCounts, rank_counts
 
 __all__ = [
     "BackendChoice",
     "BackendError",
+    "BestCandidates",
     "RankCounter",
     "RankCounts",
     "contrastive_terms",
