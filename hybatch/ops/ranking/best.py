@@ -68,8 +68,10 @@ class BestCandidates:
         """The best of all, each of which has met other candidates."""
         ways = [self, *others]
         scores, index = (torch.cat([way.tensors()[i].to(self.scores.device) for way in ways], dim=1) for i in (0, 1))
-        groups_QGW = [torch.stack([way.tensors()[i].to(self.scores.device) for way in ways], dim=2) for i in (2, 3)]
-        of_group = (one.squeeze(2) for one in _best_of(*groups_QGW, 1))
+        scores_QGW, index_QGW = (
+            torch.stack([way.tensors()[i].to(self.scores.device) for way in ways], dim=2) for i in (2, 3)
+        )
+        of_group = (one.squeeze(2) for one in _best_of(scores_QGW, index_QGW, 1))
         return BestCandidates(*_best_of(scores, index, self.scores.size(1)), *of_group)
 
     def over_processes(self, group: dist.ProcessGroup | None) -> BestCandidates:

@@ -136,7 +136,8 @@ class RankCounter:
         """Sum the counts of all processes of `group`; every process then holds those of all candidates.
 
         The processes first tell one another which candidates they have counted, and for which positives; the counts
-        and flags then travel in one all-reduce, the best candidates in one gather per 16,384 queries. Reads back from the device, with validate=False too.
+        and flags then travel in one all-reduce, the best candidates in one gather per 16,384 queries. Reads back from
+        the device, with validate=False too.
 
         Raises:
             ValueError: on every process, which then keeps what it had: processes differ in their queries, positives,
