@@ -39,7 +39,7 @@ _PAIRS_PER_CHUNK = 512
 _TILE_PER_CLOSE_SCORES = 64
 # (queries, candidates) of a tile: on a CPU the scores and what is picked from them stay near the caches, on an
 # accelerator the tile hides the cost of launching.
-_CPU_TILE = (256, 2048)
+_CPU_TILE = (1024, 2048)
 _ACCELERATOR_TILE = (1024, 8192)
 
 
