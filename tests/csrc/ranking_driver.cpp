@@ -26,7 +26,7 @@ struct Shape {
   int64_t groups;
   int64_t most_positives;
   bool sorted;
-  int64_t places;
+  int64_t places;  // 0: no best candidates are kept
 };
 
 struct Problem {
@@ -51,7 +51,7 @@ struct Counts {
   std::vector<float> thresholds;
   std::vector<int32_t> greater, before, after;
   std::vector<int64_t> status;
-  std::vector<Candidate> best;        // [Q, places], best first
+  std::vector<Candidate> best;           // [Q, places], best first
   std::vector<Candidate> best_of_group;  // [Q, groups]
   bool operator==(const Counts&) const = default;
 };

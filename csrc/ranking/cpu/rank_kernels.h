@@ -26,10 +26,10 @@ struct TileCount {
 
 // One query's scores with a block of candidates, tile by tile.
 struct ScoreRow {
-  const float* scores;   // [lanes] of the first tile
-  int64_t stride;        // to those of the next
+  const float* scores;  // [lanes] of the first tile
+  int64_t stride;       // to those of the next
   int64_t tiles;
-  uint32_t last_lanes;   // bit per lane of the last tile that is in use
+  uint32_t last_lanes;  // bit per lane of the last tile that is in use
 };
 
 struct ReachingScore {

@@ -44,6 +44,7 @@ _BLOCK = 2**14
 # Memory for counts; with more of them the query languages take turns, and the candidates are read once a turn.
 _COUNT_BYTES = 2**32
 _BYTES_PER_COUNT = 12
+# Of a best candidate: its score and number, and the room in which the CPU's op finds it.
 _BYTES_PER_PLACE = 28
 
 

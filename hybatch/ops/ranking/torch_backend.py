@@ -37,7 +37,7 @@ _BYTES_PER_SPLIT_VALUE = 16
 _PAIRS_PER_CHUNK = 512
 # Above one close score in this many of a tile, computing all of the tile in full is faster.
 _TILE_PER_CLOSE_SCORES = 64
-# (queries, candidates) of a tile: on a CPU the scores and what is picked from them stay near the caches, on an
+# (queries, candidates) of a tile: on a CPU so many that threads can share what is picked from the scores, on an
 # accelerator the tile hides the cost of launching.
 _CPU_TILE = (1024, 2048)
 _ACCELERATOR_TILE = (1024, 8192)
