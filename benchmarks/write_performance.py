@@ -28,6 +28,7 @@ TITLES = {"xquad-r": "XQuAD-R", "mlqa-r": "MLQA-R"}
 RANKING_ROWS = {
     "matrix product, fp32": "one matrix product",
     "hybatch cpu, fp32": "**hybatch, C++**",
+    "hybatch cpu, fp32, 100 best kept": "hybatch, C++, and the 100 best candidates",
     "hybatch torch, fp32": "hybatch, pure PyTorch (float64)",
     "torch + counting, fp32": "torch, product + counting, each positive in each language",
     "torch + argsort per pair": "torch, product + argsort of each pair",

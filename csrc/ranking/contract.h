@@ -61,4 +61,16 @@ struct CountAboveTask {
   int64_t* status;       // [kStatusSlots]
 };
 
+// The best candidates so far, added to by a count that meets more of them: for each query the `places` best of all
+// groups, in any order, and the best of each group. A candidate is better than another if its score is greater, or equal
+// and its index smaller. Only candidates that are counted in a group are kept. A place that is empty has index -1 and
+// score -infinity. The order of blocks, threads and tiles changes nothing but the order within a query's places.
+struct BestCandidatesTask {
+  int64_t places;        // K > 0
+  float* best_scores;    // [Q, K]
+  int64_t* best_index;   // [Q, K], indices in the whole pool
+  float* group_scores;   // [Q, num_groups]
+  int64_t* group_index;  // [Q, num_groups]
+};
+
 }  // namespace hybatch::ranking

@@ -64,9 +64,10 @@ int32_t* CounterValues(const Tensor& counter, const char* name, int64_t num_posi
   return counter.mutable_data_ptr<int32_t>();
 }
 
-void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& tied_after, const Tensor& status,
-                const Tensor& queries, const Tensor& thresholds, const Tensor& positive_index, const Tensor& offsets,
-                const Tensor& candidates, const Tensor& groups, int64_t first_index, const std::string& precision) {
+CountAboveTask CheckedCount(const Tensor& greater, const Tensor& tied_before, const Tensor& tied_after,
+                            const Tensor& status, const Tensor& queries, const Tensor& thresholds,
+                            const Tensor& positive_index, const Tensor& offsets, const Tensor& candidates,
+                            const Tensor& groups, int64_t first_index, const std::string& precision) {
   CheckPrecision(precision);
   CountAboveTask task;
   task.queries = MatrixOf(queries, "queries");
@@ -92,7 +93,36 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
   task.tied_before = CounterValues(tied_before, "tied_before", num_positives, task.num_groups);
   task.tied_after = CounterValues(tied_after, "tied_after", num_positives, task.num_groups);
   task.status = status.mutable_data_ptr<int64_t>();
+  return task;
+}
+
+void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& tied_after, const Tensor& status,
+                const Tensor& queries, const Tensor& thresholds, const Tensor& positive_index, const Tensor& offsets,
+                const Tensor& candidates, const Tensor& groups, int64_t first_index, const std::string& precision) {
+  const CountAboveTask task = CheckedCount(greater, tied_before, tied_after, status, queries, thresholds,
+                                           positive_index, offsets, candidates, groups, first_index, precision);
   cpu::CountAbove(task, InstructionSetOrError(), TorchThreads());
+}
+
+void CountAndKeep(const Tensor& greater, const Tensor& tied_before, const Tensor& tied_after, const Tensor& status,
+                  const Tensor& best_scores, const Tensor& best_index, const Tensor& group_scores,
+                  const Tensor& group_index, const Tensor& queries, const Tensor& thresholds,
+                  const Tensor& positive_index, const Tensor& offsets, const Tensor& candidates, const Tensor& groups,
+                  int64_t first_index, const std::string& precision) {
+  const CountAboveTask task = CheckedCount(greater, tied_before, tied_after, status, queries, thresholds,
+                                           positive_index, offsets, candidates, groups, first_index, precision);
+  STD_TORCH_CHECK(best_scores.dim() == 2 && best_scores.size(1) > 0, "best_scores must be [queries, places]");
+  BestCandidatesTask best;
+  best.places = best_scores.size(1);
+  CheckTensor(best_scores, "best_scores", ScalarType::Float, {task.queries.rows, best.places});
+  CheckTensor(best_index, "best_index", ScalarType::Long, {task.queries.rows, best.places});
+  CheckTensor(group_scores, "group_scores", ScalarType::Float, {task.queries.rows, task.num_groups});
+  CheckTensor(group_index, "group_index", ScalarType::Long, {task.queries.rows, task.num_groups});
+  best.best_scores = best_scores.mutable_data_ptr<float>();
+  best.best_index = best_index.mutable_data_ptr<int64_t>();
+  best.group_scores = group_scores.mutable_data_ptr<float>();
+  best.group_index = group_index.mutable_data_ptr<int64_t>();
+  cpu::CountAndKeep(task, best, InstructionSetOrError(), TorchThreads());
 }
 
 }  // namespace
@@ -107,9 +137,15 @@ STABLE_TORCH_LIBRARY_FRAGMENT(hybatch, m) {
       "count_above_(Tensor(a!) greater, Tensor(b!) tied_before, Tensor(c!) tied_after, Tensor(d!) status, "
       "Tensor queries, Tensor thresholds, Tensor positive_index, Tensor offsets, Tensor candidates, Tensor groups, "
       "int first_index, str precision) -> ()");
+  m.def(
+      "count_and_keep_(Tensor(a!) greater, Tensor(b!) tied_before, Tensor(c!) tied_after, Tensor(d!) status, "
+      "Tensor(e!) best_scores, Tensor(f!) best_index, Tensor(g!) group_scores, Tensor(h!) group_index, "
+      "Tensor queries, Tensor thresholds, Tensor positive_index, Tensor offsets, Tensor candidates, Tensor groups, "
+      "int first_index, str precision) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(hybatch, CPU, m) {
   m.impl("pair_scores", TORCH_BOX(&hybatch::ranking::PairScores));
   m.impl("count_above_", TORCH_BOX(&hybatch::ranking::CountAbove));
+  m.impl("count_and_keep_", TORCH_BOX(&hybatch::ranking::CountAndKeep));
 }

@@ -25,6 +25,8 @@ FAMILIES = {
     "contrastive": ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward"),
 }
 """Ops that a backend must have all of, to serve what is built on them."""
+_COMPILED_FOR_ONE = {("cpu", "ranking"): ("count_and_keep_",)}
+"""Ops that one backend must have besides; the others make do with those of the family."""
 _BUILT_WITH = {"cpu": "a C++ compiler or an installed torch", "cuda": "nvcc or a torch with CUDA"}
 """What setup.py needs for each library."""
 _NEVER_RUN = {("cuda", "contrastive")}
@@ -117,7 +119,8 @@ def why_missing(backend: str, family: str = "ranking", device: torch.device | No
     reason = _load(backend)
     if reason is None and backend == "cuda":
         reason = _why_too_old(device if device is not None and device.type == "cuda" else torch.device("cuda"))
-    absent = [] if reason else [op for op in FAMILIES[family] if not _has_kernel(op, backend)]
+    needed = (*FAMILIES[family], *_COMPILED_FOR_ONE.get((backend, family), ()))
+    absent = [] if reason else [op for op in needed if not _has_kernel(op, backend)]
     if absent:
         library = _PACKAGE / f"_{backend}.so"
         reason = f"{library} holds no {backend} kernel for {', '.join(absent)}: it was built from another version"
@@ -173,7 +176,7 @@ def _has_kernel(op: str, backend: str) -> bool:
 @functools.cache
 def _register_fakes() -> None:
     """Tell torch.compile the shapes that the compiled ops return."""
-    if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["ranking"]):
+    if all(hasattr(torch.ops.hybatch, op) for op in (*FAMILIES["ranking"], *_COMPILED_FOR_ONE["cpu", "ranking"])):
         register_ranking_fakes()
     if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["contrastive"]):
         register_contrastive_fakes()

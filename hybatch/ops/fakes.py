@@ -21,6 +21,7 @@ def register_ranking_fakes() -> None:
         return queries.new_empty(positives.shape[0], dtype=torch.float32)
 
     @torch.library.register_fake("hybatch::count_above_")
+    @torch.library.register_fake("hybatch::count_and_keep_")
     def _(*args: Any) -> None:
         return None
 

@@ -1,11 +1,13 @@
 // Runs the CPU ranking kernels on many shapes without torch or Python, so that sanitizers and emulators see nothing
 // else, compares them with a count done the plain way, and prints a digest of all thresholds and counts.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <limits>
 #include <map>
 #include <random>
 #include <thread>
@@ -31,6 +33,7 @@ struct Shape {
   int64_t groups;
   int64_t most_positives;
   bool sorted;
+  int64_t places;  // 0: no best candidates are kept
   Values values = Values::kThirds;
 };
 
@@ -42,10 +45,22 @@ struct Problem {
   std::vector<int64_t> offsets;
 };
 
+struct Candidate {
+  float score = -std::numeric_limits<float>::infinity();
+  int64_t index = -1;
+  bool operator==(const Candidate&) const = default;
+};
+
+bool IsBetter(const Candidate& a, const Candidate& b) {
+  return a.score > b.score || (a.score == b.score && a.index < b.index);
+}
+
 struct Counts {
   std::vector<float> thresholds;
   std::vector<int32_t> greater, before, after;
   std::vector<int64_t> status;
+  std::vector<Candidate> best;           // [Q, places], best first
+  std::vector<Candidate> best_of_group;  // [Q, groups]
   bool operator==(const Counts&) const = default;
 };
 
@@ -90,6 +105,22 @@ Parallel Threads(int workers) {
           }};
 }
 
+void Keep(const Shape& shape, const CountAboveTask& task, InstructionSet instruction_set, int workers,
+          Counts& counts) {
+  const Candidate nobody;
+  std::vector<float> scores(shape.queries * shape.places, nobody.score);
+  std::vector<int64_t> index(shape.queries * shape.places, nobody.index);
+  std::vector<float> group_scores(shape.queries * shape.groups, nobody.score);
+  std::vector<int64_t> group_index(shape.queries * shape.groups, nobody.index);
+  cpu::CountAndKeep(task, {shape.places, scores.data(), index.data(), group_scores.data(), group_index.data()},
+                    instruction_set, Threads(workers));
+  for (size_t i = 0; i < scores.size(); ++i) counts.best.push_back({scores[i], index[i]});
+  for (int64_t q = 0; q < shape.queries; ++q) {
+    std::sort(counts.best.begin() + q * shape.places, counts.best.begin() + (q + 1) * shape.places, IsBetter);
+  }
+  for (size_t i = 0; i < group_scores.size(); ++i) counts.best_of_group.push_back({group_scores[i], group_index[i]});
+}
+
 Counts Run(const Shape& shape, const Problem& problem, ElementType type, InstructionSet instruction_set,
            int workers) {
   const int64_t positives = static_cast<int64_t>(problem.positives.size());
@@ -122,7 +153,11 @@ Counts Run(const Shape& shape, const Problem& problem, ElementType type, Instruc
                                counts.before.data(),
                                counts.after.data(),
                                counts.status.data()};
-  cpu::CountAbove(task, instruction_set, Threads(workers));
+  if (shape.places == 0) {
+    cpu::CountAbove(task, instruction_set, Threads(workers));
+  } else {
+    Keep(shape, task, instruction_set, workers, counts);
+  }
   return counts;
 }
 
@@ -159,6 +194,23 @@ Counts CountPlainly(const Shape& shape, const Problem& problem) {
   return counts;
 }
 
+void KeepPlainly(const Shape& shape, const Problem& problem, Counts& counts) {
+  if (shape.places == 0) return;
+  for (int64_t q = 0; q < shape.queries; ++q) {
+    std::vector<Candidate> all, of_group(shape.groups);
+    for (int64_t candidate = 0; candidate < shape.candidates; ++candidate) {
+      const int32_t group = problem.groups[candidate];
+      if (group < 0 || group >= shape.groups) continue;
+      all.push_back({Score(shape, problem, q, candidate) + 0.0f, candidate});
+      if (IsBetter(all.back(), of_group[group])) of_group[group] = all.back();
+    }
+    std::sort(all.begin(), all.end(), IsBetter);
+    all.resize(shape.places);
+    counts.best.insert(counts.best.end(), all.begin(), all.end());
+    counts.best_of_group.insert(counts.best_of_group.end(), of_group.begin(), of_group.end());
+  }
+}
+
 // FNV-1a over the bits of what follows one another.
 class Digest {
  public:
@@ -171,6 +223,12 @@ class Digest {
     Add(counts.thresholds);
     for (const std::vector<int32_t>* table : {&counts.greater, &counts.before, &counts.after}) Add(*table);
     Add(counts.status);
+    for (const std::vector<Candidate>* candidates : {&counts.best, &counts.best_of_group}) {
+      for (const Candidate& candidate : *candidates) {
+        Add(std::vector{candidate.score});
+        Add(std::vector{candidate.index});
+      }
+    }
   }
   unsigned long long value() const { return state_; }
 
@@ -180,7 +238,8 @@ class Digest {
 
 bool Check(const Shape& shape, std::mt19937& random, std::map<InstructionSet, Digest>& digests) {
   const Problem problem = MakeProblem(shape, random);
-  const Counts expected = CountPlainly(shape, problem);
+  Counts expected = CountPlainly(shape, problem);
+  KeepPlainly(shape, problem, expected);
   for (const InstructionSet instruction_set : SupportedInstructionSets()) {
     for (const ElementType type : {ElementType::kFloat32, ElementType::kBFloat16}) {
       if (type == ElementType::kBFloat16 && shape.values != Values::kThirds) continue;
@@ -188,7 +247,7 @@ bool Check(const Shape& shape, std::mt19937& random, std::map<InstructionSet, Di
       const Counts counts = Run(shape, problem, type, instruction_set, workers);
       digests[instruction_set].Add(counts);
       if (counts == expected) continue;
-      std::printf("wrong counts: %s, %d workers, %lld x %lld x %lld\n", Name(instruction_set), workers,
+      std::printf("wrong counts or candidates: %s, %d workers, %lld x %lld x %lld\n", Name(instruction_set), workers,
                   static_cast<long long>(shape.queries), static_cast<long long>(shape.candidates),
                   static_cast<long long>(shape.width));
       return false;
@@ -201,13 +260,14 @@ bool Check(const Shape& shape, std::mt19937& random, std::map<InstructionSet, Di
 
 int main() {
   std::mt19937 random(1);
-  std::vector<Shape> shapes = {{0, 0, 0, 0, 0, true},    {0, 50, 4, 2, 0, true},  {50, 0, 4, 2, 0, true},
-                               {30, 40, 0, 2, 3, true},  {14, 32, 1, 1, 1, true}, {15, 33, 65, 0, 2, false},
-                               {20, 600, 900, 2, 5, true}, {9, 3000, 20, 3, 300, false}};
+  std::vector<Shape> shapes = {{0, 0, 0, 0, 0, true, 1},     {0, 50, 4, 2, 0, true, 3},    {50, 0, 4, 2, 0, true, 2},
+                               {30, 40, 0, 2, 3, true, 50},  {14, 32, 1, 1, 1, true, 9},   {15, 33, 65, 0, 2, false, 9},
+                               {20, 600, 900, 2, 5, true, 40}, {9, 3000, 20, 3, 300, false, 100},
+                               {70, 2500, 8, 2, 3, true, 7}};
   const auto below = [&random](int64_t limit) { return std::uniform_int_distribution<int64_t>(0, limit - 1)(random); };
   for (int i = 0; i < 60; ++i) {
     const Values values = i < 40 ? Values::kThirds : i < 50 ? Values::kAllBits : Values::kSubnormals;
-    shapes.push_back({below(60), below(200), below(150), below(5), below(20), below(2) == 0, values});
+    shapes.push_back({below(60), below(200), below(150), below(5), below(20), below(2) == 0, below(60), values});
   }
   std::map<InstructionSet, Digest> digests;
   for (const Shape& shape : shapes) {

@@ -1,10 +1,14 @@
-// The count: candidate blocks are packed by the worker that takes them, then every query panel passes by.
+// The count: candidate blocks are packed by the worker that takes them, then every query panel passes by. The best
+// candidates, where they are wanted, are looked for among the scores of a panel with a block once these are all there.
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <mutex>
 #include <vector>
 
+#include "best_candidates.h"
 #include "candidate_blocks.h"
 #include "packed_queries.h"
 #include "rank_counts.h"
@@ -17,6 +21,7 @@ constexpr int64_t kBlockBytes = 768 * 1024;  // of packed candidates: most of a 
 constexpr int64_t kLargestBlock = 2048;
 constexpr int64_t kDepth = 384;  // hidden positions per pass: a query panel of that depth fits the first-level cache
 constexpr int64_t kItemsPerWorker = 32;
+constexpr int64_t kTilesPerLook = 8;  // at one query's scores for its best: then it is known better what to look for
 constexpr int64_t kFewestPanelsPerItem = 32;  // fewer would not pay for packing the candidates
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -46,6 +51,7 @@ struct Worker {
   std::vector<PanelSummary> summaries;
   AlignedBuffer scores;
   std::vector<int32_t> beaten;
+  std::vector<ReachingScore> reaching;
   int64_t self_hits = 0;
   int64_t candidates_not_finite = 0;
   int64_t scores_overflowed = 0;
@@ -53,14 +59,16 @@ struct Worker {
 
 class Counter {
  public:
-  Counter(const CountAboveTask& task, const RankKernels& kernels, const Parallel& parallel)
+  Counter(const CountAboveTask& task, BestCandidates* best, const RankKernels& kernels, const Parallel& parallel)
       : task_(task),
+        best_(best),
         kernels_(kernels),
         tile_(kernels.tile),
         parallel_(parallel),
         tiling_(task, kernels.tile),
         queries_(task, kernels.tile, parallel),
-        candidates_(CutIntoBlocks(task.groups, task.candidates.rows, task.num_groups, tiling_.block_size)) {}
+        candidates_(CutIntoBlocks(task.groups, task.candidates.rows, task.num_groups, tiling_.block_size)),
+        panel_locks_(best == nullptr ? nullptr : new std::mutex[queries_.panels()]) {}
 
   void Run();
 
@@ -77,6 +85,7 @@ class Counter {
   void CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const;
   void CountOverflows(int64_t panel, int64_t tile, const float* scores, Worker& worker) const;
   void AddBeaten(int64_t panel, const Worker& worker) const;
+  void KeepBest(int64_t panel, Worker& worker) const;
   static void CountTie(void* context, int64_t position, int lane);
   void WriteStatus(const std::vector<Worker>& workers) const;
 
@@ -86,12 +95,14 @@ class Counter {
   }
 
   const CountAboveTask& task_;
+  BestCandidates* const best_;  // null: not wanted
   const RankKernels& kernels_;
   const TileKernels& tile_;
   const Parallel& parallel_;
   const Tiling tiling_;
   const PackedQueries queries_;
   const CandidateBlocks candidates_;
+  const std::unique_ptr<std::mutex[]> panel_locks_;  // of the queries in best_
 };
 
 Worker Counter::MakeWorker() const {
@@ -101,6 +112,7 @@ Worker Counter::MakeWorker() const {
   worker.summaries.resize(tiles);
   worker.scores = MakeAlignedBuffer(tiles * tile_.rows * tile_.lanes);
   worker.beaten.resize(queries_.largest_panel());
+  if (best_ != nullptr) worker.reaching.resize(kTilesPerLook * tile_.lanes);
   return worker;
 }
 
@@ -150,6 +162,7 @@ void Counter::CountPanel(int64_t panel, Worker& worker) const {
     }
   }
   AddBeaten(panel, worker);
+  if (best_ != nullptr) KeepBest(panel, worker);
 }
 
 void Counter::CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const {
@@ -197,6 +210,25 @@ void Counter::AddBeaten(int64_t panel, const Worker& worker) const {
   }
 }
 
+void Counter::KeepBest(int64_t panel, Worker& worker) const {
+  if (worker.block.group == kNoGroup) return;
+  const CandidateBlock& block = worker.block;
+  const int64_t tiles = DivideUp(block.count, tile_.lanes);
+  const int32_t* order = candidates_.order.empty() ? nullptr : candidates_.order.data();
+  const std::lock_guard<std::mutex> lock(panel_locks_[panel]);
+  for (int i = 0; i < queries_.num_queries(panel); ++i) {
+    const int64_t query = queries_.first_query(panel) + i;
+    for (int64_t tile = 0; tile < tiles; tile += kTilesPerLook) {
+      const int64_t end = std::min(tile + kTilesPerLook, tiles);
+      const float* scores = worker.scores.get() + (tile * tile_.rows + i) * tile_.lanes;
+      const ScoreRow row = {scores, tile_.rows * tile_.lanes, end - tile, LanesInUse(worker, end - 1)};
+      ReachingScore* found = worker.reaching.data();
+      const int64_t count = kernels_.reaching(row, best_->lowest(query), best_->best(query, block.group), found);
+      best_->Offer(query, block.group, {found, count, block.first + tile * tile_.lanes, order});
+    }
+  }
+}
+
 void Counter::CountTie(void* opaque, int64_t position, int lane) {
   const TieContext& context = *static_cast<const TieContext*>(opaque);
   const Counter& counter = *context.counter;
@@ -226,7 +258,14 @@ void Counter::WriteStatus(const std::vector<Worker>& workers) const {
 }  // namespace
 
 void CountAbove(const CountAboveTask& task, InstructionSet instruction_set, const Parallel& parallel) {
-  Counter(task, RankKernelsFor(instruction_set), parallel).Run();
+  Counter(task, nullptr, RankKernelsFor(instruction_set), parallel).Run();
+}
+
+void CountAndKeep(const CountAboveTask& task, const BestCandidatesTask& best, InstructionSet instruction_set,
+                  const Parallel& parallel) {
+  BestCandidates candidates(task, best, parallel);
+  Counter(task, &candidates, RankKernelsFor(instruction_set), parallel).Run();
+  candidates.Write(parallel);
 }
 
 }  // namespace hybatch::ranking::cpu

@@ -24,11 +24,27 @@ struct TileCount {
   void* context;
 };
 
+// One query's scores with a block of candidates, tile by tile.
+struct ScoreRow {
+  const float* scores;  // [lanes] of the first tile
+  int64_t stride;       // to those of the next
+  int64_t tiles;
+  uint32_t last_lanes;  // bit per lane of the last tile that is in use
+};
+
+struct ReachingScore {
+  float score;
+  int32_t place;  // of the candidate in the row
+};
+
 constexpr int kWindow = 16;  // thresholds compared at once
 
 struct RankKernels {
   TileKernels tile;
   void (*count)(const TileCount& tile);
+  // Writes, in the order of their places, the scores of the row that are at least `lowest`, or at least `best` and all
+  // those before them; returns how many.
+  int64_t (*reaching)(const ScoreRow& row, float lowest, float best, ReachingScore* found);
   // For queries first .. end - 1; `scratch` holds kPairScratchRows * width values.
   void (*pair_scores)(const PairScoresTask& task, int64_t first, int64_t end, float* scratch);
 };

@@ -46,6 +46,26 @@ void Count(const TileCount& tile) {
   }
 }
 
+template <typename Arch>
+int64_t Reaching(const ScoreRow& row, float lowest, float best, ReachingScore* found) {
+  int64_t count = 0;
+  float bound = lowest < best ? lowest : best;
+  for (int64_t tile = 0; tile < row.tiles; ++tile) {
+    const float* scores = row.scores + tile * row.stride;
+    uint32_t candidates = Arch::MaskAtLeast(scores, bound);
+    if (tile + 1 == row.tiles) candidates &= row.last_lanes;
+    for (; candidates != 0; candidates &= candidates - 1) {
+      const int lane = __builtin_ctz(candidates);
+      const float score = scores[lane];
+      if (score < bound) continue;
+      found[count++] = {score, static_cast<int32_t>(tile * Arch::kLanes + lane)};
+      best = score > best ? score : best;
+      bound = lowest < best ? lowest : best;
+    }
+  }
+  return count;
+}
+
 // Independent chains side by side: one alone would wait for its own latency at every step.
 template <typename Arch>
 void ScoreChains(const float* query, const float* const (&rows)[kPairChains], int64_t width, float* scores) {
@@ -80,7 +100,7 @@ void PairScores(const PairScoresTask& task, int64_t first, int64_t end, float* s
 template <typename Arch>
 RankKernels MakeRankKernels(const TileKernels& tile) {
   if (tile.lanes != Arch::kLanes) __builtin_trap();
-  return {tile, &Count<Arch>, &PairScores<Arch>};
+  return {tile, &Count<Arch>, &Reaching<Arch>, &PairScores<Arch>};
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hybatch.evaluation.settings.best_candidates import BestCandidates
+from hybatch.evaluation.settings.best_languages import BestLanguages
 from hybatch.evaluation.settings.bias_metrics import (
     BILINGUAL,
     MULTILINGUAL,
@@ -46,7 +46,7 @@ def pivot_of(num_candidates: Mapping[str, int]) -> str | None:
 
 
 def bias_figures(
-    ranks: Mapping[str, AnswerRanks], best: Mapping[str, BestCandidates], num_candidates: Mapping[str, int]
+    ranks: Mapping[str, AnswerRanks], best: Mapping[str, BestLanguages], num_candidates: Mapping[str, int]
 ) -> tuple[dict[str, Any], QueryTables]:
     """Compute every metric of every query language.
 
@@ -92,7 +92,7 @@ def bias_figures(
     return section, tables
 
 
-def _bilingual(one: AnswerRanks, best: BestCandidates, own: int, pivot: int, sizes_G: np.ndarray) -> PoolRanks:
+def _bilingual(one: AnswerRanks, best: BestLanguages, own: int, pivot: int, sizes_G: np.ndarray) -> PoolRanks:
     assert one.pair_rank_P is not None
     assert best.pair_Q1 is not None
     inside_P = (one.group_P == own) | (one.group_P == pivot)

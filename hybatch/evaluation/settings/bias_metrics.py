@@ -15,11 +15,11 @@ from functools import cached_property
 
 import numpy as np
 
+from hybatch.evaluation.settings.best_languages import TOP_CUTOFFS
 from hybatch.evaluation.settings.language_bias import own_language_first
 from hybatch.evaluation.settings.metrics import figures_per_query
 from hybatch.evaluation.settings.peer import equal_rank_probability
 from hybatch.evaluation.settings.per_query import best_ranks
-from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS
 
 MULTILINGUAL, BILINGUAL = "multilingual", "bilingual"
 POOLS = (MULTILINGUAL, BILINGUAL)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from hybatch.evaluation.settings.best_languages import TOP_CUTOFFS
 from hybatch.evaluation.settings.metrics import mean
-from hybatch.evaluation.settings.top_candidates import TOP_CUTOFFS
 
 TOP = 10
 

@@ -26,12 +26,11 @@ from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.results import versions
-from hybatch.evaluation.settings.best_candidates import best_candidates
+from hybatch.evaluation.settings.best_languages import TOP_CUTOFFS, BestLanguages, best_languages, language_counts
 from hybatch.evaluation.settings.bias_figures import AnswerRanks, bias_figures, pivot_of
 from hybatch.evaluation.settings.language_bias import top_language_shares
 from hybatch.evaluation.settings.metrics import CUTOFFS, METRICS, QueryFigures, figures_per_query, mean, tie_bounds
 from hybatch.evaluation.settings.per_query import QueryTables, best_ranks, query_ids, query_tables
-from hybatch.evaluation.settings.top_candidates import language_counts
 from hybatch.models import Encoder
 from hybatch.ops import RankCounter, RankCounts
 from hybatch.ops.backend import choose_backend
@@ -41,10 +40,12 @@ if TYPE_CHECKING:
     from hybatch.evaluation.settings.task import RetrievalTask
 
 # Candidates read and counted between two steps of the progress bar.
-_BLOCK = 4096
+_BLOCK = 2**14
 # Memory for counts; with more of them the query languages take turns, and the candidates are read once a turn.
 _COUNT_BYTES = 2**32
 _BYTES_PER_COUNT = 12
+# Of a best candidate: its score and number, and the room in which the CPU's op finds it.
+_BYTES_PER_PLACE = 28
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class _LanguageScores:
     ties: dict[str, Any]
     per_query: QueryTables
     ranks: AnswerRanks
+    best: BestLanguages
 
 
 def evaluate_encoder(
@@ -100,8 +102,8 @@ def score(
 
     Each process counts over its share of the candidates, for the queries of all languages; counts are integers, so
     their sum, and every figure, is the same for any number of processes. Candidates are read in blocks; what is held
-    is the queries, the positives and 3 P G counts, of some query languages at a time where they would pass 4 GiB. The
-    languages of the best candidates are counted afterwards, with all candidates held and the queries dealt out.
+    is the queries, the positives, 3 P G counts and the best candidates of each query, of some query languages at a time
+    where they would pass 4 GiB.
 
     Args:
         per_query: filled, where given, with every query's figures (see `settings.per_query`).
@@ -130,7 +132,7 @@ def score(
     num_candidates = {language: len(task.candidates[language]) for language in task.languages}
     pivot = pivot_of(num_candidates)
     scored = _scored(embeddings, task, chosen, device, progress, pivot)
-    best = best_candidates(embeddings, task, chosen, device, progress, pivot)
+    best = {x: one.best for x, one in scored.items()}
     bias, bias_tables = bias_figures({x: one.ranks for x, one in scored.items()}, best, num_candidates)
     if per_query is not None:
         for one in scored.values():
@@ -179,6 +181,7 @@ def _turns(task: RetrievalTask) -> list[list[str]]:
     left = 0
     for language in task.languages:
         needed = sum(map(len, task.positives[language])) * len(task.languages) * _BYTES_PER_COUNT
+        needed += len(task.queries[language]) * (max(TOP_CUTOFFS) + len(task.languages)) * _BYTES_PER_PLACE
         if not turns or needed > left:
             turns.append([])
             left = _COUNT_BYTES
@@ -239,6 +242,7 @@ def _counter(
         positive_offsets,
         len(task.languages),
         positive_rows=positive_rows,
+        best=min(max(TOP_CUTOFFS), task.num_candidates),
         backend=backend,
     )
 
@@ -260,13 +264,17 @@ def _figures(
 ) -> dict[str, _LanguageScores]:
     """Query language -> its figures, for these languages."""
     tables = [tensor.cpu().numpy() for tensor in (counts.greater, counts.tied_before, counts.tied_after)]
-    scored, start = {}, 0
+    assert counts.best is not None
+    groups_D, numbers = task.candidate_groups(), {x: number for number, x in enumerate(task.languages)}
+    scored, start, first_query = {}, 0, 0
     for language in languages:
         positives_P, offsets = task.positives_of(language)
-        end = start + len(positives_P)
+        end, end_query = start + len(positives_P), first_query + len(offsets) - 1
         counts_PG = [table[start:end] for table in tables]
-        scored[language] = _score_language(task, language, positives_P, offsets, counts_PG, pivot)
-        start = end
+        queries = slice(first_query, end_query)
+        best = best_languages(counts.best, queries, groups_D, numbers[language], numbers[pivot] if pivot else None)
+        scored[language] = _score_language(task, language, positives_P, offsets, counts_PG, pivot, best)
+        start, first_query = end, end_query
     return scored
 
 
@@ -277,6 +285,7 @@ def _score_language(
     offsets: np.ndarray,
     counts_PG: Sequence[np.ndarray],
     pivot: str | None,
+    best: BestLanguages,
 ) -> _LanguageScores:
     greater_PG, before_PG, after_PG = (table.astype(np.int64) for table in counts_PG)
     group_P = task.candidate_groups()[positives_P].astype(np.int64)
@@ -301,6 +310,7 @@ def _score_language(
             language, settings, pool, best_ranks(pool_ranks_P, query_P, group_P, len(offsets) - 1, len(task.languages))
         ),
         ranks=AnswerRanks(query_P, group_P, pool_ranks_P, pair_ranks_P),
+        best=best,
     )
 
 

@@ -20,13 +20,18 @@ validate: check indices, groups, offsets and values. Without it shapes and dtype
     back from the device by this module or a compiled backend: out-of-range indices are undefined behaviour, candidates
     in groups out of range are not counted, and positives whose counts mean nothing because of NaN, infinity or
     overflow come back as -1.
+best: K > 0 to keep the K best candidates of every query as well, and the best one of each group, see `RankCounts.best`;
+    precision must be fp32. Where the counts of a query's positives are -1 for want of validation they mean nothing. On
+    CUDA this reads back from the device. The compiled CPU backend keeps them as it counts, at a fraction of the cost of
+    the scores; the others multiply once more.
 backend: auto, torch, cpu or cuda.
 
 Shapes: Q queries, D candidates, P positives (all queries together), G groups, H embedding width.
 """
 
+from hybatch.ops.ranking.best import BestCandidates
 from hybatch.ops.ranking.counter import RankCounter
 from hybatch.ops.ranking.counts import RankCounts
 from hybatch.ops.ranking.in_one_pass import rank_counts
 
-__all__ = ["RankCounter", "RankCounts", "rank_counts"]
+__all__ = ["BestCandidates", "RankCounter", "RankCounts", "rank_counts"]

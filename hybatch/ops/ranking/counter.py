@@ -19,6 +19,7 @@ from hybatch.ops import checks
 from hybatch.ops.backend import choose_backend
 from hybatch.ops.precision import op_precision, round_rows
 from hybatch.ops.ranking.backend import ranking_ops
+from hybatch.ops.ranking.best import BestCandidates
 from hybatch.ops.ranking.counts import RankCounts
 from hybatch.ops.ranking.torch_backend import BAD_CANDIDATES, BAD_QUERIES, SELF_HITS, STATUS_SIZE
 
@@ -40,7 +41,7 @@ class RankCounter:
         num_groups: G.
         positive_rows: [P] integers, optional: then positive p is row positive_rows[p] of `positive_embeddings`, which
             may have any number of rows (positives shared by many queries need be stored once).
-        precision, rescore, validate, backend: see the top of `hybatch.ops.ranking`.
+        precision, rescore, validate, best, backend: see the top of `hybatch.ops.ranking`.
 
     Raises:
         TypeError, ValueError, BackendError: as `rank_counts`.
@@ -58,9 +59,11 @@ class RankCounter:
         precision: str = "fp32",
         rescore: bool = False,
         validate: bool = True,
+        best: int = 0,
         backend: str = "auto",
     ) -> None:
         checks.check_precision(precision)
+        _check_best(best, precision)
         _check_positives(queries, positive_embeddings, positive_index, positive_offsets, positive_rows, validate)
         if num_groups < 0:
             raise ValueError(f"num_groups: expected 0 or more, got {num_groups}")
@@ -86,6 +89,7 @@ class RankCounter:
         self._counts = torch.zeros(3 * num_counts, dtype=torch.int32, device=queries.device)
         self._status = torch.zeros(STATUS_SIZE, dtype=torch.int64, device=queries.device)
         self._num_groups = num_groups
+        self._best = BestCandidates.none_yet(len(queries), best, num_groups, self._thresholds) if best else None
 
     def add(self, block: Tensor | np.ndarray, groups: Tensor | np.ndarray, first_index: int) -> None:
         """Count the candidates first_index, first_index + 1, ... whose embeddings are the rows of `block`.
@@ -117,23 +121,27 @@ class RankCounter:
         """Add what `other`, a counter of the same queries and positives over other candidates, has counted.
 
         Raises:
-            ValueError: other queries, positives, groups, precision or backend; candidates that both have counted.
+            ValueError: other queries, positives, groups, precision, backend or number of best candidates; candidates
+                that both have counted.
         """
         _refuse_unlike("other", other._identity(), self._identity())
         self._claim_all(other._ranges)
         self._counts += other._counts.to(self._counts.device)
         self._status += other._status.to(self._status.device)
         self._failed |= other._failed
+        if self._best is not None and other._best is not None:
+            self._best = self._best.joined([other._best])
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> None:
         """Sum the counts of all processes of `group`; every process then holds those of all candidates.
 
         The processes first tell one another which candidates they have counted, and for which positives; the counts
-        and flags then travel in one all-reduce. Reads back from the device, with validate=False too.
+        and flags then travel in one all-reduce, the best candidates in one gather per 16,384 queries. Reads back from
+        the device, with validate=False too.
 
         Raises:
             ValueError: on every process, which then keeps what it had: processes differ in their queries, positives,
-                groups, precision or backend; candidates that two of them have counted.
+                groups, precision, backend or number of best candidates; candidates that two of them have counted.
         """
         shares: list[Any] = [None] * dist.get_world_size(group)
         identity = self._identity()
@@ -149,6 +157,8 @@ class RankCounter:
         dist.all_reduce(everything, group=group)
         self._counts.copy_(everything[: len(self._counts)])
         self._status.copy_(everything[len(self._counts) :])
+        if self._best is not None:
+            self._best = self._best.over_processes(group)
 
     def finish(self, num_candidates: int | None = None) -> RankCounts:
         """The counts so far, once every positive has met itself with a score bit-equal to its threshold.
@@ -176,7 +186,8 @@ class RankCounter:
             sound = (self._status[BAD_CANDIDATES:] == 0).all() & (self._status[SELF_HITS] == expected_hits)
             offending_P1 = ~(thresholds_finite_P & sound)[:, None]
             greater, before, after = (table.masked_fill(offending_P1, -1) for table in (greater, before, after))
-        return RankCounts(greater, before, after, self.backend)
+        best = None if self._best is None else self._best.in_order()
+        return RankCounts(greater, before, after, self.backend, best)
 
     def _tables(self) -> list[Tensor]:
         return list(self._counts.view(3, len(self._positive_index), self._num_groups))
@@ -191,9 +202,12 @@ class RankCounter:
     def _count(self, rows_DH: Tensor, groups_D: Tensor, first_index: int) -> None:
         rounded_DH = round_rows(rows_DH, self._precision, self.backend)
         queries_QH, rounded_DH = _same_dtype(self._queries, rounded_DH)
-        ranking_ops(self.backend).count_above_(
+        ops = ranking_ops(self.backend)
+        count = ops.count_above_ if self._best is None else ops.count_and_keep_
+        count(
             *self._tables(),
             self._status,
+            *(() if self._best is None else self._best.tensors()),
             queries_QH,
             self._thresholds,
             self._positive_index,
@@ -295,16 +309,24 @@ class RankCounter:
             "thresholds": self._thresholds,
         }
         digests = {name: hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
-        return {"backend": self.backend, "precision": self._precision, "num_groups": self._num_groups, **digests}
+        options = {"backend": self.backend, "precision": self._precision, "num_groups": self._num_groups}
+        return {**options, "best": 0 if self._best is None else self._best.scores.size(1), **digests}
 
 
 def _refuse_unlike(name: str, identity: dict[str, object], expected: dict[str, object]) -> None:
     for key, value in expected.items():
         if identity[key] == value:
             continue
-        if key in ("backend", "precision", "num_groups"):
+        if key in ("backend", "precision", "num_groups", "best"):
             raise ValueError(f"{name}: {key} is {identity[key]}, here {value}")
         raise ValueError(f"{name}: counts for other queries or positives ({key} differ)")
+
+
+def _check_best(best: int, precision: str) -> None:
+    if best < 0:
+        raise ValueError(f"best: expected 0 or more, got {best}")
+    if best and precision != "fp32":
+        raise ValueError(f"best: candidates are kept by their fp32 scores, but precision is {precision}")
 
 
 def _check_positives(

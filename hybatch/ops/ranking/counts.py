@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybatch.ops.ranking.best import BestCandidates
+
 
 @dataclass(frozen=True)
 class RankCounts:
@@ -26,6 +28,8 @@ class RankCounts:
     """[P, G] int32: candidates with an equal score and a greater index."""
     backend: str
     """The backend that counted: torch, cpu or cuda."""
+    best: BestCandidates | None = None
+    """The best candidates of every query, best first, where they were asked for."""
 
     def rank_in_group(self, group: int | Tensor) -> Tensor:
         """[P] int64: rank, from 1, among the candidates of `group` (one for all, or [P], one per positive).

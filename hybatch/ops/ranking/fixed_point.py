@@ -17,6 +17,7 @@ Shapes: N rows, Q queries, D candidates, P pairs, H embedding width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,6 +36,12 @@ class SplitRows:
     def take(self, index: Tensor) -> SplitRows:
         """The rows at `index` [P], in that order."""
         return SplitRows(self.high[index], None if self.low is None else self.low[index])
+
+    @cached_property
+    def norms(self) -> tuple[Tensor, Tensor]:
+        """[N] each: the lengths of the rows of `high` and of `low`."""
+        high_N = torch.linalg.vector_norm(self.high, dim=1)
+        return high_N, torch.zeros_like(high_N) if self.low is None else torch.linalg.vector_norm(self.low, dim=1)
 
 
 def split_rows(values_NH: Tensor) -> SplitRows:
@@ -71,17 +78,12 @@ def coarse_error(queries: SplitRows, candidates: SplitRows) -> Tensor:
     By Cauchy-Schwarz, |q_high . c_low + q_low . c_high| <= |q_high| |c_low| + |q_low| |c_high|; widened a little to
     cover the rounding of the bound, of the score, and of a sum or difference of the two.
     """
-    high_Q, low_Q = _norms(queries)
-    high_D, low_D = _norms(candidates)
+    high_Q, low_Q = queries.norms
+    high_D, low_D = candidates.norms
     largest_high, largest_low = high_D.amax(), low_D.amax()
     if queries.low is None and candidates.low is None:
         return torch.zeros_like(high_Q)
     return (high_Q * largest_low + low_Q * largest_high) * (1 + 2.0**-20) + high_Q * largest_high * 2.0**-50
-
-
-def _norms(rows: SplitRows) -> tuple[Tensor, Tensor]:
-    high_N = torch.linalg.vector_norm(rows.high, dim=1)
-    return high_N, torch.zeros_like(high_N) if rows.low is None else torch.linalg.vector_norm(rows.low, dim=1)
 
 
 def refine_scores(coarse_QD: Tensor, queries: SplitRows, candidates: SplitRows) -> Tensor:

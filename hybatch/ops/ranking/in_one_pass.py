@@ -23,6 +23,7 @@ def rank_counts(
     precision: str = "fp32",
     rescore: bool = False,
     validate: bool = True,
+    best: int = 0,
     backend: str = "auto",
 ) -> RankCounts:
     """Count, for each positive of each query and each group, the candidates that score above it or tie with it.
@@ -34,14 +35,15 @@ def rank_counts(
         positives: [P] integers in [0, D): the candidate that each positive is.
         positive_offsets: [Q + 1] integers; query i owns positives[offsets[i]:offsets[i + 1]], possibly none.
         num_groups: G.
-        precision, rescore, validate, backend: see the top of `hybatch.ops.ranking`.
+        precision, rescore, validate, best, backend: see the top of `hybatch.ops.ranking`.
 
     Raises:
         TypeError, ValueError: an argument of the wrong dtype, shape, device or range, or a NaN or infinity; the
             message names the argument and the first offending entry.
         BackendError: the backend that was asked for is missing.
 
-    Memory: 3 P G int32 for the result, tiles of bounded size, and where CUDA rescores a queue of at most P + 2^24
+    Memory: 3 P G int32 for the result, 12 Q (K + G) bytes for K best candidates and 16 Q K + 8 Q G more while the CPU
+    counts, tiles of bounded size, and where CUDA rescores a queue of at most P + 2^24
     pairs, 8 bytes each; never Q x D or P x H.
     """
     _check_candidates(queries, candidates, positives, validate)
@@ -55,6 +57,7 @@ def rank_counts(
         precision=precision,
         rescore=rescore,
         validate=validate,
+        best=best,
         backend=backend,
     )
     counter.add(candidates, candidate_groups, 0)

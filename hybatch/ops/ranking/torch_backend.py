@@ -31,12 +31,15 @@ SELF_HITS, BAD_QUERIES, BAD_CANDIDATES, OVERFLOWS = range(4)
 STATUS_SIZE = 4
 
 _OVERFLOW_NORM = 2.0**126
+# Rows are cut in two parts, of float64 each; to do it again for every tile would take as long as a product.
+_SPLIT_BYTES = 2**27
+_BYTES_PER_SPLIT_VALUE = 16
 _PAIRS_PER_CHUNK = 512
 # Above one close score in this many of a tile, computing all of the tile in full is faster.
 _TILE_PER_CLOSE_SCORES = 64
-# (queries, candidates) of a tile: on a CPU the scores and what is picked from them stay near the caches, on an
+# (queries, candidates) of a tile: on a CPU so many that threads can share what is picked from the scores, on an
 # accelerator the tile hides the cost of launching.
-_CPU_TILE = (256, 2048)
+_CPU_TILE = (1024, 2048)
 _ACCELERATOR_TILE = (1024, 8192)
 
 
@@ -62,10 +65,19 @@ def pair_scores(
     num_positives = len(positive_embeddings if positive_rows is None else positive_rows)
     owner_P = _owners(offsets, num_positives)
     thresholds_P = torch.zeros(num_positives, dtype=torch.float64, device=queries.device)
+    split_once = None
+    if positive_rows is not None and len(positive_embeddings) <= min(num_positives, _split_at_once(queries)):
+        split_once = split_rows(positive_embeddings)
     for start in range(0, num_positives, _PAIRS_PER_CHUNK):
         chunk = slice(start, start + _PAIRS_PER_CHUNK)
-        positives = positive_embeddings[chunk if positive_rows is None else positive_rows[chunk]]
-        thresholds_P[chunk] = score_pairs(split_rows(queries[owner_P[chunk]]), split_rows(positives))
+        if positive_rows is None:
+            positives = split_rows(positive_embeddings[chunk])
+        elif split_once is None:
+            positives = split_rows(positive_embeddings[positive_rows[chunk]])
+        else:
+            positives = split_once.take(positive_rows[chunk])
+        owners, query_of_pair = owner_P[chunk].unique_consecutive(return_inverse=True)
+        thresholds_P[chunk] = score_pairs(split_rows(queries[owners]).take(query_of_pair), positives)
     return thresholds_P
 
 
@@ -113,16 +125,23 @@ def count_above_(
     ladders = _sort_thresholds(thresholds, offsets)
     bounds = offsets.tolist()
     tile_q, tile_d = _CPU_TILE if queries.device.type == "cpu" else _ACCELERATOR_TILE
-    for d in range(0, len(candidates), tile_d):
-        candidate_rows = split_rows(candidates[d : d + tile_d])
-        columns = _group_columns(groups[d : d + tile_d], greater.size(1))
-        for q in range(0, len(queries), tile_q):
-            end = min(q + tile_q, len(queries))
-            if bounds[q] == bounds[end]:
-                continue
-            reached = _reached(split_rows(queries[q:end]), candidate_rows, ladders, q)
-            _add_greater(greater, reached, ladders, columns, slice(q, end))
-            _add_ties(tied_before, tied_after, status, reached, ladders, columns, positive_index, first_index + d)
+    tiles = [slice(q, min(q + tile_q, len(queries))) for q in range(0, len(queries), tile_q)]
+    tiles = [tile for tile in tiles if bounds[tile.start] < bounds[tile.stop]]
+    at_once = max(1, _split_at_once(queries) // tile_q)
+    for first in range(0, len(tiles), at_once):
+        split_queries = [(tile, split_rows(queries[tile])) for tile in tiles[first : first + at_once]]
+        for d in range(0, len(candidates), tile_d):
+            candidate_rows = split_rows(candidates[d : d + tile_d])
+            columns = _group_columns(groups[d : d + tile_d], greater.size(1))
+            for tile, query_rows in split_queries:
+                reached = _reached(query_rows, candidate_rows, ladders, tile.start)
+                _add_greater(greater, reached, ladders, columns, tile)
+                _add_ties(tied_before, tied_after, status, reached, ladders, columns, positive_index, first_index + d)
+
+
+def _split_at_once(rows_NH: Tensor) -> int:
+    """Rows of this width that are held in two parts at the same time."""
+    return _SPLIT_BYTES // (_BYTES_PER_SPLIT_VALUE * max(1, rows_NH.size(1)))
 
 
 def _check_values(status: Tensor, queries: Tensor, candidates: Tensor) -> None:

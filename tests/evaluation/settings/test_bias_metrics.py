@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybatch.evaluation.settings import scoring, top_candidates
+from hybatch.evaluation.settings import scoring
 from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS, BILINGUAL, POOLS, english_of, metrics_of
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.settings.scoring import score
 from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.ops.backend import why_missing
+from hybatch.ops.ranking import best
 from tests.evaluation.bias_oracle import oracle_pool, oracle_query
 from tests.evaluation.synthetic import MemoryEmbeddings, random_embeddings, synthetic_task
 
@@ -78,7 +79,7 @@ def test_neither_backend_nor_blocks_nor_turns_nor_tiles_change_a_figure(
     for chosen, block, turn, tile in (("torch", 4096, 2**32, 2**22), (backend, 7, 400, 500)):
         monkeypatch.setattr(scoring, "_BLOCK", block)
         monkeypatch.setattr(scoring, "_COUNT_BYTES", turn)
-        monkeypatch.setattr(top_candidates, "_TILE_SCORES", tile)
+        monkeypatch.setattr(best, "_TILE_SCORES", tile)
         tables: QueryTables = {}
         found = score(embeddings, task, model="", backend=chosen, progress=False, per_query=tables)
         runs.append((found["language_bias"], tables))

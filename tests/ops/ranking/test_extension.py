@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hybatch.ops import backend
+from hybatch.ops import BestCandidates, backend
 from tests.ops.instruction_sets import INSTRUCTION_SETS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -394,7 +394,7 @@ def test_an_instruction_set_that_is_not_there_is_an_error(monkeypatch: pytest.Mo
         pair_scores(random_problem(0, Q=1, D=1, H=1, G=1))
 
 
-def test_the_dispatcher_accepts_both_ops() -> None:
+def test_the_dispatcher_accepts_every_op() -> None:
     problem = random_problem(8, Q=6, D=20, H=7, G=2)
     tables = [torch.zeros(len(problem.positives), 2, dtype=torch.int32) for _ in range(3)]
     status = torch.zeros(4, dtype=torch.int64)
@@ -411,6 +411,12 @@ def test_the_dispatcher_accepts_both_ops() -> None:
         torch.ops.hybatch.count_above_.default,
         (*tables, status, problem.queries, thresholds, problem.positives, problem.offsets, problem.candidates,
          problem.groups, 0, "fp32"),
+    )  # fmt: skip
+    best = BestCandidates.none_yet(len(problem.queries), 3, 2, thresholds)
+    torch.library.opcheck(
+        torch.ops.hybatch.count_and_keep_.default,
+        (*tables, status, *best.tensors(), problem.queries, thresholds, problem.positives, problem.offsets,
+         problem.candidates, problem.groups, 0, "fp32"),
     )  # fmt: skip
 
 
