@@ -73,8 +73,10 @@ def _add_query(
     assert batch.negatives is not None
     assert batch.joins is not None
     assert batch.positives is not None
-    of_text = {_passage_text(passage, place): _docid(passage, scope, place) for passage in reversed(positives)}
-    listed = [{"text": text, "passage_id": docid} for text, docid in reversed(of_text.items())]
+    of_text: dict[str, str | None] = {}
+    for passage in positives:
+        of_text.setdefault(_passage_text(passage, place), _docid(passage, scope, place))
+    listed = [{"text": text, "passage_id": docid} for text, docid in of_text.items()]
     texts = [_passage_text(negative, place) for negative in negatives]
     batch.ids.append(query_id)
     batch.questions.append(query)

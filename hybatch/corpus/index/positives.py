@@ -6,8 +6,8 @@ row, is one in every language that has that passage. All positives of an example
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,27 +21,25 @@ from hybatch.corpus.positives import NO_SCORE
 from hybatch.corpus.rows import RowBatch
 from hybatch.errors import UserError
 
-_NO_PLACE = np.iinfo(np.int64).min
-_NO_KEYS: Keys = np.zeros((0, 2), dtype=np.uint64)
+_PASSAGE = np.iinfo(np.int64).min
 
 
-@dataclass
-class _Entries:
-    """Entries of one language, or parts of them, in the order of the rows: parallel lists, joined when they are read.
+class _Entries(NamedTuple):
+    """What consecutive rows of one language list, in their order: parallel arrays of texts, and of ids.
 
-    `places` are as in `PositivePlace`, _NO_PLACE of what is the row's passage or stands for an id.
+    Of texts: row, place as in `PositivePlace` (_PASSAGE of the row itself), score; `text_rows` and `text_keys` are of
+    those that are not the passage. Of ids: row, score, key, and whether the row gives no text with it.
     """
 
-    rows: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    is_passage: list[bool] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    text_rows: list[int] = field(default_factory=list)
-    text_keys: list[Keys] = field(default_factory=list)
-    id_rows: list[int] = field(default_factory=list)
-    id_scores: list[float] = field(default_factory=list)
-    id_needed: list[bool] = field(default_factory=list)
-    id_keys: list[Keys] = field(default_factory=list)
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    text_rows: NDArray[np.int64]
+    text_keys: Keys
+    id_rows: NDArray[np.int64]
+    id_scores: NDArray[np.float64]
+    id_keys: Keys
+    id_alone: NDArray[np.bool_]
 
 
 class _Ids(NamedTuple):
@@ -50,7 +48,7 @@ class _Ids(NamedTuple):
     keys: Keys
     examples: NDArray[np.int64]
     scores: NDArray[np.float64]
-    text_in: NDArray[np.object_]
+    text_in: NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class ListedPositives:
     """What the rows of a corpus list as positives beside their passages; empty of a corpus without any."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entries] = {}
+        self._entries: dict[str, list[_Entries]] = {}
         self._examples: dict[str, NDArray[np.int64]] = {}
 
     def __bool__(self) -> bool:
@@ -78,39 +76,47 @@ class ListedPositives:
         Args:
             first_row: rows of the language before those of the batch.
         """
-        entries = self._entries.setdefault(language, _Entries())
-        written: list[str] = []
-        ids: list[str] = []
-        for row, listed in enumerate(batch.positives or (), first_row):
-            for number, positive in enumerate(listed):
-                if positive.passage_id is not None:
-                    ids.append(positive.passage_id)
-                    entries.id_rows.append(row)
-                    entries.id_scores.append(positive.score)
-                    entries.id_needed.append(positive.text is None)
-                if positive.text is None:
-                    continue
-                is_passage = number == 0
-                entries.rows.append(row)
-                entries.scores.append(positive.score)
-                entries.is_passage.append(is_passage)
-                entries.places.append(_NO_PLACE if is_passage else ~(texts.num_rows + len(written)))
-                if not is_passage:
-                    written.append(positive.text)
-                    entries.text_rows.append(row)
-        entries.text_keys.append(keys_of(written))
-        entries.id_keys.append(keys_of(ids))
-        texts.append({"text": written})
+        listed = [
+            (row, number, positive)
+            for row, of_row in enumerate(batch.positives or (), first_row)
+            for number, positive in enumerate(of_row)
+        ]
+        given = [entry for entry in listed if entry[2].text is not None]
+        ids = [(row, positive) for row, _, positive in listed if positive.passage_id is not None]
+        others = [(row, positive.text) for row, number, positive in given if number]
+        is_other = np.array([number > 0 for _, number, _ in given], dtype=bool)
+        places = np.full(len(given), _PASSAGE)
+        places[is_other] = ~(texts.num_rows + np.arange(len(others)))
+        entries = _Entries(
+            rows=np.array([row for row, _, _ in given], dtype=np.int64),
+            places=places,
+            scores=np.array([positive.score for _, _, positive in given], dtype=np.float64),
+            text_rows=np.array([row for row, _ in others], dtype=np.int64),
+            text_keys=keys_of(text for _, text in others),
+            id_rows=np.array([row for row, _ in ids], dtype=np.int64),
+            id_scores=np.array([positive.score for _, positive in ids], dtype=np.float64),
+            id_keys=keys_of(positive.passage_id for _, positive in ids),
+            id_alone=np.array([positive.text is None for _, positive in ids], dtype=bool),
+        )
+        self._entries.setdefault(language, []).append(entries)
+        texts.append({"text": [text for _, text in others]})
 
     def place_rows(self, language: str, examples: NDArray[np.int64]) -> None:
         """Note the example of every row of a language that lists positives."""
         if language in self._entries:
             self._examples[language] = examples
 
+    def _whole(self, language: str) -> _Entries:
+        """All that the rows of a language list, by example instead of by row."""
+        whole = _Entries(*(np.concatenate(parts) for parts in zip(*self._entries[language], strict=True)))
+        of_rows = self._examples[language]
+        by_example = {name: of_rows[getattr(whole, name)] for name in ("rows", "text_rows", "id_rows")}
+        return whole._replace(**by_example)
+
     def texts(self) -> tuple[Keys, NDArray[np.int64]]:
         """Keys [n, 2] and examples [n] of the positives that are texts and no passage of their row."""
-        parts = [(entries.text_keys, self._of_rows(name, entries.text_rows)) for name, entries in self._entries.items()]
-        return _joined([key for keys, _ in parts for key in keys]), _concatenated([examples for _, examples in parts])
+        parts = [self._whole(language) for language in self._entries]
+        return np.concatenate([part.text_keys for part in parts]), np.concatenate([part.text_rows for part in parts])
 
     def join(
         self,
@@ -136,30 +142,21 @@ class ListedPositives:
 
     def _check_ids(self, known: Keys, place_of: Callable[[str, int], str]) -> None:
         table = KeyTable(known)
-        for language, entries in self._entries.items():
-            needed = np.array(entries.id_needed, dtype=bool)
-            unknown = np.flatnonzero(needed & (table.find(_joined(entries.id_keys)) < 0))
-            if unknown.size:
-                place = place_of(language, entries.id_rows[unknown[0]])
-                raise UserError(
-                    f"{place}: positives names a passage_id that no passage of the corpus has; mend it, or give the "
-                    "positive's text"
-                )
+        for language, parts in self._entries.items():
+            for entries in parts:
+                unknown = np.flatnonzero(entries.id_alone & (table.find(entries.id_keys) < 0))
+                if unknown.size:
+                    raise UserError(
+                        f"{place_of(language, int(entries.id_rows[unknown[0]]))}: positives names a passage_id that no "
+                        "passage of the corpus has; mend it, or give the positive's text"
+                    )
 
     def _ids(self) -> _Ids:
         parts = [
-            _Ids(
-                _joined(entries.id_keys),
-                self._of_rows(language, entries.id_rows),
-                np.array(entries.id_scores, dtype=np.float64),
-                np.array([language if not needed else "" for needed in entries.id_needed], dtype=object),
-            )
-            for language, entries in self._entries.items()
+            _Ids(whole.id_keys, whole.id_rows, whole.id_scores, np.where(whole.id_alone, "", language))
+            for language, whole in ((language, self._whole(language)) for language in self._entries)
         ]
         return _Ids(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-    def _of_rows(self, language: str, rows: Sequence[int]) -> NDArray[np.int64]:
-        return self._examples[language][np.array(rows, dtype=np.int64)]
 
     def write(
         self,
@@ -180,10 +177,13 @@ class ListedPositives:
             where they stand; None where no example has another positive than its passage, and no score.
         """
         resolved = self._resolve(language, passage_rows, ids_of_rows)
-        if not len(resolved.examples):
-            return None
         first = np.flatnonzero(np.diff(resolved.examples, prepend=-1))
         passage_rows[resolved.examples[first]] = resolved.places[first]
+        counts = np.bincount(resolved.examples, minlength=len(passage_rows))
+        told = np.flatnonzero((counts[resolved.examples] > 1) | (resolved.scores != 1.0))
+        if not told.size:
+            return None
+        resolved = _Resolved(resolved.examples[told], resolved.places[told], resolved.scores[told])
         name = f"positive-places.{language}"
         writer.write_numbers(name, {"place": resolved.places, "score": resolved.scores.view(np.int64)})
         place = PositivePlace(
@@ -201,10 +201,11 @@ class ListedPositives:
         self, language: str, passage_rows: NDArray[np.int64], ids_of_rows: tuple[Keys, NDArray[np.int64]]
     ) -> _Resolved:
         """Every positive that an example has in a language once, the passage first, then in the order of the lists."""
-        entries = self._entries.get(language, _Entries())
-        own = self._of_rows(language, entries.rows) if entries.rows else np.zeros(0, dtype=np.int64)
-        is_passage = np.array(entries.is_passage, dtype=bool)
-        own_places = np.where(is_passage, passage_rows[own], np.array(entries.places, dtype=np.int64))
+        own, own_places, own_scores = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        if language in self._entries:
+            whole = self._whole(language)
+            own, own_scores = whole.rows, whole.scores
+            own_places = np.where(whole.places == _PASSAGE, passage_rows[own], whole.places)
         ids = self._ids()
         found = KeyTable(ids_of_rows[0]).find(ids.keys)
         # What the example's own row has the text of is there already.
@@ -219,7 +220,7 @@ class ListedPositives:
         everything = _Resolved(
             np.concatenate([own, listing, with_passage]),
             np.concatenate([own_places, places, passage_rows[with_passage]]),
-            np.concatenate([np.array(entries.scores, dtype=np.float64), scores, no_scores]),
+            np.concatenate([own_scores, scores, no_scores]),
         )
         return _once_each(everything, passage_rows)
 
@@ -232,7 +233,7 @@ def _once_each(given: _Resolved, passage_rows: NDArray[np.int64]) -> _Resolved:
     ranks = np.arange(len(given.examples))
     order = np.lexsort((ranks, unscored, given.places, given.examples))
     examples, places = given.examples[order], given.places[order]
-    starts = np.flatnonzero((np.diff(examples, prepend=-1) != 0) | (np.diff(places, prepend=_NO_PLACE) != 0))
+    starts = np.flatnonzero((np.diff(examples, prepend=-1) != 0) | (np.diff(places, prepend=_PASSAGE) != 0))
     first_rank = np.minimum.reduceat(ranks[order], starts)
     examples, places, scores = examples[starts], places[starts], given.scores[order][starts]
     order = np.lexsort((first_rank, places != passage_rows[examples], examples))
@@ -244,11 +245,3 @@ def _with_examples(keys: Keys, examples: NDArray[np.int64]) -> Keys:
     pairs = keys.copy()
     pairs[:, 0] ^= examples.astype(np.uint64)
     return pairs
-
-
-def _joined(keys: Sequence[Keys]) -> Keys:
-    return np.concatenate(keys) if keys else _NO_KEYS
-
-
-def _concatenated(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
