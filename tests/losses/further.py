@@ -75,6 +75,25 @@ def defined_loss(problem: Problem, form: Form, temperature: float, symmetric: bo
     return float(sum(there) + sum(back)) / BATCH / 2 if symmetric else float(sum(there)) / BATCH
 
 
+def further_positives(problem: Problem, rank: int = 0, world_size: int = 1) -> FurtherPositives:
+    """Those of a process's rows, a leaf; what stands in an empty slot must not matter."""
+    share = BATCH // world_size
+    rows = range(rank * share, (rank + 1) * share)
+    counts = np.array([len(listed) - 1 for listed in problem.positives]).reshape(world_size, share)
+    num_empty = int(counts.sum(1).max() - counts[rank].sum())
+    others = [problem.positives[row][1:] for row in rows]
+    empty = torch.full((num_empty, WIDTH), 0.5, dtype=torch.float64)
+    answered = [row for row, listed in enumerate(others) for _ in listed]
+    weights = [weight for row in rows for weight in problem.weights[row][1:]]
+    return FurtherPositives(
+        passages_EH=torch.cat([*others, empty]).float().requires_grad_(),
+        query_E=torch.tensor(answered + [share] * num_empty, dtype=torch.int64),
+        weights_Q=torch.tensor([problem.weights[row][0] for row in rows]),
+        weights_E=torch.tensor(weights + [0.0] * num_empty),
+        most=max(map(len, problem.positives)),
+    )
+
+
 def loss_of_rows(
     problem: Problem, loss: ContrastiveLoss, rank: int = 0, world_size: int = 1
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -84,38 +103,21 @@ def loss_of_rows(
     """
     share = BATCH // world_size
     rows = range(rank * share, (rank + 1) * share)
-    counts = np.array([len(listed) - 1 for listed in problem.positives]).reshape(world_size, share)
-    num_slots, own = int(counts.sum(1).max()), int(counts[rank].sum())
-    others = [problem.positives[row][1:] for row in rows]
-    # What stands in an empty slot must not matter.
-    empty = torch.full((num_slots - own, WIDTH), 0.5, dtype=torch.float64)
-    leaves = [
-        part.float().requires_grad_()
-        for part in (
-            problem.queries[rows],
-            torch.stack([problem.positives[row][0] for row in rows]),
-            problem.negatives[rows],
-            torch.cat([*others, empty]),
-        )
-    ]
-    queries, passages, negatives, further = leaves
-    answered = [row for row, listed in enumerate(others) for _ in listed]
-    weights = [weight for row in rows for weight in problem.weights[row][1:]]
+    further = further_positives(problem, rank, world_size)
+    first = torch.stack([problem.positives[row][0] for row in rows])
+    given = (problem.queries[rows], first, problem.negatives[rows])
+    queries, passages, negatives = leaves = [part.float().requires_grad_() for part in given]
     value = loss(
         queries,
         passages,
         negatives if negatives.shape[1] else None,
         groups_Q=problem.groups[rows],
         negative_groups_QN=problem.negative_groups[rows] if negatives.shape[1] else None,
-        further=FurtherPositives(
-            passages_EH=further,
-            query_E=torch.tensor(answered + [share] * len(empty), dtype=torch.int64),
-            weights_Q=torch.tensor([problem.weights[row][0] for row in rows]),
-            weights_E=torch.tensor(weights + [0.0] * len(empty)),
-            most=max(map(len, problem.positives)),
-        ),
+        further=further,
     )
     value.backward()
+    leaves.append(further.passages_EH)
     gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
-    assert not gradients[3][own:].any()
-    return value.detach(), [*gradients[:3], gradients[3][:own]]
+    num_own = int((further.query_E < share).sum())
+    assert not gradients[3][num_own:].any()
+    return value.detach(), [*gradients[:3], gradients[3][:num_own]]

@@ -9,10 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
-from hybatch.losses import ContrastiveConfig, ContrastiveLoss
+from hybatch.losses import EMPTY_SLOT, AlignmentConfig, ContrastiveConfig, ContrastiveLoss
 from hybatch.losses.info_nce import Implementation
 from hybatch.losses.several_positives import Form
-from tests.losses.further import BATCH, WIDTH, Problem, defined_loss, loss_of_rows, random_problem
+from tests.losses.further import (
+    BATCH,
+    MOST,
+    WIDTH,
+    Problem,
+    defined_loss,
+    further_positives,
+    loss_of_rows,
+    random_problem,
+)
 
 FORMS: list[Form] = ["mean", "log-sum"]
 IMPLEMENTATIONS: list[Implementation] = ["dense", "streaming"]
@@ -109,6 +118,30 @@ def test_the_mean_is_steeper_where_one_positive_is_far_and_the_log_sum_where_all
     problem = random_problem(2, 2, 50)
     mean, log_sum = (loss_of_rows(problem, _build(form, implementation))[0].item() for form in FORMS)
     assert mean > log_sum > 0
+
+
+@every_form
+def test_an_alignment_takes_the_passages_of_other_groups_whether_they_are_first_positives_or_further_ones(
+    form: Form,
+) -> None:
+    problem = random_problem(4, 0, 6)
+    loss = ContrastiveLoss(temperature=0.1, positives=form, alignment=AlignmentConfig(weight=0.5))
+    queries, translations = problem.queries.float(), problem.queries.roll(1, 0).float()
+    passages = torch.stack([rows[0] for rows in problem.positives]).float()
+    further = further_positives(problem)
+    common = {"translations_AH": translations, "translated_A": torch.arange(BATCH), "groups_Q": problem.groups}
+    found = loss.with_alignment(queries, passages, further=further, **common)
+    alone = loss(queries, passages, groups_Q=problem.groups, further=further)
+    assert found.alignment is not None
+    assert found.loss.item() == pytest.approx((alone + 0.5 * found.alignment).item())
+    slots = torch.full((BATCH, MOST - 1), EMPTY_SLOT)
+    negatives = torch.zeros(BATCH, MOST - 1, WIDTH)
+    for row, rows in enumerate(problem.positives):
+        slots[row, : len(rows) - 1] = problem.groups[row]
+        negatives[row, : len(rows) - 1] = rows[1:].float()
+    same = loss.with_alignment(queries, passages, negatives, negative_groups_QN=slots, **common).alignment
+    assert same is not None
+    assert found.alignment.item() == pytest.approx(same.item(), rel=1e-6)
 
 
 def test_sixteen_bit_embeddings_are_scored_in_float32() -> None:
