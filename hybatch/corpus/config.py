@@ -35,8 +35,8 @@ class CorpusConfig:
     """Split of a Hugging Face data set, and of mMARCO's queries."""
 
     columns: dict[str, str] | None = None
-    """Format datasets: our column -> theirs, for id, question, passage, passage_id, negatives and language; id may be
-    `@row`, the row's number, for data sets whose rows are parallel."""
+    """Format datasets: our column -> theirs, for id, question, passage, passage_id, negatives, positives and language;
+    id may be `@row`, the row's number, for data sets whose rows are parallel."""
 
     languages: list[str] | None = None
     """Read only these languages; by default all there are."""
@@ -53,6 +53,10 @@ class CorpusConfig:
     parallel_ids: bool = False
     """Format mrtydi: a query id names the same content in every language (translated sets). Otherwise each language
     has questions of its own, as in the original sets."""
+
+    positives: Literal["apart", "together"] = "apart"
+    """Format mrtydi: apart makes an example of every positive passage of a query; together makes one of the query, with
+    all of its positives."""
 
     judgements: str | None = None
     """Format mmarco: file of triples (query, positive, negative ids) or of qrels, below `path`; by default

@@ -31,6 +31,7 @@ class ParallelCorpus:
         directory: the index folder; results derived from the corpus may be kept below it.
         num_examples, num_groups: examples, and passage groups among them.
         has_hard_negatives: whether any language has them.
+        has_positives: whether any example has several positives, or a score.
         statistics: counts worth printing before a run.
 
     Raises:
@@ -49,6 +50,7 @@ class ParallelCorpus:
         self.num_examples: int = self._index.num_examples
         self.num_groups: int = self._index.num_groups
         self.has_hard_negatives: bool = self._index.has_hard_negatives
+        self.has_positives: bool = any(cell.positives is not None for cell in self._index.cells)
         self.statistics: CorpusStatistics = self._index.statistics
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -115,6 +117,67 @@ class ParallelCorpus:
         """
         return self._texts("passage", indices, language_indices)
 
+    def positive_counts(self, indices: Indices, language_indices: Indices) -> NDArray[np.int64]:
+        """[n]: how many positives each example has in a language; 1 where its passage is the only one."""
+
+        def read(language: int, examples: NDArray[np.int64]) -> list[int]:
+            return [max(1, count) for count in self._range_of_positives(language, examples)[1].tolist()]
+
+        return np.array(self._per_language(read, indices, language_indices), dtype=np.int64)
+
+    def positives(self, indices: Indices, language_indices: Indices) -> list[list[tuple[str, float]]]:
+        """The texts that answer example indices[i] in languages[language_indices[i]], each with its score.
+
+        The passage is the first of them. A score is greater than 0, and 1 where none is given.
+
+        Raises:
+            ValueError: an example has no passage in that language; the masks say which have.
+        """
+
+        def read(language: int, examples: NDArray[np.int64]) -> list[list[tuple[str, float]]]:
+            first, count = self._range_of_positives(language, examples)
+            alone = np.flatnonzero(count == 0)
+            passages = self.passages(examples[alone], np.full(len(alone), language))
+            found: list[list[tuple[str, float]]] = [[] for _ in examples]
+            for place, passage in zip(alone.tolist(), passages, strict=True):
+                found[place] = [(passage, 1.0)]
+            several = np.flatnonzero(count)
+            texts = self._listed_positives(language, _rows_of_ranges(first[several], count[several]))
+            ends = np.cumsum(count[several])
+            for place, end, length in zip(several.tolist(), ends.tolist(), count[several].tolist(), strict=True):
+                found[place] = texts[end - length : end]
+            return found
+
+        return self._per_language(read, indices, language_indices)
+
+    def _range_of_positives(
+        self, language: int, examples: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and count [n] of what the examples list in a language."""
+        place = self._index.cells[language].positives
+        if place is None:
+            return np.zeros_like(examples), np.zeros_like(examples)
+        return self._examples(place.first_column, examples), self._examples(place.count_column, examples)
+
+    def _listed_positives(self, language: int, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
+        if not len(rows):
+            return []
+        cell = self._index.cells[language]
+        assert cell.positives is not None
+        table = self._index.table(cell.positives.place_table)
+        places, scores = table.numbers("place", rows), table.numbers("score", rows).view(np.float64)
+        texts = [""] * len(rows)
+        for chosen, name, column, its_rows in (
+            (places >= 0, cell.passage.table, cell.passage.column, places),
+            (places < 0, cell.positives.text_table, "text", ~places),
+        ):
+            if chosen.any():
+                assert name is not None
+                read = self._index.table(name).texts(column, its_rows[chosen])
+                for place, text in zip(np.flatnonzero(chosen).tolist(), read, strict=True):
+                    texts[place] = text
+        return list(zip(texts, scores.tolist(), strict=True))
+
     def hard_negatives(self, indices: Indices, language_indices: Indices) -> list[list[str]]:
         """The hard negatives of example indices[i] in languages[language_indices[i]]; [] where it has none."""
 
@@ -167,8 +230,7 @@ class ParallelCorpus:
             first = self._examples(place.first_column, examples)
             count = self._examples(place.count_column, examples)
             ends = np.cumsum(count)
-            rows = np.repeat(first - (ends - count), count) + np.arange(count.sum())
-            flat = read(place, rows)
+            flat = read(place, _rows_of_ranges(first, count))
             return [flat[end - length : end] for end, length in zip(ends.tolist(), count.tolist(), strict=True)]
 
         return self._per_language(read_language, indices, language_indices)
@@ -199,6 +261,11 @@ class ParallelCorpus:
         for position, item in zip(order.tolist(), in_order, strict=True):
             result[position] = item
         return result
+
+
+def _rows_of_ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """first[0] .. first[0] + count[0] - 1, and so on."""
+    return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(count.sum())
 
 
 def _reopen(directory: Path, name: str) -> ParallelCorpus:

@@ -23,10 +23,11 @@ Place = Callable[[int], str]
 class RowBatch:
     """Some consecutive rows of one language, column by column.
 
-    `questions` and `passages` hold None where the row lacks one. `passage_ids` and `negatives`, where the source has
-    them, are parallel to `ids`. `joins` are further keys: examples with an equal one are of one passage group (the
-    several positives of a query). `place` turns a row number of the batch into what an error message calls it, and
-    `work` is what the progress bar advances by, in the source's unit.
+    `questions` and `passages` hold None where the row lacks one. `passage_ids`, `negatives` and `positives`, where the
+    source has them, are parallel to `ids`; of a row without positives, which `hybatch.corpus.positives` reads, None.
+    `joins` are further keys: examples with an equal one are of one passage group (the several positives of a query).
+    `place` turns a row number of the batch into what an error message calls it, and `work` is what the progress bar
+    advances by, in the source's unit.
     """
 
     ids: list[Any]
@@ -34,6 +35,7 @@ class RowBatch:
     passages: list[Any]
     passage_ids: list[Any] | None = None
     negatives: list[Any] | None = None
+    positives: list[Any] | None = None
     joins: list[str] | None = None
     place: Place
     work: int

@@ -7,10 +7,11 @@ from hybatch.losses.divergences import DIVERGENCES
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import choose_computation, dense_info_nce, streaming_info_nce
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.losses.protocol import AligningLoss, Loss, LossConfig, LossTerms
+from hybatch.losses.protocol import AligningLoss, Loss, LossConfig, LossOfSeveralPositives, LossTerms
 from hybatch.losses.reduction import share_of_batch_mean
 from hybatch.losses.registry import DEFAULT_LOSS, LOSSES
 from hybatch.losses.ring import ring_terms
+from hybatch.losses.several_positives import FurtherPositives
 from hybatch.ops.contrastive import EMPTY_SLOT, UNKNOWN_GROUP
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "ContrastiveConfig",
     "ContrastiveInputs",
     "ContrastiveLoss",
+    "FurtherPositives",
     "Loss",
     "LossConfig",
+    "LossOfSeveralPositives",
     "LossTerms",
     "alignment_sum",
     "both_directions",

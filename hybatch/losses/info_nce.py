@@ -6,7 +6,7 @@ Shape suffixes: Q queries, D candidates, H embedding width, C leading candidates
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -45,19 +45,38 @@ def dense_terms(inputs: ContrastiveInputs, *, num_columns: int) -> ContrastiveTe
     with torch.autocast(inputs.queries_QH.device.type, enabled=False):
         logits_QD = _masked_logits(inputs)
         positive_logit_Q = logits_QD.gather(1, inputs.positive_index_Q[:, None]).squeeze(1)
-        # The gradient of a log-sum-exp over nothing but -inf is NaN: such a column is computed from a constant.
-        columns_QC = logits_QD[:, :num_columns]
-        lonely_C = (columns_QC.detach() == float("-inf")).all(0)
-        column_lse_C = columns_QC.masked_fill(lonely_C, 0.0).logsumexp(0).masked_fill(lonely_C, float("-inf"))
-        return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, column_lse_C)
+        return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, _log_sum_exp(logits_QD[:, :num_columns], 0))
 
 
-def _masked_logits(inputs: ContrastiveInputs) -> Tensor:
+def dense_negatives(inputs: ContrastiveInputs, *, num_columns: int) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp of each query's negatives, and of each leading candidate's logits with queries of other groups.
+
+    No query has a positive here: all that answers it is of its group, and `inputs.positive_index_Q` is not looked at.
+
+    Args:
+        num_columns: C, as for `dense_terms`.
+
+    Returns:
+        float32: [Q] and [C], -inf without gradient where there is nothing to sum.
+    """
+    with torch.autocast(inputs.queries_QH.device.type, enabled=False):
+        logits_QD = _masked_logits(inputs, positives=False)
+        return _log_sum_exp(logits_QD, 1), _log_sum_exp(logits_QD[:, :num_columns], 0)
+
+
+def _log_sum_exp(logits: Tensor, dim: int) -> Tensor:
+    """The gradient of a log-sum-exp over nothing but -inf is NaN: such a line is computed from a constant."""
+    lonely = (logits.detach() == float("-inf")).all(dim, keepdim=True)
+    return logits.masked_fill(lonely, 0.0).logsumexp(dim).masked_fill(lonely.squeeze(dim), float("-inf"))
+
+
+def _masked_logits(inputs: ContrastiveInputs, *, positives: bool = True) -> Tensor:
     logits_QD = inputs.queries_QH.float() @ inputs.candidates_DH.float().T / inputs.temperature
     candidate_groups_D = inputs.candidate_groups_D
     same_group_QD = (inputs.query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
     left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)
-    left_out_QD.scatter_(1, inputs.positive_index_Q[:, None], False)
+    if positives:
+        left_out_QD.scatter_(1, inputs.positive_index_Q[:, None], False)
     return logits_QD.masked_fill(left_out_QD, float("-inf"))
 
 
@@ -76,16 +95,32 @@ def streaming_terms(inputs: ContrastiveInputs, *, num_columns: int) -> Contrasti
     return terms._replace(column_lse_D=terms.column_lse_D[:num_columns])
 
 
+def streaming_negatives(inputs: ContrastiveInputs, *, num_columns: int) -> tuple[Tensor, Tensor]:
+    """`dense_negatives` without the matrix; values are not checked either."""
+    terms = contrastive_terms(**without_positives(inputs).as_arguments(), columns=num_columns > 0, validate=False)
+    columns_D = terms.row_lse_Q[:0] if terms.column_lse_D is None else terms.column_lse_D
+    return terms.row_lse_Q, columns_D[:num_columns]
+
+
+def without_positives(inputs: ContrastiveInputs) -> ContrastiveInputs:
+    """The same queries and candidates, none of which is said to be a query's positive."""
+    return replace(inputs, positive_index_Q=torch.full_like(inputs.positive_index_Q, -1))
+
+
 @dataclass(frozen=True)
 class Computation:
-    """One way to compute the softmax over candidates: with its gradients in the fewest products, or in its parts."""
+    """One way to compute the softmax over candidates.
+
+    With its gradients in the fewest products, in its parts, or of the negatives alone.
+    """
 
     info_nce: Callable[[ContrastiveInputs], Tensor]
     terms: Callable[..., ContrastiveTerms]
+    negatives: Callable[..., tuple[Tensor, Tensor]]
 
 
-DENSE = Computation(dense_info_nce, dense_terms)
-STREAMING = Computation(streaming_info_nce, streaming_terms)
+DENSE = Computation(dense_info_nce, dense_terms, dense_negatives)
+STREAMING = Computation(streaming_info_nce, streaming_terms, streaming_negatives)
 
 
 def choose_computation(implementation: Implementation, num_queries: int, num_candidates: int) -> Computation:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from hybatch.errors import UserError
+from hybatch.losses.several_positives import FurtherPositives
 from hybatch.options import check_options, limits
 
 
@@ -39,6 +40,26 @@ class Loss(Protocol):
         """
 
 
+class LossOfSeveralPositives(Protocol):
+    """A loss for queries that have several positives; the options that build it say so by `most_positives`."""
+
+    def __call__(
+        self,
+        queries_QH: Tensor,
+        passages_QH: Tensor,
+        negatives_QNH: Tensor | None = None,
+        *,
+        groups_Q: Tensor,
+        negative_groups_QN: Tensor | None = None,
+        further: FurtherPositives | None = None,
+    ) -> Tensor:
+        """As `Loss`.
+
+        Args:
+            further: the positives beside the passages, or None where no query of the global batch has any.
+        """
+
+
 class LossTerms(NamedTuple):
     """A loss, and what it is made of besides what its name says."""
 
@@ -62,6 +83,7 @@ class AligningLoss(Protocol):
         translated_A: Tensor,
         groups_Q: Tensor,
         negative_groups_QN: Tensor | None = None,
+        further: FurtherPositives | None = None,
     ) -> LossTerms:
         """Return this process's loss with the term, both divided as `Loss` says.
 
@@ -69,6 +91,7 @@ class AligningLoss(Protocol):
             translations_AH: [A, H] rows of unit length; A differs from process to process and may be 0.
             translated_A: int64 [A], which query each translates, ascending.
             queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN: as for `Loss`.
+            further: as for `LossOfSeveralPositives`; None where the options say one positive a query.
         """
 
     def in_both_directions(self) -> AligningLoss:
@@ -94,6 +117,12 @@ class LossConfig(ABC):
     @abstractmethod
     def build(self) -> Loss:
         """The loss that these options describe."""
+
+    @property
+    def most_positives(self) -> int | None:
+        """Positives of a query that a batch carries at most, None for all that there are; if not 1, the loss is a
+        `LossOfSeveralPositives`."""
+        return 1
 
     @property
     def aligns(self) -> bool:

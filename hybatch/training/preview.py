@@ -23,6 +23,7 @@ from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.ops.contrastive import EMPTY_SLOT
 from hybatch.options import number_of
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
+from hybatch.sampling.positives import draw_positives, positive_counts
 from hybatch.sampling.translations import translation_languages
 from hybatch.training.config import RunConfig, instantiate, run_parser
 from hybatch.training.run.assembly import (
@@ -72,11 +73,14 @@ def main(argv: Sequence[str]) -> int:
     for batch, its_texts in islice(zip(batches, texts, strict=True), 3):
         console.print(_sample_table(sampler, batch, its_texts, options.samples))
     console.print(_masked_line(batches, texts))
+    if any(corpus.has_positives for corpus in sampler.corpora):
+        console.print(_positives_line(sampler, batches, config.loss.most_positives))
     if config.loss.aligns:
         console.print(_translations_table(sampler, batches))
     for line in untranslated:
         console.print(escape(line))
-    console.print(_truncation_table(_tokenizer(config, corpora, sampler), config.model, texts))
+    further = [text for batch in batches for text in _further_positives(sampler, batch, config.loss.most_positives)]
+    console.print(_truncation_table(_tokenizer(config, corpora, sampler), config.model, texts, further))
     report_shared_texts(config, corpora, lambda line: console.print(escape(line)))
     return 0
 
@@ -114,6 +118,20 @@ def _masked_line(batches: Sequence[GlobalBatch], texts: Sequence[BatchTexts]) ->
     )
 
 
+def _positives_line(sampler: BatchSampler, batches: Sequence[GlobalBatch], most: int | None) -> str:
+    listed, taken = (np.concatenate([positive_counts(sampler, batch, m) for batch in batches]) for m in (None, most))
+    return (
+        f"Positives: {(listed > 1).sum():,} of {len(listed):,} examples have several, {listed.sum():,} in all, at most "
+        f"{listed.max():,}; a step takes {taken.sum() / len(taken):.2f} of each on average, at most {taken.max():,}."
+    )
+
+
+def _further_positives(sampler: BatchSampler, batch: GlobalBatch, most: int | None) -> list[str]:
+    """The texts that a step encodes beside one passage of each example."""
+    drawn = draw_positives(sampler, batch, slice(0, len(batch.examples)), most)
+    return [text for listed in drawn or () for text, _ in listed[1:]]
+
+
 def _translations_table(sampler: BatchSampler, batches: Sequence[GlobalBatch]) -> Table:
     """Of each kind, how many queries are given a translation, and into which languages."""
     languages: dict[str, Counter[str]] = defaultdict(Counter)
@@ -131,7 +149,9 @@ def _translations_table(sampler: BatchSampler, batches: Sequence[GlobalBatch]) -
     return table
 
 
-def _truncation_table(tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, texts: Sequence[BatchTexts]) -> Table:
+def _truncation_table(
+    tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, texts: Sequence[BatchTexts], further: list[str]
+) -> Table:
     table = Table(title="Tokens of the drawn texts, prefix and special tokens included")
     for name in ("", "texts", "mean", "longest", "maximum", "cut"):
         table.add_column(name, justify="right" if name else "left")
@@ -140,7 +160,8 @@ def _truncation_table(tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, 
         (
             "passage",
             [text for batch in texts if batch.query_text == "passage" for text in batch.questions]
-            + [text for batch in texts for text in batch.passages],
+            + [text for batch in texts for text in batch.passages]
+            + further,
         ),
     )
     for role, its_texts in roles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from hybatch.errors import UserError
 from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveConfig, ContrastiveLoss
+from hybatch.losses.several_positives import Form
+from tests.losses.further import loss_of_rows, random_problem
 from tests.processes import run_processes
 
 BATCH = 8
@@ -156,18 +158,38 @@ CASES: list[Case] = [
 ]
 
 
-def _losses_of_own_rows() -> list[tuple[torch.Tensor, torch.Tensor]]:
+SEVERAL: list[tuple[int, int, bool, Computed, Form]] = [(*case, form) for case in CASES for form in ("mean", "log-sum")]
+
+
+def _build_several(computed: Computed, symmetric: bool, form: Form) -> ContrastiveLoss:
+    loss = _build(computed, 0.02, symmetric)
+    loss.positives = form
+    return loss
+
+
+def _losses_of_own_rows() -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[tuple[torch.Tensor, Any]]]:
     share = BATCH // dist.get_world_size()
     rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    return [
+    losses = [
         _loss(_problem(7, slots, groups), rows, _build(computed, 0.02, symmetric))
         for slots, groups, symmetric, computed in CASES
     ]
+    of_several = [
+        loss_of_rows(
+            random_problem(7, slots, groups),
+            _build_several(computed, symmetric, form),
+            dist.get_rank(),
+            dist.get_world_size(),
+        )
+        for slots, groups, symmetric, computed, form in SEVERAL
+    ]
+    return losses, of_several
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
-    per_process = run_processes(_losses_of_own_rows, world_size)
+    of_ranks = run_processes(_losses_of_own_rows, world_size)
+    per_process = [losses for losses, _ in of_ranks]
     for index, (slots, groups, symmetric, _) in enumerate(CASES):
         whole_loss, whole_gradient = _loss(_problem(7, slots, groups), slice(None), _build("dense", 0.02, symmetric))
         losses = torch.stack([results[index][0] for results in per_process])
@@ -175,6 +197,13 @@ def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_wh
         gradient = torch.cat([results[index][1] for results in per_process]) / world_size
         assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
         assert (gradient - whole_gradient).norm() <= 1e-5 * whole_gradient.norm()
+    for index, (slots, groups, symmetric, _, form) in enumerate(SEVERAL):
+        whole_loss, whole = loss_of_rows(random_problem(7, slots, groups), _build_several("dense", symmetric, form))
+        losses = torch.stack([results[index][0] for _, results in of_ranks])
+        assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
+        for part, gradient in enumerate(whole):
+            found = torch.cat([results[index][1][part] for _, results in of_ranks]) / world_size
+            assert (found - gradient).norm() <= 1e-5 * gradient.norm()
 
 
 @pytest.mark.parametrize(

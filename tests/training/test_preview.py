@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_it_shows_translations_as_passages(tmp_path: Path, capsys: pytest.Captur
     assert not re.search(r"[?] +│", out)  # with which every question ends
     assert re.search(r"│ passage │ 128 │", out)  # on both sides of four batches
     assert not re.search(r"│ query │ [1-9]", out)
+
+
+def test_it_counts_the_positives_that_a_step_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, sampling={"batch_size": 16, "kind": "x-x-mono"}, loss={"max_positives": 2})
+    for file in (tmp_path / "train").glob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for number, row in enumerate(rows):
+            row["positives"] = [f"{row['passage']} {k}" for k in range(number % 2 * 3)] or None
+        file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert main(["--config", str(config), "--steps", "4"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    several, of, listed = (
+        int(number) for number in re.findall(r"Positives: (\d+) of (\d+) .* several, (\d+) in", out)[0]
+    )
+    assert of == 64
+    assert listed == 64 + 3 * several
+    assert f"at most 4; a step takes {1 + several / 64:.2f} of each on average, at most 2" in out
+    assert re.search(rf"│ passage │ {64 + several} │", out)
 
 
 def test_impossible_options_are_named(tmp_path: Path) -> None:

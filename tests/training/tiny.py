@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
+from hybatch.sampling.keyed import Int64Array
 from hybatch.training.strategy.text_chunk import Features
 from tests.sampling.corpora import ragged_corpus, sampler_of
 
@@ -47,10 +48,15 @@ def tokenize(texts: list[str], role: Literal["query", "passage"]) -> Features:
 class TinySampler:
     """Random texts of uneven length, some passage groups, hard negatives of known, unknown and missing kind."""
 
-    def __init__(self, *, batch_size: int = 8, num_groups: int = 1000, num_negatives: int = 0) -> None:
+    seed = 0
+
+    def __init__(
+        self, *, batch_size: int = 8, num_groups: int = 1000, num_negatives: int = 0, several_positives: bool = False
+    ) -> None:
         self.batch_size = batch_size
         self.num_groups = num_groups
         self.num_negatives = num_negatives
+        self.corpora = [TinyPositives(has_positives=several_positives)]
 
     def batch(self, step: int) -> GlobalBatch:
         generator = np.random.default_rng([step, 1])
@@ -79,6 +85,25 @@ class TinySampler:
             hard_negatives=negatives,
             hard_negative_groups=groups,
         )
+
+
+class TinyPositives:
+    """One to three positives an example, scored, as a corpus gives them; the first is the passage."""
+
+    def __init__(self, *, has_positives: bool) -> None:
+        self.has_positives = has_positives
+
+    def ids(self, examples: Int64Array) -> list[str]:
+        return [f"id-{example}" for example in examples.tolist()]
+
+    def positive_counts(self, examples: Int64Array, language_indices: Int64Array) -> Int64Array:
+        return 1 + examples % 3
+
+    def positives(self, examples: Int64Array, language_indices: Int64Array) -> list[list[tuple[str, float]]]:
+        return [
+            [(_text(example, "p" * (k + 1)), float(k + 1)) for k in range(1 + example % 3)]
+            for example in examples.tolist()
+        ]
 
 
 def _text(example: int, role: str) -> str:

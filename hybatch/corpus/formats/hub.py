@@ -134,7 +134,7 @@ class DatasetSource:
 
 
 def _column_converter(config: CorpusConfig) -> Converter:
-    ours = ("id", "question", "passage", "passage_id", "negatives", "language")
+    ours = ("id", "question", "passage", "passage_id", "negatives", "positives", "language")
     mapping = config.columns or {}
     for name in mapping:
         if name not in ours:
@@ -150,6 +150,7 @@ def _column_converter(config: CorpusConfig) -> Converter:
             passages=named["passage"] or [None] * length,
             passage_ids=_texts_of_ids(named["passage_id"]),
             negatives=_lists_of_negatives(named["negatives"]),
+            positives=_lists_of_positives(named["positives"]),
             place=place,
             work=length,
         )
@@ -173,6 +174,12 @@ def _lists_of_negatives(values: list[Any] | None) -> list[Any] | None:
     if values is None or not any(values):
         return None
     return [[value] if isinstance(value, str) else (value or []) for value in values]
+
+
+def _lists_of_positives(values: list[Any] | None) -> list[Any] | None:
+    if values is None or all(value is None for value in values):
+        return None
+    return [[value] if isinstance(value, str) else value for value in values]
 
 
 def _require(column: str, columns: Sequence[str], place: str, mend: str) -> None:

@@ -1,4 +1,7 @@
-"""Folders of `<lang>.jsonl`: one JSON object a line, {"id", "question", "passage"[, "passage_id"][, "negatives"]}."""
+"""Folders of `<lang>.jsonl`: one JSON object a line, {"id", "question", "passage"}.
+
+Optional are "passage_id", "negatives" and "positives".
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,17 @@ from hybatch.corpus.rows import (
 from hybatch.errors import UserError
 
 _EXPECTED = 'expected one object a line: {"id": ..., "question": ..., "passage": ...}'
-_FIELDS = frozenset(("id", "question", "passage", "passage_id", "negatives"))
+_FIELDS = frozenset(("id", "question", "passage", "passage_id", "negatives", "positives"))
 _ALIKE = 0.9
 
 
 class JsonlSource:
     """Rows of the `<lang>.jsonl` files of a folder; blank lines and a byte order mark are passed over.
 
-    A row may lack "question" or "passage", not both; "negatives" is a list of texts. An id names the same content in
-    every language. Other fields are left alone, but not one that is named almost like a field that the row lacks: a
-    misspelt "questions" would silently leave a language without any.
+    A row may lack "question" or "passage", not both; "negatives" is a list of texts, "positives" what
+    `hybatch.corpus.positives` says. An id names the same content in every language. Other fields are left alone, but
+    not one that is named almost like a field that the row lacks: a misspelt "questions" would silently leave a language
+    without any.
 
     Raises:
         UserError: the folder has no such file, or lacks that of a language asked for.
@@ -116,13 +120,14 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
         return [row.get(name) for row in rows]
 
     passage_ids = column("passage_id")
-    negatives = column("negatives")
+    negatives, positives = column("negatives"), column("positives")
     return RowBatch(
         ids=column("id"),
         questions=column("question"),
         passages=column("passage"),
         passage_ids=passage_ids if any(value is not None for value in passage_ids) else None,
         negatives=[[] if value is None else value for value in negatives] if any(negatives) else None,
+        positives=positives if any(value is not None for value in positives) else None,
         place=lambda row: f"{path}:{lines[row]}",
         work=size,
     )
@@ -131,7 +136,7 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
 JSONL = FormatEntry(
     name="jsonl",
     description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"` and '
-    '`"negatives": [...]`; a row may lack `question` or `passage`',
+    '`"negatives": [...]` and `"positives": [...]`; a row may lack `question` or `passage`',
     recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
     build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ from hybatch.corpus.index.keys import (
     RepeatedKeyError,
     keys_of,
 )
+from hybatch.corpus.index.positives import ListedPositives
 from hybatch.corpus.index.table import MappedTable, TableWriter
+from hybatch.corpus.positives import with_positives
 from hybatch.corpus.rows import RowBatch, RowSource, check_batch
 from hybatch.errors import UserError
 
@@ -81,6 +83,7 @@ class _IndexBuilder:
         self.passages = KeySpool(writer.directory / "passages")
         self.passage_ids = KeySpool(writer.directory / "passage-ids")
         self.joins = KeySpool(writer.directory / "joins")
+        self.positives = ListedPositives()
 
     def add_language(self, language: str, bit: int, ids: TableWriter, bar: tqdm) -> None:
         """Read one language whole; `bit` is its place in the masks."""
@@ -89,14 +92,18 @@ class _IndexBuilder:
         with ExitStack() as stack:
             texts = stack.enter_context(self.writer.table(f"texts.{language}", {"question": "text", "passage": "text"}))
             negatives: TableWriter | None = None
+            positives: TableWriter | None = None
             # Which ids of a later language are new is known only once all of them have been seen.
             new_ids = ids if bit == 0 else stack.enter_context(TableWriter(waiting_ids, {"id": "text"}))
-            for batch in self.source.batches(language):
+            for batch in map(with_positives, self.source.batches(language)):
                 self._check(batch)
                 if batch.negatives is not None and negatives is None:
                     table = self.writer.table(f"negatives.{language}", {"text": "text"})
                     negatives = stack.enter_context(table)
-                self._add_batch(batch, gathered, texts, new_ids, negatives)
+                if batch.positives is not None and positives is None:
+                    table = self.writer.table(f"positives.{language}", {"text": "text"})
+                    positives = stack.enter_context(table)
+                self._add_batch(language, batch, gathered, texts, new_ids, negatives, positives)
                 bar.update(batch.work)
         if texts.num_rows == 0:
             raise UserError(f"{self.source.place}: no row in {language}; add some, or name the others in `languages`")
@@ -120,13 +127,17 @@ class _IndexBuilder:
 
     def _add_batch(
         self,
+        language: str,
         batch: RowBatch,
         gathered: _Gathered,
         texts: TableWriter,
         ids: TableWriter,
         negatives: TableWriter | None,
+        positives: TableWriter | None,
     ) -> None:
         try:
+            if batch.positives is not None and positives is not None:
+                self.positives.add(language, batch, texts.num_rows, positives)
             gathered.ids.append(keys_of(batch.ids))
             self.passages.append_keys(keys_of(text for text in batch.passages if text is not None))
             if batch.passage_ids is not None:
@@ -185,6 +196,7 @@ class _IndexBuilder:
         self.examples_of_rows[language] = examples
         has_question, has_passage = np.concatenate(gathered.has_question), np.concatenate(gathered.has_passage)
         rows = np.arange(len(has_passage)) if examples is None else examples
+        self.positives.place_rows(language, rows)
         num_new = len(self.alignment.keys) - len(self.question_mask)
         self.question_mask = np.concatenate([self.question_mask, np.zeros(num_new, dtype=np.uint64)])
         self.passage_mask = np.concatenate([self.passage_mask, np.zeros(num_new, dtype=np.uint64)])
@@ -204,13 +216,22 @@ class _IndexBuilder:
         groups = PassageGroups(len(self.question_mask))
         groups.join_equal_keys(*(self.passage_ids if self.has_passage_ids else self.passages).read())
         groups.join_equal_keys(*self.joins.read())
+        if self.positives:
+            self.positives.join(
+                groups,
+                self.passages.read(),
+                self.passage_ids.read(),
+                lambda language, row: _place_of_row(self.source, language, row),
+            )
         passage_groups = groups.numbered()
         if self.negative_keys:
             self._write_negative_groups(passage_groups)
-        for spool in (self.passages, self.passage_ids, self.joins):
-            spool.remove()
         columns: dict[str, NDArray[np.int64]] = {}
         cells = {language: self._cell(language, columns) for language in self.source.languages}
+        if self.positives:
+            cells = self._with_positives(cells, columns)
+        for spool in (self.passages, self.passage_ids, self.joins):
+            spool.remove()
         self.writer.finish(
             cells,
             passage_groups=passage_groups,
@@ -221,6 +242,10 @@ class _IndexBuilder:
 
     def _write_negative_groups(self, passage_groups: NDArray[np.int64]) -> None:
         passage_keys, passage_examples = self.passages.read()
+        if self.positives:
+            keys, examples = self.positives.texts()
+            passage_keys = np.concatenate([passage_keys, keys])
+            passage_examples = np.concatenate([passage_examples, examples])
         table = KeyTable(passage_keys)
         for language, keys in self.negative_keys.items():
             found = table.find(keys)
@@ -253,6 +278,34 @@ class _IndexBuilder:
         table = f"texts.{language}"
         return CellPlaces(TextPlace(table, "question", row_column), TextPlace(table, "passage", row_column), negatives)
 
+    def _with_positives(
+        self, cells: dict[str, CellPlaces], columns: dict[str, NDArray[np.int64]]
+    ) -> dict[str, CellPlaces]:
+        """Write the positives of every language; examples that have a passage only by its id then have it there."""
+        keys, _ = self.passage_ids.read()
+        found: dict[str, CellPlaces] = {}
+        start = 0
+        for bit, (language, cell) in enumerate(cells.items()):
+            of_language = np.uint64(1 << bit)
+            numbers = self.examples_of_rows[language]
+            has_passage = (self.passage_mask & of_language) != 0
+            rows = np.flatnonzero(has_passage if numbers is None else has_passage[numbers])
+            passage_rows = np.full(len(has_passage), -1, dtype=np.int64)
+            passage_rows[rows if numbers is None else numbers[rows]] = rows
+            keys_of_language = keys[start : start + len(rows)]
+            start += len(keys_of_language)
+            before = passage_rows.copy()
+            place = self.positives.write(
+                self.writer, language, passage_rows, (keys_of_language, rows[: len(keys_of_language)]), columns
+            )
+            passage = cell.passage
+            if not np.array_equal(passage_rows, before):
+                passage = replace(passage, row_column=f"passage-row.{language}")
+                columns[f"passage-row.{language}"] = passage_rows
+            self.passage_mask[passage_rows >= 0] |= of_language
+            found[language] = replace(cell, passage=passage, positives=place)
+        return found
+
 
 def _place_of_row(source: RowSource, language: str, row: int) -> str:
     for batch in source.batches(language):
@@ -266,6 +319,8 @@ def _place_of_half_character(batch: RowBatch) -> str:
     for row in range(len(batch.ids)):
         texts = [batch.ids[row], batch.questions[row] or "", batch.passages[row] or ""]
         texts += batch.negatives[row] if batch.negatives is not None else []
+        listed = batch.positives[row] if batch.positives is not None else []
+        texts += [part or "" for positive in listed for part in (positive.text, positive.passage_id)]
         texts += [column[row] or "" for column in (batch.passage_ids, batch.joins) if column is not None]
         try:
             "".join(texts).encode()

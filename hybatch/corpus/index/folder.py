@@ -62,12 +62,35 @@ class NegativePlace:
 
 
 @dataclass(frozen=True)
+class PositivePlace:
+    """Where a language keeps the positives of examples that have several, or one with a score.
+
+    They are rows first .. first + count - 1 of `place_table`, both read from columns of `examples`; count is 0 where
+    the passage is the only one. Of each, `place` is the row of the text in the language's table of passages or, where
+    negative, ~place that in the column `text` of `text_table`; `score` is a float64 in the bits of an int64.
+    """
+
+    text_table: str | None
+    place_table: str
+    first_column: str
+    count_column: str
+
+
+@dataclass(frozen=True)
 class CellPlaces:
     """Where one language keeps its texts."""
 
     question: TextPlace
     passage: TextPlace
     negatives: NegativePlace | None = None
+    positives: PositivePlace | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As index.json has it, which says nothing of positives where there is one passage an example."""
+        places = asdict(self)
+        if self.positives is None:
+            del places["positives"]
+        return places
 
 
 @dataclass(frozen=True)
@@ -124,7 +147,7 @@ class IndexWriter:
         masks = {"question_mask": question_mask, "passage_mask": passage_mask}
         self.write_numbers("examples", {"passage_group": passage_groups, **masks, **row_columns})
         statistics = count_corpus(list(cells), passage_groups, question_mask, passage_mask)
-        places = {language: asdict(cell) for language, cell in cells.items()}
+        places = {language: cell.as_dict() for language, cell in cells.items()}
         equal_questions = () if questions_differ else self._find_equal_questions(cells, question_mask, row_columns)
         index: dict[str, Any] = {
             "format": INDEX_FORMAT,
@@ -281,9 +304,10 @@ def _read_json(path: Path) -> Any:
 
 
 def _cell_places(places: dict[str, Any]) -> CellPlaces:
-    negatives = places["negatives"]
+    negatives, positives = places["negatives"], places.get("positives")
     return CellPlaces(
         question=TextPlace(**places["question"]),
         passage=TextPlace(**places["passage"]),
         negatives=None if negatives is None else NegativePlace(**negatives),
+        positives=None if positives is None else PositivePlace(**positives),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
@@ -151,6 +152,7 @@ def _rows_of(
         passages = dict(zip(answered.tolist(), corpus.passages(answered, np.full(len(answered), place)), strict=True))
         groups = corpus.passage_groups(examples).tolist()
         earlier = corpus.hard_negatives(examples, np.full(len(examples), place))
+        positives = _positives_of(corpus, place, answered)
         for example, group, old in zip(examples.tolist(), groups, earlier, strict=True):
             row = {
                 "id": names[example],
@@ -158,8 +160,21 @@ def _rows_of(
                 "passage": passages.get(example),
                 "passage_id": str(group),
                 "negatives": negatives.get(example, old),
+                "positives": positives.get(example),
             }
             yield {name: value for name, value in row.items() if value}
+
+
+def _positives_of(corpus: ParallelCorpus, place: int, answered: NDArray[np.int64]) -> dict[int, list[dict[str, Any]]]:
+    """What examples list in a language as more than their passage, or with a score."""
+    if not corpus.has_positives:
+        return {}
+    listed = zip(answered.tolist(), corpus.positives(answered, np.full(len(answered), place)), strict=True)
+    return {
+        example: [{"text": text, "score": score} for text, score in positives]
+        for example, positives in listed
+        if [score for _, score in positives] != [1.0]
+    }
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -99,6 +99,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         checkpointing=model.gradient_checkpointing,
         width=sizes.width,
         translations=config.loss.aligns,
+        positives=config.loss.most_positives or 1,
     )
     counts = ParameterCounts(all=sizes.parameters, learning=sizes.learning, layer=sizes.layer, outside=sizes.outside)
     common: dict[str, Any] = {
@@ -110,7 +111,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         chunk_size = largest_chunk_size(name, capacity=capacity, **common)
         planned[name] = StrategyPlan(memory=memory, fits=memory.fits(capacity), chunk_size=chunk_size)
     rows = work.batch_size // devices
-    passages_of_device = rows * (1 + work.negatives)
+    passages_of_device = rows * work.passages
     # The arithmetic of a text does not depend on its chunk; only the last chunk, which is encoded once, counts apart.
     last = (passages_of_device - 1) % (work.chunk_size or passages_of_device) + 1
     chunks = [
@@ -216,9 +217,19 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"{'on' if work.checkpointing else 'off'}.",
         f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "
         f"{options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the optimizer come on top.",
+        *_positives(config, work),
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
         "the maximum takes less.",
     ]
+
+
+def _positives(config: RunConfig, work: Workload) -> list[str]:
+    """How many positives of an example are reckoned with, where it may have several."""
+    if config.loss.most_positives == 1:
+        return []
+    if config.loss.most_positives is None:
+        return ["Positives: one of each example; where corpora list several, set loss.max_positives to count with it."]
+    return [f"Positives: {work.positives} of each example, the most that loss.max_positives allows."]
 
 
 def _rate(plan: Plan) -> str:

@@ -50,6 +50,7 @@ class Workload:
         checkpointing: whether layers are computed again instead of being kept.
         width: of the embeddings.
         translations: whether a translation of every query is encoded beside it, and aligned with it.
+        positives: positives per example.
     """
 
     batch_size: int
@@ -60,6 +61,12 @@ class Workload:
     checkpointing: bool
     width: int
     translations: bool = False
+    positives: int = 1
+
+    @property
+    def passages(self) -> int:
+        """Positives and hard negatives per example."""
+        return self.positives + self.negatives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +170,7 @@ def _buffers(strategy: StrategyName, counts: ParameterCounts) -> float:
 def activation_bytes(work: Workload, devices: int, queries: ActivationProfile, passages: ActivationProfile) -> float:
     """With a chunk size, of the costlier chunk; without, of all texts of the device."""
     rows = work.batch_size // devices
-    texts = ((queries, rows * (1 + work.translations)), (passages, rows * (1 + work.negatives)))
+    texts = ((queries, rows * (1 + work.translations)), (passages, rows * work.passages))
     if work.chunk_size is None:
         kept = sum(profile.kept(number, checkpointing=work.checkpointing) for profile, number in texts)
         return kept + max(profile.passing(number) for profile, number in texts)
@@ -177,10 +184,10 @@ def cache_bytes(work: Workload, devices: int) -> float:
     In a ring three blocks take the place of what is gathered: this device's own, the one at hand and the next.
     """
     rows = work.batch_size // devices
-    candidates = work.batch_size * (1 + work.negatives)
-    at_once = rows * (1 + work.negatives) if work.ring else candidates
+    candidates = work.batch_size * work.passages
+    at_once = rows * work.passages if work.ring else candidates
     gathered = min(candidates, 3 * at_once)
-    embeddings = 2 * _FLOAT * work.width * (rows * (2 + work.negatives + work.translations) + gathered)
+    embeddings = 2 * _FLOAT * work.width * (rows * (1 + work.passages + work.translations) + gathered)
     logits = _FLOAT * rows * at_once
     dense = not work.ring and (logits <= DENSE_LOGITS_BYTES if work.dense is None else work.dense)
     aligned = TILES_AT_ONCE * min(logits, _FLOAT * tile_side("cuda") ** 2) if work.translations else 0

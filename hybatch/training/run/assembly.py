@@ -171,6 +171,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         world_size=world_size(),
         cutting=cutting,
         hard_negatives=config.loss.hard_negatives,
+        positives=config.loss.most_positives,
         translations=config.loss.aligns,
         seed=config.seed,
     )

@@ -1,11 +1,12 @@
 """One process's share of a global batch: its texts, tokenised and cut into chunks that are encoded at once.
 
 Shape suffixes: Q examples of this process, A of them whose query has a translation, N hard-negative slots per example,
-n texts of a chunk, T tokens.
+E slots for positives beside the passages, n texts of a chunk, T tokens.
 
-The texts of a process stand in *slots*: queries in 0 .. Q-1, passages in Q .. 2Q-1, hard negatives after them, and
-behind these, where the loss asks for them, Q slots for translations of the queries. The slot of a hard negative, or a
-translation, that the corpus does not have stays empty.
+The texts of a process stand in *slots*: queries in 0 .. Q-1, passages in Q .. 2Q-1, hard negatives after them, behind
+these E further positives, and last, where the loss asks for them, Q slots for translations of the queries. The slot of
+a hard negative, or a translation, that the corpus does not have stays empty. E is what the process of the most further
+positives has, and 0 where no query has several; the others leave the rest empty.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
+from hybatch.training.step.further import Further, choose_positives
 from hybatch.training.step.translated import Translated, translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
@@ -44,6 +46,7 @@ class LocalBatch:
         num_padded: tokens that the encoder is given, padding included.
         translated_A: int64, the process's examples whose query has a translation; None where none are asked for.
         num_translated: those of the global batch.
+        further: the positives beside the passages; None where no query of the global batch has several.
     """
 
     batch: GlobalBatch
@@ -54,6 +57,7 @@ class LocalBatch:
     num_padded: int
     translated_A: Tensor | None = None
     num_translated: int = 0
+    further: Further | None = None
 
     @property
     def shapes(self) -> list[list[tuple[int, int]]]:
@@ -71,6 +75,7 @@ class LocalBatch:
             groups_Q=self.groups_Q.to(device),
             negative_groups_QN=negative_groups,
             translated_A=translated,
+            further=None if self.further is None else self.further.to(device),
         )
 
 
@@ -102,9 +107,10 @@ class BatchLoader:
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
         rank, world_size: which rows are this process's own.
         cutting: how much is encoded at once. Where every process must have equally many chunks, a hard negative that is
-            missing is made up for by the passage, and a translation by the query, which the loss does not look at, so
-            that all have as many texts.
+            missing is made up for by the passage, a translation by the query, and a further positive by the first
+            passage, which the loss does not look at, so that all have as many texts.
         hard_negatives: slots per example.
+        positives: of an example at most; None for all that there are.
         translations: whether an example is given a translation of its query, where it has one.
         seed: the run's.
     """
@@ -115,6 +121,7 @@ class BatchLoader:
     world_size: int = 1
     cutting: Cutting = field(default_factory=Cutting)
     hard_negatives: int = 0
+    positives: int | None = 1
     translations: bool = False
     seed: int = 0
 
@@ -123,11 +130,18 @@ class BatchLoader:
         share = len(batch.examples) // self.world_size
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
+        positives = choose_positives(self.sampler, batch, rows, self.positives, fill=self.cutting.equal_chunks)
+        if positives is not None:
+            texts = replace(texts, passages=positives.passages)
         negatives = self._choose_negatives(texts, step) if self.hard_negatives else []
         if self.cutting.equal_chunks:
             negatives = self._fill_slots(negatives, texts.passages)
-        passages = texts.passages + [text for _, text, _ in negatives]
+        others, further = ([], None) if positives is None else (positives.others, positives.further)
+        first_other = (2 + self.hard_negatives) * share
+        behind = first_other + (0 if further is None else further.num_slots)
+        passages = [*texts.passages, *(text for _, text, _ in negatives), *others]
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
+        slots += range(first_other, first_other + len(others))
         role = _ROLES[texts.query_text]
         pieces = [
             *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
@@ -136,7 +150,6 @@ class BatchLoader:
         translated = None
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
-            behind = (2 + self.hard_negatives) * share
             pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
@@ -144,7 +157,7 @@ class BatchLoader:
         ]
         # Translations are numbered last, which leaves the others' dropout as it is without them; the longest passages
         # are encoded last, which gradient caching spares the second encoding.
-        chunks.sort(key=lambda chunk: share <= int(chunk.slots_n[0]) < (2 + self.hard_negatives) * share)
+        chunks.sort(key=lambda chunk: share <= int(chunk.slots_n[0]) < behind)
         return LocalBatch(
             batch=batch,
             chunks=chunks,
@@ -154,6 +167,7 @@ class BatchLoader:
             num_padded=sum(texts * tokens for chunk in chunks for texts, tokens in chunk.shapes),
             translated_A=None if translated is None else torch.from_numpy(translated.examples),
             num_translated=0 if translated is None else translated.num_of_batch,
+            further=further,
         )
 
     def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:

@@ -12,6 +12,8 @@ Either way each process takes part in one gather forward and one backward, howev
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -59,17 +61,20 @@ def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Los
     num_rows = len(local.groups_Q)
     num_slots = 0 if local.negative_groups_QN is None else local.negative_groups_QN.shape[1]
     slots = torch.cat([chunk.slots_n for chunk in local.chunks])
-    sizes = [num_rows, num_rows, num_rows * num_slots, 0 if local.translated_A is None else num_rows]
+    num_further = 0 if local.further is None else local.further.num_slots
+    sizes = [num_rows, num_rows, num_rows * num_slots, num_further, 0 if local.translated_A is None else num_rows]
     block = embeddings.new_zeros(sum(sizes), embeddings.shape[1]).index_copy(0, slots, embeddings)
-    queries, passages, negatives, translations = block.split(sizes)
+    queries, passages, negatives, others, translations = block.split(sizes)
     compared = (queries, passages, negatives.view(num_rows, num_slots, -1) if num_slots else None)
+    groups: dict[str, Any] = {"groups_Q": local.groups_Q, "negative_groups_QN": local.negative_groups_QN}
+    if local.further is not None:
+        groups["further"] = local.further.with_passages(others)
     if local.translated_A is None:
-        return LossTerms(loss(*compared, groups_Q=local.groups_Q, negative_groups_QN=local.negative_groups_QN))
+        return LossTerms(loss(*compared, **groups))
     assert isinstance(loss, AligningLoss)
     return loss.with_alignment(
         *compared,
         translations_AH=translations[local.translated_A],
         translated_A=local.translated_A,
-        groups_Q=local.groups_Q,
-        negative_groups_QN=local.negative_groups_QN,
+        **groups,
     )

@@ -71,6 +71,7 @@ class LossValidation:
                 rank=rank(),
                 world_size=world_size(),
                 cutting=cutting,
+                positives=config.loss.most_positives,
             )
             self._batches += [loader.load(step) for step in range(config.validation.batches)]
         if cutting.equal_chunks and cutting.chunk_tokens is not None:

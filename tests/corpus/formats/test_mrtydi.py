@@ -70,6 +70,36 @@ def test_the_positives_of_one_query_are_one_group_and_negatives_know_theirs(tmp_
     assert corpus.hard_negative_groups([0, 2, 3], [0, 0, 1]) == [[-1, 1], [], [-1]]
 
 
+def test_a_query_has_all_of_its_positives_together_where_that_is_asked_for(tmp_path: Path) -> None:
+    corpus = opened(write_jsonl(tmp_path / "c", ROWS), tmp_path, format="mrtydi", positives="together")
+    assert corpus.ids(slice(None)) == ["en:1", "en:2", "sw:1"]
+    assert corpus.positives([0, 1, 2], [0, 0, 1]) == [
+        [("Seven This.", 1.0), ("That.", 1.0)],
+        [("Five Those.", 1.0)],
+        [("Saba Yeye.", 1.0)],
+    ]
+    assert corpus.hard_negative_groups([0], [0]) == [[-1, int(corpus.passage_groups([1])[0])]]
+
+
+def test_a_passage_that_two_queries_share_joins_them_and_what_is_listed_twice_counts_once(tmp_path: Path) -> None:
+    first, second, third = (passage(f"{n}#0", "", text) for n, text in enumerate(("One.", "Two.", "Three.")))
+    rows = [
+        {"query_id": "1", "query": "a?", "positive_passages": [first, second, first], "negative_passages": [second]},
+        {"query_id": "2", "query": "b?", "positive_passages": [second, third], "negative_passages": []},
+    ]
+    corpus = opened(write_jsonl(tmp_path / "c", {"en": rows}), tmp_path, format="mrtydi", positives="together")
+    assert corpus.passage_groups(slice(None)).tolist() == [0, 0]
+    assert corpus.positives([0, 1], [0, 0]) == [[("One.", 1.0), ("Two.", 1.0)], [("Two.", 1.0), ("Three.", 1.0)]]
+    assert not corpus.has_hard_negatives
+
+
+def test_queries_of_one_positive_have_none_beside_it(tmp_path: Path) -> None:
+    folder = write_jsonl(tmp_path / "c", {"en": ROWS["en"][1:], "sw": ROWS["sw"]})
+    corpus = opened(folder, tmp_path, format="mrtydi", positives="together")
+    assert not corpus.has_positives
+    assert corpus.passages([0, 1], [0, 1]) == ["Five Those.", "Saba Yeye."]
+
+
 def test_translated_sets_share_their_query_ids(tmp_path: Path) -> None:
     corpus = opened(write_jsonl(tmp_path / "c", ROWS), tmp_path, format="mrtydi", parallel_ids=True)
     assert corpus.ids(slice(None)) == ["1#7#0", "1#9#2", "2#5#0"]

@@ -112,6 +112,11 @@ def _mrtydi(folder: Path) -> tuple[str, str]:
     return str(folder), "{format: mrtydi, languages: [bn, fi]}"
 
 
+def _mrtydi_together(folder: Path) -> tuple[str, str]:
+    path, _ = _mrtydi(folder)
+    return path, "{format: mrtydi, languages: [bn, fi], positives: together}"
+
+
 def _mmarco(folder: Path) -> tuple[str, str]:
     """Triples over texts by id; one triple stands twice."""
     for part in ("collections", "queries"):
@@ -132,7 +137,7 @@ def _datasets(folder: Path) -> tuple[str, str]:
     return str(folder / "all.jsonl"), f"{{format: datasets, columns: {columns}}}"
 
 
-@pytest.mark.parametrize("layout", [_squad, _mrtydi, _mmarco, _datasets])
+@pytest.mark.parametrize("layout", [_squad, _mrtydi, _mrtydi_together, _mmarco, _datasets])
 def test_a_corpus_of_any_format_becomes_one_that_the_trainer_reads(
     layout: Callable[[Path], tuple[str, str]], model: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +155,7 @@ def test_a_corpus_of_any_format_becomes_one_that_the_trainer_reads(
         languages = np.full(len(examples), place)
         assert new.passages(examples, languages) == old.passages(examples, languages)
         assert new.questions(examples, languages) == old.questions(examples, languages)
+        assert new.positives(examples, languages) == old.positives(examples, languages)
         own = groups[1][examples].tolist()
         for listed, group in zip(new.hard_negative_groups(examples, languages), own, strict=True):
             assert len(listed) == 2

@@ -71,6 +71,15 @@ def test_chunks_of_so_many_tokens_are_planned_as_chunks_of_the_texts_that_they_h
     assert by_tokens["strategies"] == by_texts["strategies"]
 
 
+def test_as_many_positives_are_planned_as_a_step_may_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plans = [planned(tmp_path, "labse-hybrid", *more) for more in ([], ["--loss.max_positives", "3"])]
+    assert [plan["work"]["positives"] for plan in plans] == [1, 3]
+    assert plans[1]["step_flops_per_gpu"] > 1.5 * plans[0]["step_flops_per_gpu"]
+    out = " ".join(capsys.readouterr().out.split())
+    assert "set loss.max_positives to count with it" in out
+    assert "Positives: 3 of each example" in out
+
+
 def test_the_largest_model_fits_no_gpu_whole(tmp_path: Path) -> None:
     strategies = planned(tmp_path, "xlmr-xxl-zero3", "--gpus", "8")["strategies"]
     assert not strategies["ddp"]["fits"]

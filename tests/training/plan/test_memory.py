@@ -101,3 +101,9 @@ def test_translations_take_what_as_many_queries_more_would_and_no_matrix() -> No
     assert beside.activations - plain.activations == 64 * (20 + 6 * 50) + 2 * 64 * 10
     large = replace(WORK, batch_size=65536, width=768, dense=False)
     assert cache_bytes(replace(large, translations=True), 1) - cache_bytes(large, 1) == 2 * 4 * 768 * 65536
+
+
+def test_positives_are_planned_as_passages() -> None:
+    several, negatives = (memory("ddp", 4, **changes) for changes in ({"positives": 3}, {"negatives": 2}))
+    assert several == negatives
+    assert several.activations > memory("ddp", 4).activations

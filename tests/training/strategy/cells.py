@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hybatch.losses import AlignmentConfig, ContrastiveLoss
 from hybatch.losses.info_nce import Implementation
+from hybatch.losses.several_positives import Form
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig
 from hybatch.models.backbone import fresh_backbone
 from hybatch.processes import rank, sum_over_processes, world_size
@@ -77,6 +78,7 @@ class Cell:
     Attributes:
         max_norm: far below every gradient norm here, or None.
         aligned: whether queries and translations are brought together, in batches of questions and of translations.
+        several: what is made of several positives, two at most; without it each query has one.
         encoder: the tiny one, or one of transformers' layers, with padding or without.
     """
 
@@ -84,6 +86,7 @@ class Cell:
     dropout: float = 0.0
     max_norm: float | None = None
     aligned: bool = False
+    several: Form | None = None
     encoder: Literal["tiny", "padded", "unpadded"] = "tiny"
 
     def cutting(self, strategy: Strategy) -> Cutting:
@@ -123,14 +126,17 @@ class Cell:
     def build_loss(self) -> ContrastiveLoss:
         """Batches as small as these would be dense by default: the cached cells stream, and the ring does."""
         alignment = AlignmentConfig(kind="jsd" if self.max_norm is None else "kl") if self.aligned else None
+        common: dict[str, Any] = {"temperature": 0.05, "symmetric": True, "alignment": alignment}
+        common["positives"] = self.several or "mean"
         if self.ring:
-            return ContrastiveLoss(temperature=0.05, symmetric=True, gather="ring", alignment=alignment)
+            return ContrastiveLoss(gather="ring", **common)
         implementation: Implementation = "streaming" if self.cached else "dense"
-        return ContrastiveLoss(temperature=0.05, symmetric=True, implementation=implementation, alignment=alignment)
+        return ContrastiveLoss(implementation=implementation, **common)
 
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
 CELLS += [Cell(aligned=True), Cell(cached=True, max_norm=0.05, aligned=True)]
+CELLS += [Cell(several="mean"), Cell(cached=True, max_norm=0.05, several="log-sum")]
 CELLS += [Cell(encoder="unpadded"), Cell(cached=True, max_norm=0.05, encoder="unpadded")]
 
 
@@ -162,7 +168,8 @@ def tiny_strategy(name: str, cell: Cell | None = None, **zero: Any) -> Strategy:
 
 
 def tiny_loader(strategy: Strategy, cell: Cell) -> BatchLoader:
-    sampler: Any = TinySampler(batch_size=BATCH_SIZE, num_groups=20, num_negatives=2)
+    several = cell.several is not None
+    sampler: Any = TinySampler(batch_size=BATCH_SIZE, num_groups=20, num_negatives=2, several_positives=several)
     if cell.aligned:
         sampler = translating_sampler(batch_size=BATCH_SIZE)
     return BatchLoader(
@@ -172,6 +179,7 @@ def tiny_loader(strategy: Strategy, cell: Cell) -> BatchLoader:
         world_size=world_size(),
         cutting=cell.cutting(strategy),
         hard_negatives=2,
+        positives=2,
         translations=cell.aligned,
         seed=5,
     )

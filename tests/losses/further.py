@@ -1,0 +1,123 @@
+"""Batches whose queries have several positives, what their loss is by definition, and any process's share of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from hybatch.losses import EMPTY_SLOT, FurtherPositives
+from hybatch.losses.contrastive import ContrastiveLoss
+from hybatch.losses.several_positives import Form
+
+BATCH, WIDTH, MOST = 8, 6, 4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Positives [B][p] and weights of queries [B, H]; hard negatives [B, N, H]; float64."""
+
+    queries: torch.Tensor
+    positives: list[torch.Tensor]
+    weights: list[list[float]]
+    negatives: torch.Tensor
+    groups: torch.Tensor
+    negative_groups: torch.Tensor
+
+
+def random_problem(seed: int, num_slots: int, num_groups: int, *, most: int = MOST) -> Problem:
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(*shape: int) -> torch.Tensor:
+        return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+    counts = torch.randint(1, most + 1, (BATCH,), generator=generator).tolist()
+    scores = [torch.rand(count, generator=generator, dtype=torch.float64) + 0.1 for count in counts]
+    return Problem(
+        queries=rows(BATCH, WIDTH),
+        positives=[rows(count, WIDTH) for count in counts],
+        weights=[(score / score.sum()).tolist() for score in scores],
+        negatives=rows(BATCH, num_slots, WIDTH),
+        groups=torch.randint(0, num_groups, (BATCH,), generator=generator),
+        negative_groups=torch.randint(EMPTY_SLOT, num_groups, (BATCH, num_slots), generator=generator),
+    )
+
+
+def _minus_log_share(wanted: NDArray[np.float64], others: list[float]) -> float:
+    """-log of the share that `wanted` have of a softmax over them and `others`."""
+    return float(np.logaddexp.reduce([*wanted, *others]) - np.logaddexp.reduce(wanted))
+
+
+def defined_loss(problem: Problem, form: Form, temperature: float, symmetric: bool) -> float:
+    """One query after the other, and one positive after the other."""
+    queries, groups = problem.queries.numpy(), problem.groups.tolist()
+    positives = [rows.numpy() for rows in problem.positives]
+    hard = list(
+        zip(problem.negatives.reshape(-1, WIDTH).numpy(), problem.negative_groups.flatten().tolist(), strict=True)
+    )
+    there, back = [], []
+    for i, query in enumerate(queries):
+        others = [row for j, rows in enumerate(positives) if groups[j] != groups[i] for row in rows]
+        others += [row for row, group in hard if group not in (EMPTY_SLOT, groups[i])]
+        negatives = [float(row @ query / temperature) for row in others]
+        own = positives[i] @ query / temperature
+        weights = problem.weights[i]
+        if form == "log-sum":
+            there.append(_minus_log_share(own, negatives))
+        else:
+            there.append(sum(w * _minus_log_share(own[k : k + 1], negatives) for k, w in enumerate(weights)))
+        asking = [queries[j] for j in range(BATCH) if groups[j] != groups[i]]
+        for w, row, logit in zip(weights, positives[i], own, strict=True):
+            back.append(w * _minus_log_share(np.array([logit]), [float(q @ row / temperature) for q in asking]))
+    return float(sum(there) + sum(back)) / BATCH / 2 if symmetric else float(sum(there)) / BATCH
+
+
+def further_positives(problem: Problem, rank: int = 0, world_size: int = 1) -> FurtherPositives:
+    """Those of a process's rows, a leaf; what stands in an empty slot must not matter."""
+    share = BATCH // world_size
+    rows = range(rank * share, (rank + 1) * share)
+    counts = np.array([len(listed) - 1 for listed in problem.positives]).reshape(world_size, share)
+    num_empty = int(counts.sum(1).max() - counts[rank].sum())
+    others = [problem.positives[row][1:] for row in rows]
+    empty = torch.full((num_empty, WIDTH), 0.5, dtype=torch.float64)
+    answered = [row for row, listed in enumerate(others) for _ in listed]
+    weights = [weight for row in rows for weight in problem.weights[row][1:]]
+    return FurtherPositives(
+        passages_EH=torch.cat([*others, empty]).float().requires_grad_(),
+        query_E=torch.tensor(answered + [share] * num_empty, dtype=torch.int64),
+        weights_Q=torch.tensor([problem.weights[row][0] for row in rows]),
+        weights_E=torch.tensor(weights + [0.0] * num_empty),
+        most=max(map(len, problem.positives)),
+    )
+
+
+def loss_of_rows(
+    problem: Problem, loss: ContrastiveLoss, rank: int = 0, world_size: int = 1
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The loss of a process's rows, and the gradients of their queries, passages, hard negatives, further positives.
+
+    Those of further positives are without the empty slots.
+    """
+    share = BATCH // world_size
+    rows = range(rank * share, (rank + 1) * share)
+    further = further_positives(problem, rank, world_size)
+    first = torch.stack([problem.positives[row][0] for row in rows])
+    given = (problem.queries[rows], first, problem.negatives[rows])
+    queries, passages, negatives = leaves = [part.float().requires_grad_() for part in given]
+    value = loss(
+        queries,
+        passages,
+        negatives if negatives.shape[1] else None,
+        groups_Q=problem.groups[rows],
+        negative_groups_QN=problem.negative_groups[rows] if negatives.shape[1] else None,
+        further=further,
+    )
+    value.backward()
+    leaves.append(further.passages_EH)
+    gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+    num_own = int((further.query_E < share).sum())
+    assert not gradients[3][num_own:].any()
+    return value.detach(), [*gradients[:3], gradients[3][:num_own]]
