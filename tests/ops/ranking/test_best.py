@@ -20,7 +20,6 @@ from hybatch.ops.ranking.backend import ranking_ops
 from tests.ops.conftest import Place
 from tests.ops.instruction_sets import INSTRUCTION_SETS
 from tests.ops.ranking.cases import Case, assert_counts_equal, random_case
-from tests.processes import run_processes
 
 
 def _case(seed: int, kind: str, *, queries: int = 6, candidates: int = 300, width: int = 24, groups: int = 4) -> Case:
@@ -152,22 +151,6 @@ def test_merged_counters_keep_what_one_keeps(place: Place) -> None:
     _assert_same(counters[2].finish().best, case.count(place, best=40).best)
     with pytest.raises(ValueError, match="other: best is 40, here 0"):
         case.counter(place).merge(counters[0])
-
-
-def _reduced(case: Case, backend: str) -> BestCandidates | None:
-    counter = case.counter(Place(backend, "cpu"), best=40)
-    first = 150 * torch.distributed.get_rank()
-    counter.add(case.candidates[first : first + 150], case.groups[first : first + 150], first)
-    counter.all_reduce()
-    return counter.finish(300).best
-
-
-def test_processes_together_keep_what_one_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = "cpu" if why_missing("cpu") is None else "torch"
-    monkeypatch.setattr(plain, "_QUERIES_PER_MESSAGE", 4)
-    case = _case(4, "whole")
-    for best in run_processes(_reduced, 2, case, backend):
-        _assert_same(best, case.count(Place(backend, "cpu"), best=40).best)
 
 
 def test_neither_the_size_of_a_tile_nor_what_training_allows_changes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
