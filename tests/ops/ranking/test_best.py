@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from hybatch.ops.ranking.backend import ranking_ops
 from tests.ops.conftest import Place
 from tests.ops.instruction_sets import INSTRUCTION_SETS
 from tests.ops.ranking.cases import Case, assert_counts_equal, random_case
-from tests.processes import run_processes
 
 
 def _case(seed: int, kind: str, *, queries: int = 6, candidates: int = 300, width: int = 24, groups: int = 4) -> Case:
@@ -66,7 +66,7 @@ def _assert_same(mine: BestCandidates | None, theirs: BestCandidates | None) -> 
         assert torch.equal(tensor, other)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(["random", "whole", "close"]),
@@ -92,18 +92,31 @@ def test_blocks_in_any_order_keep_what_a_stable_sort_puts_first(
         assert_counts_equal(counts, case.count(place))
 
 
+@pytest.fixture(scope="module")
+def wide() -> Case:
+    """Several passes over H, several blocks per group, several panels of queries."""
+    return random_case(7, queries=20, candidates=1600, width=400, groups=3, integers=False, contiguous=True)
+
+
+@pytest.fixture(scope="module")
+def wide_by_sorting(wide: Case) -> tuple[np.ndarray, np.ndarray]:
+    return _by_sorting(wide, Place("cpu", "cpu"), 100)
+
+
+@pytest.mark.skipif(why_missing("cpu") is not None, reason="no compiled ops")
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_many_queries_and_long_groups_keep_the_same_with_any_number_of_threads(
-    place: Place, instruction_set: str, threads: int
+def test_neither_threads_nor_instruction_sets_change_what_is_kept(
+    instruction_set: str,
+    threads: int,
+    num_threads: Callable[[int], None],
+    wide: Case,
+    wide_by_sorting: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    case = random_case(7, queries=130, candidates=5000, width=400, groups=3, integers=False, contiguous=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        best = case.count(place, best=100).best
-    finally:
-        torch.set_num_threads(before)
-    _assert_as_by_sorting(best, case, place, 100)
+    num_threads(threads)
+    best = wide.count(Place("cpu", "cpu"), best=100).best
+    assert best is not None
+    np.testing.assert_array_equal(best.index.numpy(), wide_by_sorting[0])
+    np.testing.assert_array_equal(best.group_index.numpy(), wide_by_sorting[1])
 
 
 def test_copies_of_one_candidate_are_kept_in_the_order_of_their_numbers(place: Place) -> None:
@@ -138,22 +151,6 @@ def test_merged_counters_keep_what_one_keeps(place: Place) -> None:
     _assert_same(counters[2].finish().best, case.count(place, best=40).best)
     with pytest.raises(ValueError, match="other: best is 40, here 0"):
         case.counter(place).merge(counters[0])
-
-
-def _reduced(case: Case, backend: str) -> BestCandidates | None:
-    counter = case.counter(Place(backend, "cpu"), best=40)
-    first = 150 * torch.distributed.get_rank()
-    counter.add(case.candidates[first : first + 150], case.groups[first : first + 150], first)
-    counter.all_reduce()
-    return counter.finish(300).best
-
-
-def test_processes_together_keep_what_one_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = "cpu" if why_missing("cpu") is None else "torch"
-    monkeypatch.setattr(plain, "_QUERIES_PER_MESSAGE", 4)
-    case = _case(4, "whole")
-    for best in run_processes(_reduced, 2, case, backend):
-        _assert_same(best, case.count(Place(backend, "cpu"), best=40).best)
 
 
 def test_neither_the_size_of_a_tile_nor_what_training_allows_changes_anything(monkeypatch: pytest.MonkeyPatch) -> None:

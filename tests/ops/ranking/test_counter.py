@@ -14,9 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybatch.ops import RankCounter, RankCounts
+from hybatch.ops.ranking import best
 from tests.ops.conftest import Place
 from tests.ops.ranking.cases import Case, assert_counts_equal, random_case
 from tests.processes import run_processes
+
+KEPT = 9
+"""Best candidates of the counters that processes share out."""
 
 
 def _cuts(case: Case, generator: np.random.Generator, pieces: int) -> list[tuple[int, int]]:
@@ -63,7 +67,7 @@ def test_merged_counters_count_as_one(place: Place, integers: bool) -> None:
 
 def _share_of(case: Case, part: int, parts: int) -> RankCounter:
     """A counter that has counted one of `parts` contiguous shares, in blocks of 7."""
-    counter = case.counter(Place("torch", "cpu"))
+    counter = case.counter(Place("torch", "cpu"), best=KEPT)
     first, end = (len(case.candidates) * number // parts for number in (part, part + 1))
     for start in range(first, end, 7):
         _add(counter, case, start, min(start + 7, end))
@@ -87,12 +91,14 @@ def _reduce_well_and_badly(case: Case, other: Case) -> tuple[RankCounts, dict[st
     refusals["positives"] = _refusal(_share_of([case, other][rank], rank, world_size))
     refusals["sizes"] = _refusal([case, other][rank].counter(Place("torch", "cpu")))
     lacking = case.counter(Place("torch", "cpu"))
+    refusals["best"] = _refusal([lacking, counter][rank])
     if rank == 0:
         _add(lacking, case, 0, 50)
     lacking.all_reduce()
     with pytest.raises(ValueError) as caught:
         lacking.finish(len(case.candidates))
     refusals["lacking"] = str(caught.value)
+    best._QUERIES_PER_MESSAGE = 7  # in this process of a test
     counter.all_reduce()
     refusals["again"] = _refusal(counter)
     return counter.finish(len(case.candidates)), refusals
@@ -101,10 +107,14 @@ def _reduce_well_and_badly(case: Case, other: Case) -> tuple[RankCounts, dict[st
 def test_processes_sum_to_one_pass_and_all_refuse_shares_that_do_not_fit_together() -> None:
     case = random_case(2, queries=30, candidates=101, width=33, groups=3, integers=False)
     other = random_case(3, queries=30, candidates=101, width=33, groups=3, integers=False)
-    one_pass = case.count(Place("torch", "cpu"))
+    one_pass = case.count(Place("torch", "cpu"), best=KEPT)
+    assert one_pass.best is not None
     for rank, (counts, refusals) in enumerate(run_processes(_reduce_well_and_badly, 2, case, other)):
         assert_counts_equal(counts, one_pass)
+        assert counts.best is not None
+        assert all(map(torch.equal, counts.best.tensors(), one_pass.best.tensors()))
         assert "overlap candidates" in refusals["overlap"]
+        assert f"best is {[KEPT, 0][rank]}, here {[0, KEPT][rank]}" in refusals["best"]
         assert "overlap candidates" in refusals["again"]
         assert f"process {1 - rank}: counts for other queries or positives" in refusals["positives"]
         assert f"process {1 - rank}: counts for other queries or positives" in refusals["sizes"]
