@@ -123,6 +123,22 @@ def training(figures: dict[str, Any]) -> str:
     return table(header, lines)
 
 
+def encoding(figures: dict[str, Any]) -> str:
+    lines = []
+    for one in figures["tables"]:
+        peak = figures["environment"] if one["precision"] == "float32" else {}  # measured in float32
+        for row in one["rows"]:
+            name = row["name"].partition(", batches")[0]
+            share = processor.share_of_peak({**row, "gflop": one["flops"] / 1e9}, peak)
+            rate = f"{row['gflops']:.0f}" + ("" if share is None else f" ({share:.0%})")
+            cells = ["" if row[key] is None else f"{row[key]:.2f}x" for key in ("ratio", "speed_up")]
+            texts = f"{one['texts']} sentences, {'11 languages' if one['language'] == 'all' else one['language']}"
+            speed = f"{row['tokens_per_second']:,.0f}"
+            lines.append([f"{texts}, {one['precision']}", name, speed, rate, *cells])
+    header = ["texts, precision", "", "tokens/s", "GFLOP/s", "of the floor's time", "over sentence-transformers"]
+    return table(header, lines)
+
+
 def made_with(figures: dict[str, Any]) -> str:
     about = figures["environment"]
     load = about["load"][0]
@@ -147,7 +163,7 @@ def committed() -> dict[str, dict[str, Any]]:
 def page() -> str:
     """docs/performance.md as the figures have it."""
     environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
-    tools = {one.__name__: one for one in (ranking, contrastive, training, made_with, machine)}
+    tools = {one.__name__: one for one in (ranking, contrastive, encoding, training, made_with, machine)}
     return environment.get_template("performance.md.j2").render(figures=committed(), **tools)
 
 
