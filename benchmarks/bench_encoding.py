@@ -126,7 +126,7 @@ def row(one: Timing, other: Timing, tokens: int, flops: int) -> dict[str, Any]:
     return {
         **one.summary(),
         "tokens_per_second": tokens / seconds,
-        "gflop": flops / 1e9,
+        "gflops": flops / seconds / 1e9,
         "speed_up": None if one.name == FLOOR else speed_up,
     }
 
@@ -142,8 +142,9 @@ def markdown(result: dict[str, Any]) -> str:
         for one in table["rows"]:
             ratio = "" if one["ratio"] is None else f"{one['ratio']:.2f}x"
             over = "" if one["speed_up"] is None else f"{one['speed_up']:.2f}x"
+            rate = rate_cells({**one, "gflop": table["flops"] / 1e9}, peak)
             lines.append(f"| {one['name']} | {one['p50']:.2f} | {one['tokens_per_second']:,.0f} | {ratio} "
-                         f"| {' | '.join(rate_cells(one, peak))} | {over} |")  # fmt: skip
+                         f"| {' | '.join(rate)} | {over} |")  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

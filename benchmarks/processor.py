@@ -57,16 +57,16 @@ MICROARCHITECTURES = (
 
 
 def microarchitecture(found: Mapping[str, str]) -> Microarchitecture | None:
+    """None for one that is not in the table."""
     vendor = found.get("vendor_id") or found.get("CPU implementer")
-    numbers = [int(found.get(key) or other or "0", 0) for key, other in (
-        ("cpu family", None), ("model", found.get("CPU part")), ("stepping", None)
-    )]  # fmt: skip
-    family, model, stepping = numbers
-    return next(
-        (one for one in MICROARCHITECTURES
-         if (one.vendor, one.family) == (vendor, family) and model in one.models and stepping in one.steppings),
-        None,
-    )  # fmt: skip
+    texts = (found.get("cpu family", "0"), found.get("model") or found.get("CPU part", ""), found.get("stepping", "0"))
+    if not all(re.fullmatch("0x[0-9a-f]+|[0-9]+", text) for text in texts):
+        return None
+    family, model, stepping = (int(text, 0) for text in texts)
+    for one in MICROARCHITECTURES:
+        if (one.vendor, one.family) == (vendor, family) and model in one.models and stepping in one.steppings:
+            return one
+    return None
 
 
 def name(found: Mapping[str, str]) -> str:
@@ -93,7 +93,7 @@ def share_of_peak(row: dict[str, Any], about: dict[str, Any]) -> float | None:
 
 
 def peak_gflops(threads: int) -> float | None:
-    """10^9 fp32 operations a second of that many threads at best; None, with a line that says so, without a compiler.
+    """10^9 fp32 operations a second of that many threads at best; None where that cannot be compiled, which is told.
 
     A fused multiply-add counts as two. Takes about two seconds.
     """
@@ -105,5 +105,7 @@ def peak_gflops(threads: int) -> float | None:
     flags += ["-march=native"] if platform.machine().lower() in ("x86_64", "amd64") else []
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder, "peak"))
-        subprocess.run([*compiler, *flags, str(SOURCE), "-o", program], check=True)
+        if subprocess.run([*compiler, *flags, str(SOURCE), "-o", program]).returncode != 0:
+            print(f"no share of the processor's peak: {' '.join(compiler)} could not compile {SOURCE.name}")
+            return None
         return round(float(subprocess.check_output([program, str(threads)], text=True)) / 1e9, 1)

@@ -127,12 +127,15 @@ def training(figures: dict[str, Any]) -> str:
 def encoding(figures: dict[str, Any]) -> str:
     lines = []
     for one in figures["tables"]:
+        peak = figures["environment"] if one["precision"] == "float32" else {}  # measured in float32
         for row in one["rows"]:
             name = row["name"].partition(", batches")[0]
+            share = processor.share_of_peak({**row, "gflop": one["flops"] / 1e9}, peak)
+            rate = f"{row['gflop'] / row['p50']:.0f}" + ("" if share is None else f" ({share:.0%})")
             cells = ["" if row[key] is None else f"{row[key]:.2f}x" for key in ("ratio", "speed_up")]
             texts = f"{one['texts']} sentences, {'11 languages' if one['language'] == 'all' else one['language']}"
             speed = f"{row['tokens_per_second']:,.0f}"
-            lines.append([f"{texts}, {one['precision']}", name, speed, f"{row['gflop'] / row['p50']:.0f}", *cells])
+            lines.append([f"{texts}, {one['precision']}", name, speed, rate, *cells])
     header = ["texts, precision", "", "tokens/s", "GFLOP/s", "of the floor's time", "over sentence-transformers"]
     return table(header, lines)
 

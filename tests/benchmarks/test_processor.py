@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import time
 
@@ -30,6 +31,7 @@ def _amd(family: int, model: int) -> dict[str, str]:
         (_intel(85, 7), "cascadelake"),
         (_intel(143, 8), "sapphirerapids"),
         ({"CPU implementer": "0x41", "CPU part": "0xd40"}, "neoversev1"),
+        ({"CPU implementer": "0x41", "CPU part": "0xd40", "stepping": "unknown"}, platform.machine().replace("_", "")),
         ({"model name": "Apple M2 Pro"}, "applem2pro"),
         (_amd(99, 1) | {"model name": "AMD EPYC 9999 99-Core"}, "amdepyc999999core"),
     ],
@@ -61,6 +63,14 @@ def test_no_matrix_product_is_faster_than_the_peak() -> None:
         best = min(best, time.perf_counter() - start)
     assert peak is not None
     assert 0 < 2 * 256**3 / best / 1e9 < 1.05 * peak
+
+
+def test_a_compiler_that_fails_leaves_no_peak_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "false")
+    assert processor.peak_gflops(1) is None
+    assert "false could not compile peak.cpp" in capsys.readouterr().out
 
 
 def test_without_a_compiler_there_is_no_peak_and_a_line_says_so(
