@@ -12,6 +12,7 @@ from hybatch.errors import UserError
 MAX_LANGUAGES = 64
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ROWS_PER_BATCH = 8192
+LARGEST_SCORE = 1e9
 
 Columns = dict[str, list[Any]]
 """Name -> values of consecutive rows, as a source has them."""
