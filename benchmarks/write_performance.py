@@ -131,7 +131,7 @@ def encoding(figures: dict[str, Any]) -> str:
         for row in one["rows"]:
             name = row["name"].partition(", batches")[0]
             share = processor.share_of_peak({**row, "gflop": one["flops"] / 1e9}, peak)
-            rate = f"{row['gflop'] / row['p50']:.0f}" + ("" if share is None else f" ({share:.0%})")
+            rate = f"{row['gflops']:.0f}" + ("" if share is None else f" ({share:.0%})")
             cells = ["" if row[key] is None else f"{row[key]:.2f}x" for key in ("ratio", "speed_up")]
             texts = f"{one['texts']} sentences, {'11 languages' if one['language'] == 'all' else one['language']}"
             speed = f"{row['tokens_per_second']:,.0f}"
