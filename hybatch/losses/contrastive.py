@@ -1,7 +1,8 @@
 """InfoNCE over the passages of the whole global batch.
 
 Shape suffixes: Q queries of this process, D candidates, H embedding width, N hard-negative slots per query,
-L candidates of one process, W processes, A queries of this process that have a translation.
+L candidates of one process, W processes, A queries of this process that have a translation, G width of the embeddings
+that say what is kept out.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from hybatch.errors import UserError
 from hybatch.losses.alignment import AlignmentConfig, alignment_sum
 from hybatch.losses.divergences import DIVERGENCES
+from hybatch.losses.false_negatives import FilterConfig, Judged, keep_out
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import Implementation, choose_computation
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.losses.protocol import LossConfig, LossTerms
+from hybatch.losses.protocol import GuideVectors, LossConfig, LossTerms, Translations
 from hybatch.losses.reduction import share_of_batch_mean
 from hybatch.losses.ring import ring_terms
 from hybatch.ops.contrastive import ContrastiveTerms
@@ -52,6 +54,11 @@ class ContrastiveConfig(LossConfig):
     alignment: AlignmentConfig | None = None
     """A term beside the loss that brings queries and their translations together; none by default. Every example of a
     batch that has one is then given a translation of its query, which is encoded beside the others."""
+    filter: FilterConfig | None = None
+    """Keep candidates that seem to answer a query as well out of its softmax; none by default."""
+    guide: str | None = None
+    """The encoder that loss.filter by guide goes by, a folder or a hub id: its vectors of all texts to train on are
+    computed once, before training, and kept in the cache."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +67,11 @@ class ContrastiveConfig(LossConfig):
                 "loss.gather ring computes with one block of passages at a time, loss.implementation dense with all of "
                 "them in one matrix: leave loss.implementation at auto, or set loss.gather to all"
             )
+        by_guide = self.filter is not None and self.filter.by == "guide"
+        if by_guide and not self.guide:
+            raise UserError("loss.filter goes by a guide, but loss.guide names none: give a model, or filter by self")
+        if self.guide is not None and not by_guide:
+            raise UserError("loss.guide names a model, but nothing goes by it: set loss.filter.by to guide")
 
     def build(self) -> ContrastiveLoss:
         return ContrastiveLoss(
@@ -68,11 +80,20 @@ class ContrastiveConfig(LossConfig):
             implementation=self.implementation,
             gather=self.gather,
             alignment=self.alignment,
+            filter=self.filter,
         )
 
     @property
     def aligns(self) -> bool:
         return self.alignment is not None
+
+    @property
+    def guide_model(self) -> str | None:
+        return self.guide
+
+    @property
+    def has_terms(self) -> bool:
+        return self.aligns or self.filter is not None
 
     @property
     def passes_blocks(self) -> bool:
@@ -95,7 +116,11 @@ class ContrastiveLoss(nn.Module):
     them round the processes once forward and once back (see `ring_terms`). `symmetric` adds one exchange of a float per
     passage each way.
 
-    With an `alignment`, `with_alignment` adds its weight times the mean over the global batch of the divergence between
+    `terms` gives what training minimises. With a `filter` it leaves out of a query's softmax, and with `symmetric` out
+    of the other direction's too, the candidates that `false_negatives.keep_out` takes for answers; that needs one small
+    collective, where a guide decides another for its vectors, and in a ring one round more.
+
+    With an `alignment`, `terms` adds its weight times the mean over the global batch of the divergence between
     a query's distribution over the candidates and its translation's (`alignment_sum`); a query that has no translation
     counts as 0. It needs no collective of its own where all candidates are gathered; a ring adds three rounds.
 
@@ -110,9 +135,11 @@ class ContrastiveLoss(nn.Module):
         implementation: Implementation = "auto",
         gather: Gather = "all",
         alignment: AlignmentConfig | None = None,
+        filter: FilterConfig | None = None,
     ) -> None:
         super().__init__()
         self.alignment = alignment
+        self.filter = filter
         self.temperature = temperature
         self.symmetric = symmetric
         self.implementation: Implementation = "streaming" if gather == "ring" else implementation
@@ -135,39 +162,58 @@ class ContrastiveLoss(nn.Module):
         groups_Q: Tensor,
         negative_groups_QN: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of this process's rows; arguments as `Loss` states them."""
+        """Return the loss of this process's rows, without filter and terms; arguments as `Loss` states them."""
         own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN)
         total = self._through_the_ring(own) if self._passes_blocks else self._gathered(_with_all_candidates(own))
         return share_of_batch_mean(total, len(queries_QH))
 
-    def with_alignment(
+    def terms(
         self,
         queries_QH: Tensor,
         passages_QH: Tensor,
         negatives_QNH: Tensor | None = None,
         *,
-        translations_AH: Tensor,
-        translated_A: Tensor,
         groups_Q: Tensor,
         negative_groups_QN: Tensor | None = None,
+        translations: Translations | None = None,
+        guide: GuideVectors | None = None,
     ) -> LossTerms:
-        """Return the loss with its alignment term; arguments as `AligningLoss` states them.
+        """Return the loss with filter and terms; arguments as `TrainingLoss` states them.
 
         Raises:
-            ValueError: the loss was made without an alignment.
+            ValueError: the loss was made with an alignment or a guided filter, but what these need is not given, or
+                the other way round.
         """
-        if self.alignment is None:
-            raise ValueError("with_alignment needs a loss that was made with an alignment")
-        inputs = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN)
-        if self._passes_blocks:
-            total = self._through_the_ring(inputs)
-        else:
-            inputs = _with_all_candidates(inputs)
-            total = self._gathered(inputs)
-        divergence = DIVERGENCES[self.alignment.kind]
-        apart = alignment_sum(inputs, translations_AH, translated_A, divergence, ring=self._passes_blocks)
-        loss, alignment = (share_of_batch_mean(part, len(queries_QH)) for part in (total, apart))
-        return LossTerms(loss + self.alignment.weight * alignment, alignment.detach())
+        self._check_given(translations, guide)
+        inputs = own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN)
+        if not self._passes_blocks:
+            inputs = _with_all_candidates(own)
+        kept_out = None
+        if self.filter is not None:
+            judged = _judged(own, None if self._passes_blocks else inputs, guide, self.filter)
+            inputs, number = keep_out(inputs, judged, self.filter)
+            kept_out = gather(number.view(1)).sum()
+        total = self._through_the_ring(inputs) if self._passes_blocks else self._gathered(inputs)
+        loss, alignment = share_of_batch_mean(total, len(queries_QH)), None
+        if self.alignment is not None and translations is not None:
+            apart = alignment_sum(
+                inputs,
+                translations.embeddings_AH,
+                translations.translated_A,
+                DIVERGENCES[self.alignment.kind],
+                ring=self._passes_blocks,
+            )
+            alignment = share_of_batch_mean(apart, len(queries_QH))
+            loss = loss + self.alignment.weight * alignment
+        return LossTerms(loss, None if alignment is None else alignment.detach(), kept_out)
+
+    def _check_given(self, translations: Translations | None, guide: GuideVectors | None) -> None:
+        by_guide = self.filter is not None and self.filter.by == "guide"
+        wanted = {"translations": self.alignment is not None, "guide": by_guide}
+        for name, given in (("translations", translations), ("guide", guide)):
+            if (given is not None) != wanted[name]:
+                asks = "asks" if wanted[name] else "does not ask"
+                raise ValueError(f"{name}: {'' if given is None else 'not '}None, but the loss {asks} for them")
 
     @property
     def _passes_blocks(self) -> bool:
@@ -216,16 +262,46 @@ class ContrastiveLoss(nn.Module):
 def _with_all_candidates(own: ContrastiveInputs) -> ContrastiveInputs:
     """This process's queries and the candidates of all: every process's passages, then every process's negatives."""
     num_rows = len(own.queries_QH)
-    candidates_WLH = gather_with_gradient(own.candidates_DH).view(world_size(), *own.candidates_DH.shape)
-    groups_WL = gather(own.candidate_groups_D).view(world_size(), -1)
-    # Passages come first, so that the positive of global row i is column i.
-    parts = (slice(0, num_rows), slice(num_rows, None))
     return replace(
         own,
-        candidates_DH=torch.cat([candidates_WLH[:, part].flatten(0, 1) for part in parts]),
+        candidates_DH=_passages_first(gather_with_gradient(own.candidates_DH), num_rows),
         positive_index_Q=rank() * num_rows + own.positive_index_Q,
-        candidate_groups_D=torch.cat([groups_WL[:, part].flatten() for part in parts]),
+        candidate_groups_D=_passages_first(gather(own.candidate_groups_D), num_rows),
     )
+
+
+def _passages_first(gathered: Tensor, num_rows: int) -> Tensor:
+    """Of each process's `num_rows` passages and then its negatives, gathered, all passages and then all negatives.
+
+    So the positive of global row i is column i.
+    """
+    of_processes = gathered.unflatten(0, (world_size(), -1))
+    parts = (slice(0, num_rows), slice(num_rows, None))
+    return torch.cat([of_processes[:, part].flatten(0, 1) for part in parts])
+
+
+def _judged(
+    own: ContrastiveInputs, gathered: ContrastiveInputs | None, guide: GuideVectors | None, rule: FilterConfig
+) -> Judged:
+    """Whose scores say what is kept out.
+
+    Args:
+        gathered: with the candidates of all processes; None in a ring.
+    """
+    num_rows, num_negatives = len(own.queries_QH), len(own.candidates_DH) - len(own.queries_QH)
+    if guide is None:
+        queries_QG, own_DG = own.queries_QH.detach(), own.candidates_DH.detach()
+        all_DG = None if gathered is None else gathered.candidates_DH.detach()
+    else:
+        queries_QG, own_DG = guide.queries_QG, guide.passages_QG
+        if guide.negatives_QNG is not None:
+            own_DG = torch.cat([own_DG, guide.negatives_QNG.flatten(0, 1)])
+        all_DG = None if gathered is None else _passages_first(gather(own_DG), num_rows)
+    spared = None
+    if rule.spare_hard_negatives and num_negatives:
+        first = num_rows if gathered is None else world_size() * num_rows + rank() * num_negatives
+        spared = (first, num_negatives // num_rows)
+    return Judged(queries_QG, own_DG, all_DG, spared)
 
 
 def _sum_of_losses(terms: ContrastiveTerms, passage_lse: Tensor | None) -> Tensor:

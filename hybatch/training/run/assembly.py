@@ -18,7 +18,7 @@ from hybatch.models.config import check_config
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
-from hybatch.sampling import BatchSampler, left_out
+from hybatch.sampling import KINDS, BatchSampler, left_out
 from hybatch.sampling.translations import without_translations
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
@@ -28,6 +28,7 @@ from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.step.batches import BatchLoader, Tokenize
 from hybatch.training.step.chunks import Cutting, cost_of_a_chunk
 from hybatch.training.step.engine import StepEngine
+from hybatch.training.step.guide import GuideTable, open_guide
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
 from hybatch.training.strategy.choose import check_engine_options
@@ -145,6 +146,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         say(line)
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
+    guide = _open_guide(config, sampler, accelerator, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
     if config.training.compile:
         encoder.pad("training.compile, which would compile anew for texts of other lengths")
@@ -172,6 +174,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         cutting=cutting,
         hard_negatives=config.loss.hard_negatives,
         translations=config.loss.aligns,
+        guide=guide,
+        has_terms=config.loss.has_terms,
         seed=config.seed,
     )
     validation = build_validation(
@@ -200,6 +204,22 @@ def report_translations(config: RunConfig, sampler: BatchSampler) -> list[str]:
     if not config.loss.aligns:
         return []
     return main_first(lambda: without_translations(sampler, progress=rank() == 0))
+
+
+def _open_guide(config: RunConfig, sampler: BatchSampler, accelerator: Accelerator, say: Say) -> GuideTable | None:
+    if config.loss.guide_model is None:
+        return None
+    asked_as = {KINDS[cell.kind].query_text for cell in sampler.cells}
+    roles: list[Role] = ["query", "passage"] if "question" in asked_as else ["passage"]
+    return open_guide(
+        config.loss.guide_model,
+        sampler.corpora,
+        sampler.languages,
+        roles=roles,
+        hard_negatives=config.loss.hard_negatives > 0,
+        device=accelerator.device,
+        say=say,
+    )
 
 
 def report_shared_texts(config: RunConfig, corpora: OpenCorpora, say: Say) -> None:

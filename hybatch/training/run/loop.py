@@ -26,6 +26,7 @@ from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
+from hybatch.training.step.guide import check_guide
 from hybatch.training.step.nonfinite import SkippedSteps
 from hybatch.training.step.prefetch import Prefetcher
 from hybatch.training.strategy import prepared_engine
@@ -60,6 +61,8 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
             accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
             return 0
         main_first(lambda: check_backbone(config.model))
+        if config.loss.guide_model is not None:
+            main_first(lambda: check_guide(str(config.loss.guide_model)))
         parts = assemble(config, folder, accelerator, accelerator.print)
         return TrainingLoop(config, folder, parts, accelerator, watchdog).run(stop)
 
@@ -191,6 +194,7 @@ class TrainingLoop:
                 **names,
                 **losses,
                 **({} if local.translated_A is None else {"aligned": local.num_translated}),
+                **({} if result.kept_out is None else {"kept_out": int(result.kept_out)}),
                 "grad_norm": result.grad_norm,
                 "learning_rate": result.learning_rate,
                 "examples_per_second": round(len(local.batch.examples) / seconds, 1),

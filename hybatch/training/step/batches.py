@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybatch.losses import EMPTY_SLOT
+from hybatch.losses import EMPTY_SLOT, GuideVectors
 from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
+from hybatch.training.step.guide import GuideTable
 from hybatch.training.step.translated import Translated, translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
@@ -44,6 +45,8 @@ class LocalBatch:
         num_padded: tokens that the encoder is given, padding included.
         translated_A: int64, the process's examples whose query has a translation; None where none are asked for.
         num_translated: those of the global batch.
+        guide: another model's vectors of the texts; None where none are asked for.
+        has_terms: whether the loss is to be computed with its terms, see `TrainingLoss`.
     """
 
     batch: GlobalBatch
@@ -54,6 +57,8 @@ class LocalBatch:
     num_padded: int
     translated_A: Tensor | None = None
     num_translated: int = 0
+    guide: GuideVectors | None = None
+    has_terms: bool = False
 
     @property
     def shapes(self) -> list[list[tuple[int, int]]]:
@@ -71,6 +76,7 @@ class LocalBatch:
             groups_Q=self.groups_Q.to(device),
             negative_groups_QN=negative_groups,
             translated_A=translated,
+            guide=None if self.guide is None else self.guide.to(device),
         )
 
 
@@ -106,6 +112,8 @@ class BatchLoader:
             that all have as many texts.
         hard_negatives: slots per example.
         translations: whether an example is given a translation of its query, where it has one.
+        guide: gives another model's vectors of the texts; None for none.
+        has_terms: whether the loss is to be computed with its terms.
         seed: the run's.
     """
 
@@ -116,6 +124,8 @@ class BatchLoader:
     cutting: Cutting = field(default_factory=Cutting)
     hard_negatives: int = 0
     translations: bool = False
+    guide: GuideTable | None = None
+    has_terms: bool = False
     seed: int = 0
 
     def load(self, step: int) -> LocalBatch:
@@ -154,7 +164,16 @@ class BatchLoader:
             num_padded=sum(texts * tokens for chunk in chunks for texts, tokens in chunk.shapes),
             translated_A=None if translated is None else torch.from_numpy(translated.examples),
             num_translated=0 if translated is None else translated.num_of_batch,
+            guide=None if self.guide is None else self._guide_vectors(self.guide, texts, negatives),
+            has_terms=self.has_terms,
         )
+
+    def _guide_vectors(
+        self, guide: GuideTable, texts: BatchTexts, negatives: list[tuple[int, str, int]]
+    ) -> GuideVectors:
+        text_of_slot = {slot: text for slot, text, _ in negatives}
+        role = _ROLES[texts.query_text]
+        return guide.of_batch(texts.questions, role, texts.passages, text_of_slot, self.hard_negatives)
 
     def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
         return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []

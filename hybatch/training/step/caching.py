@@ -12,10 +12,12 @@ Either way each process takes part in one gather forward and one backward, howev
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from hybatch.losses import AligningLoss, Loss, LossTerms, both_directions
+from hybatch.losses import Loss, LossTerms, TrainingLoss, Translations, both_directions
 from hybatch.sampling import KINDS
 from hybatch.training.step.batches import LocalBatch
 from hybatch.training.strategy import Strategy
@@ -63,13 +65,11 @@ def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Los
     block = embeddings.new_zeros(sum(sizes), embeddings.shape[1]).index_copy(0, slots, embeddings)
     queries, passages, negatives, translations = block.split(sizes)
     compared = (queries, passages, negatives.view(num_rows, num_slots, -1) if num_slots else None)
-    if local.translated_A is None:
-        return LossTerms(loss(*compared, groups_Q=local.groups_Q, negative_groups_QN=local.negative_groups_QN))
-    assert isinstance(loss, AligningLoss)
-    return loss.with_alignment(
-        *compared,
-        translations_AH=translations[local.translated_A],
-        translated_A=local.translated_A,
-        groups_Q=local.groups_Q,
-        negative_groups_QN=local.negative_groups_QN,
-    )
+    groups: dict[str, Any] = {"groups_Q": local.groups_Q, "negative_groups_QN": local.negative_groups_QN}
+    if not local.has_terms:
+        return LossTerms(loss(*compared, **groups))
+    assert isinstance(loss, TrainingLoss)
+    translated_A, translated = local.translated_A, None
+    if translated_A is not None:
+        translated = Translations(embeddings_AH=translations[translated_A], translated_A=translated_A)
+    return loss.terms(*compared, **groups, translations=translated, guide=local.guide)
