@@ -12,12 +12,14 @@ from hybatch.losses.protocol import GuideVectors, Loss, LossConfig, LossTerms, T
 from hybatch.losses.reduction import share_of_batch_mean
 from hybatch.losses.registry import DEFAULT_LOSS, LOSSES
 from hybatch.losses.ring import ring_terms
+from hybatch.losses.teacher import LESSONS, TeacherConfig
 from hybatch.ops.contrastive import EMPTY_SLOT, UNKNOWN_GROUP
 
 __all__ = [
     "DEFAULT_LOSS",
     "DIVERGENCES",
     "EMPTY_SLOT",
+    "LESSONS",
     "LOSSES",
     "UNKNOWN_GROUP",
     "AlignmentConfig",
@@ -29,6 +31,7 @@ __all__ = [
     "Loss",
     "LossConfig",
     "LossTerms",
+    "TeacherConfig",
     "TrainingLoss",
     "Translations",
     "alignment_sum",

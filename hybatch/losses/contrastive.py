@@ -22,8 +22,9 @@ from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gr
 from hybatch.losses.info_nce import Implementation, choose_computation
 from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.losses.protocol import GuideVectors, LossConfig, LossTerms, Translations
-from hybatch.losses.reduction import share_of_batch_mean
+from hybatch.losses.reduction import share_of_batch_mean, share_of_mean
 from hybatch.losses.ring import ring_terms
+from hybatch.losses.teacher import TeacherConfig, teacher_sum
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.options import limits
 from hybatch.processes import rank, world_size
@@ -59,6 +60,9 @@ class ContrastiveConfig(LossConfig):
     guide: str | None = None
     """The encoder that loss.filter by guide goes by, a folder or a hub id: its vectors of all texts to train on are
     computed once, before training, and kept in the cache."""
+    teacher: TeacherConfig | None = None
+    """A term beside the loss that brings the scores of a query's passage and hard negatives to those that the corpus
+    has of a teacher; none by default. Needs hard_negatives."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,6 +70,11 @@ class ContrastiveConfig(LossConfig):
             raise UserError(
                 "loss.gather ring computes with one block of passages at a time, loss.implementation dense with all of "
                 "them in one matrix: leave loss.implementation at auto, or set loss.gather to all"
+            )
+        if self.teacher is not None and not self.hard_negatives:
+            raise UserError(
+                "loss.teacher compares a passage with its hard negatives, but loss.hard_negatives is 0: set it to 1 or "
+                "more"
             )
         by_guide = self.filter is not None and self.filter.by == "guide"
         if by_guide and not self.guide:
@@ -81,6 +90,7 @@ class ContrastiveConfig(LossConfig):
             gather=self.gather,
             alignment=self.alignment,
             filter=self.filter,
+            teacher=self.teacher,
         )
 
     @property
@@ -93,7 +103,11 @@ class ContrastiveConfig(LossConfig):
 
     @property
     def has_terms(self) -> bool:
-        return self.aligns or self.filter is not None
+        return self.aligns or self.is_taught or self.filter is not None
+
+    @property
+    def is_taught(self) -> bool:
+        return self.teacher is not None
 
     @property
     def passes_blocks(self) -> bool:
@@ -124,6 +138,9 @@ class ContrastiveLoss(nn.Module):
     a query's distribution over the candidates and its translation's (`alignment_sum`); a query that has no translation
     counts as 0. It needs no collective of its own where all candidates are gathered; a ring adds three rounds.
 
+    With a `teacher`, `terms` adds its weight times the mean, over the queries of the global batch that have scores, of
+    what their cosines differ by from these (`teacher.teacher_sum`); that needs one small collective.
+
     Reduction: `share_of_batch_mean`.
     """
 
@@ -136,8 +153,10 @@ class ContrastiveLoss(nn.Module):
         gather: Gather = "all",
         alignment: AlignmentConfig | None = None,
         filter: FilterConfig | None = None,
+        teacher: TeacherConfig | None = None,
     ) -> None:
         super().__init__()
+        self.teacher = teacher
         self.alignment = alignment
         self.filter = filter
         self.temperature = temperature
@@ -177,14 +196,15 @@ class ContrastiveLoss(nn.Module):
         negative_groups_QN: Tensor | None = None,
         translations: Translations | None = None,
         guide: GuideVectors | None = None,
+        scores_QM: Tensor | None = None,
     ) -> LossTerms:
         """Return the loss with filter and terms; arguments as `TrainingLoss` states them.
 
         Raises:
-            ValueError: the loss was made with an alignment or a guided filter, but what these need is not given, or
-                the other way round.
+            ValueError: the loss was made with an alignment, a guided filter or a teacher, but what these need is not
+                given, or the other way round.
         """
-        self._check_given(translations, guide)
+        self._check_given(translations=translations, guide=guide, scores_QM=scores_QM)
         inputs = own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN)
         if not self._passes_blocks:
             inputs = _with_all_candidates(own)
@@ -192,7 +212,7 @@ class ContrastiveLoss(nn.Module):
         if self.filter is not None:
             judged = _judged(own, None if self._passes_blocks else inputs, guide, self.filter)
             inputs, number = keep_out(inputs, judged, self.filter)
-            kept_out = gather(number.view(1)).sum()
+            kept_out = _sum_of_all(number)
         total = self._through_the_ring(inputs) if self._passes_blocks else self._gathered(inputs)
         loss, alignment = share_of_batch_mean(total, len(queries_QH)), None
         if self.alignment is not None and translations is not None:
@@ -205,15 +225,36 @@ class ContrastiveLoss(nn.Module):
             )
             alignment = share_of_batch_mean(apart, len(queries_QH))
             loss = loss + self.alignment.weight * alignment
-        return LossTerms(loss, None if alignment is None else alignment.detach(), kept_out)
+        taught = teacher = None
+        if self.teacher is not None and scores_QM is not None:
+            if negatives_QNH is None or negative_groups_QN is None:
+                raise ValueError("scores_QM needs negatives_QNH and negative_groups_QN")
+            apart, number = teacher_sum(
+                queries_QH,
+                passages_QH,
+                negatives_QNH,
+                scores_QM=scores_QM,
+                groups_Q=groups_Q,
+                negative_groups_QN=negative_groups_QN,
+                config=self.teacher,
+                temperature=self.temperature,
+            )
+            taught = _sum_of_all(number)
+            teacher = share_of_mean(apart, taught)
+            loss = loss + self.teacher.weight * teacher
+        alignment, teacher = (None if term is None else term.detach() for term in (alignment, teacher))
+        return LossTerms(loss, alignment, kept_out, teacher, taught)
 
-    def _check_given(self, translations: Translations | None, guide: GuideVectors | None) -> None:
-        by_guide = self.filter is not None and self.filter.by == "guide"
-        wanted = {"translations": self.alignment is not None, "guide": by_guide}
-        for name, given in (("translations", translations), ("guide", guide)):
-            if (given is not None) != wanted[name]:
+    def _check_given(self, **given: object) -> None:
+        wanted = {
+            "translations": self.alignment is not None,
+            "guide": self.filter is not None and self.filter.by == "guide",
+            "scores_QM": self.teacher is not None,
+        }
+        for name, value in given.items():
+            if (value is not None) != wanted[name]:
                 asks = "asks" if wanted[name] else "does not ask"
-                raise ValueError(f"{name}: {'' if given is None else 'not '}None, but the loss {asks} for them")
+                raise ValueError(f"{name}: {'' if value is None else 'not '}None, but the loss {asks} for them")
 
     @property
     def _passes_blocks(self) -> bool:
@@ -257,6 +298,11 @@ class ContrastiveLoss(nn.Module):
         if terms.column_lse_D is None:
             return _sum_of_losses(terms, None)
         return _sum_of_losses(terms, terms.column_lse_D.view(world_size(), -1)[:, : len(own.queries_QH)])
+
+
+def _sum_of_all(number: Tensor) -> Tensor:
+    """Of what every process has."""
+    return gather(number.view(1)).sum()
 
 
 def _with_all_candidates(own: ContrastiveInputs) -> ContrastiveInputs:

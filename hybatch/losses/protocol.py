@@ -82,6 +82,10 @@ class LossTerms(NamedTuple):
     """The alignment term in it, before its weight; detached, None where there is none."""
     kept_out: Tensor | None = None
     """Pairs of a query and a candidate of the global batch that `loss.filter` kept out, int64; None without one."""
+    teacher: Tensor | None = None
+    """The teacher's term in the loss, before its weight; detached, None where there is none."""
+    taught: Tensor | None = None
+    """Queries of the global batch that the teacher's term counts, int64; None without one."""
 
 
 @runtime_checkable
@@ -102,11 +106,14 @@ class TrainingLoss(Protocol):
         negative_groups_QN: Tensor | None = None,
         translations: Translations | None = None,
         guide: GuideVectors | None = None,
+        scores_QM: Tensor | None = None,
     ) -> LossTerms:
         """Return what training minimises and its terms, divided as `Loss` says.
 
         Args:
             translations, guide: what the options ask for.
+            scores_QM: float32 [Q, 1 + N], likewise: a teacher's, of the passage and the hard negatives of each query,
+                NaN where there is none.
             queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN: as for `Loss`.
         """
 
@@ -143,6 +150,11 @@ class LossConfig(ABC):
     def guide_model(self) -> str | None:
         """Path or hub id of the model whose vectors of its texts a batch carries; None for none."""
         return None
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the loss has a teacher's term: a batch then carries the scores that the corpus has."""
+        return False
 
     @property
     def has_terms(self) -> bool:

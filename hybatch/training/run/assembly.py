@@ -144,6 +144,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     sampler = build_sampler(config, corpora, progress=True)
     for line in [*left_out(sampler), *report_translations(config, sampler)]:
         say(line)
+    for line in report_scores(config, corpora):
+        say(line)
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
     guide = _open_guide(config, sampler, accelerator, say)
@@ -175,6 +177,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         hard_negatives=config.loss.hard_negatives,
         translations=config.loss.aligns,
         guide=guide,
+        scores=config.loss.is_taught,
         has_terms=config.loss.has_terms,
         seed=config.seed,
     )
@@ -204,6 +207,27 @@ def report_translations(config: RunConfig, sampler: BatchSampler) -> list[str]:
     if not config.loss.aligns:
         return []
     return main_first(lambda: without_translations(sampler, progress=rank() == 0))
+
+
+def report_scores(config: RunConfig, corpora: OpenCorpora) -> list[str]:
+    """A line on every training corpus in which the teacher's scores are missing that loss.teacher goes by.
+
+    Raises:
+        UserError: there are none at all.
+    """
+    if not config.loss.is_taught:
+        return []
+    if not any(corpus.has_scores for corpus in corpora.training):
+        raise UserError(
+            "loss.teacher goes by a teacher's scores, but no corpus has any: add them with hybatch score, or leave "
+            "loss.teacher out"
+        )
+    missing = main_first(lambda: [(corpus.name, *corpus.missing_scores()) for corpus in corpora.training])
+    return [
+        f"{name}: {number:,} of {total:,} passages and hard negatives have no score; loss.teacher leaves them out"
+        for name, number, total in missing
+        if number
+    ]
 
 
 def _open_guide(config: RunConfig, sampler: BatchSampler, accelerator: Accelerator, say: Say) -> GuideTable | None:

@@ -158,7 +158,7 @@ class TrainingLoop:
         return 0
 
     def _agree(self, result: StepResult, stop: StopRequest) -> tuple[dict[str, float], int, bool]:
-        """Loss of the global batch, and the alignment in it where there is one; the signal that told any process to
+        """Loss of the global batch, and the terms in it where there are any; the signal that told any process to
         stop; whether a checkpoint is due by the clock.
 
         The same message tells whether every process has written its share of the checkpoint in the background.
@@ -166,7 +166,8 @@ class TrainingLoop:
         minutes = self._config.training.checkpoint_every_minutes
         is_late = rank() == 0 and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
         flags = [is_late, self._writer.share_is_missing, *(stop.signal == number for number in STOPPING_SIGNALS)]
-        losses = {"loss": result.loss} | ({} if result.alignment is None else {"alignment": result.alignment})
+        terms = {"loss": result.loss, "alignment": result.alignment, "teacher": result.teacher}
+        losses = {name: term for name, term in terms.items() if term is not None}
         mine = [loss.view(1) for loss in losses.values()]
         mine.append(torch.tensor(flags, dtype=torch.float32, device=self._device))
         summed = iter(sum_over_processes(torch.cat(mine)).tolist())
@@ -195,6 +196,7 @@ class TrainingLoop:
                 **losses,
                 **({} if local.translated_A is None else {"aligned": local.num_translated}),
                 **({} if result.kept_out is None else {"kept_out": int(result.kept_out)}),
+                **({} if result.taught is None else {"taught": int(result.taught)}),
                 "grad_norm": result.grad_norm,
                 "learning_rate": result.learning_rate,
                 "examples_per_second": round(len(local.batch.examples) / seconds, 1),

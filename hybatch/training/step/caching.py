@@ -72,4 +72,4 @@ def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Los
     translated_A, translated = local.translated_A, None
     if translated_A is not None:
         translated = Translations(embeddings_AH=translations[translated_A], translated_A=translated_A)
-    return loss.terms(*compared, **groups, translations=translated, guide=local.guide)
+    return loss.terms(*compared, **groups, translations=translated, guide=local.guide, scores_QM=local.scores_QM)

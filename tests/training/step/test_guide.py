@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ def test_they_are_made_once_and_anew_only_for_other_texts_or_another_guide(
 
     monkeypatch.setattr(guide, "encode_distinct", encode)
     _open(model, corpus)
-    other = tmp_path / "other"
-    Encoder.load(model).save(other)
+    other = shutil.copytree(model, tmp_path / "other")
     _open(other, corpus)  # the same content under another path
     (other / "README.md").write_text("another card", encoding="utf-8")
     for changed in ((other, ("de", "en")), (model, ("de",))):
