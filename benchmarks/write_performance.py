@@ -109,6 +109,19 @@ def training(*all_figures: dict[str, Any]) -> str:
     return table(header, lines)
 
 
+def encoding(figures: dict[str, Any]) -> str:
+    lines = []
+    for one in figures["tables"]:
+        for row in one["rows"]:
+            name = row["name"].partition(", batches")[0]
+            cells = ["" if row[key] is None else f"{row[key]:.2f}x" for key in ("ratio", "speed_up")]
+            texts = f"{one['texts']} sentences, {'11 languages' if one['language'] == 'all' else one['language']}"
+            speed = f"{row['tokens_per_second']:,.0f}"
+            lines.append([f"{texts}, {one['precision']}", name, speed, f"{row['gflops']:.0f}", *cells])
+    header = ["texts, precision", "", "tokens/s", "GFLOP/s", "of the floor's time", "over sentence-transformers"]
+    return table(header, lines)
+
+
 def made_with(figures: dict[str, Any]) -> str:
     about = figures["environment"]
     load = about["load"][0]
@@ -119,7 +132,8 @@ def page() -> str:
     """docs/performance.md as the figures have it."""
     figures = {path.stem.replace("-", "_"): json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
     environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
-    tools = {"ranking": ranking, "contrastive": contrastive, "training": training, "made_with": made_with}
+    tools = {"ranking": ranking, "contrastive": contrastive, "training": training, "encoding": encoding}
+    tools["made_with"] = made_with
     return environment.get_template("performance.md.j2").render(figures=figures, **tools)
 
 

@@ -17,8 +17,10 @@ import yaml
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
+from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.precision import Precision
 from hybatch.evaluation.results import RESULTS
+from hybatch.evaluation.settings.task import SETTINGS
 from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
 from hybatch.training.config import RunConfig, load_run_config
 from hybatch.training.run.run_folder import RunFolder
@@ -52,6 +54,7 @@ class PlannedRun:
         record: the file that is kept.
         tasks: to evaluate on.
         precision: of the encoder when it is evaluated.
+        keep_embeddings: whether embeddings/<task> of the folder keeps what the encoder gave.
     """
 
     grid: GridRun
@@ -61,6 +64,7 @@ class PlannedRun:
     record: Path
     tasks: tuple[str, ...]
     precision: Precision = "float32"
+    keep_embeddings: bool = False
 
     @property
     def name(self) -> str:
@@ -107,6 +111,7 @@ def plan_run(
     results: Path,
     tasks: Sequence[str],
     precision: Precision = "float32",
+    keep_embeddings: bool = False,
 ) -> PlannedRun:
     """Settle a run's configuration.
 
@@ -118,7 +123,9 @@ def plan_run(
     config = load_run_config(options)
     if not config.validation.corpora:
         raise UserError(f"{grid.name}: validation.corpora is empty, but the study evaluates the encoder chosen by them")
-    return PlannedRun(grid, options, config, folder, record_path(results, grid.name), tuple(tasks), precision)
+    return PlannedRun(
+        grid, options, config, folder, record_path(results, grid.name), tuple(tasks), precision, keep_embeddings
+    )
 
 
 def remaining(run: PlannedRun) -> Remaining:
@@ -179,6 +186,8 @@ def _evaluate(run: PlannedRun, tasks: Sequence[str], children: Children, lock: i
         command += ["--task", task, "--output", str(run.evaluations / task), "--precision", run.precision]
         if task in LANGUAGES:
             command += ["--languages", *LANGUAGES[task]]
+        if run.keep_embeddings and TASKS[task].settings == SETTINGS:
+            command += ["--save-embeddings", str(run.folder / "embeddings" / task)]
         _run_child(f"evaluation on {task}", command, children, lock)
         if not (run.evaluations / task / RESULTS).is_file():
             raise RunFailed(f"evaluation on {task} left no {RESULTS}")

@@ -120,8 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             grid = [run for run in read_grid(arguments.grid) if re.search(arguments.only, run.name)]
             if not grid:
                 raise UserError(f"--only {arguments.only}: no run of {arguments.grid} has such a name")
-            places = (arguments.recipe, arguments.runs, arguments.results, arguments.tasks, arguments.precision)
-            runs = [plan_run(run, *places) for run in grid]
+            places = (arguments.recipe, arguments.runs, arguments.results, arguments.tasks)
+            runs = [plan_run(run, *places, arguments.precision, arguments.keep_embeddings) for run in grid]
             if arguments.dry_run:
                 for run in runs:
                     print(f"{run.name}: {remaining(run)}")
@@ -147,6 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", nargs="+", required=True, choices=list(TASKS), metavar="TASK", help="of evaluate")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="of the encoder when it is evaluated"
+    )
+    parser.add_argument(
+        "--keep-embeddings",
+        action="store_true",
+        help="of tasks with language settings, in DIR/<name>/embeddings/<task>, for hybatch evaluate --embeddings",
     )
     parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="runs whose name it matches")
     parser.add_argument("--dry-run", action="store_true", help="say what is left to do, and do nothing")

@@ -71,6 +71,11 @@ class StoredEmbeddings:
             for key, array in self._arrays.items():
                 _check_lengths(self._paths[key], array)
 
+    @property
+    def width(self) -> int:
+        """H of all files."""
+        return int(next(iter(self._arrays.values())).shape[1])
+
     def _check_widths(self) -> None:
         widths = {self._paths[key]: array.shape[1] for key, array in self._arrays.items()}
         first_path, first_width = next(iter(widths.items()))

@@ -9,27 +9,30 @@ from typing import Any
 from hybatch.corpus.index.keys import keys_of
 from hybatch.evaluation.embeddings import PARTS
 from hybatch.evaluation.task import TextsTask
-from hybatch.models import Encoder
+from hybatch.models import LanguageOffsets
+from hybatch.models.debiased import Debiased
 
 _UNSEEN, _FITTED = "unseen_languages", "task_texts_fitted"
 
 
-def seen_by_removal(encoder: Encoder, task: TextsTask) -> dict[str, Any]:
-    """For the "debias" of results.json; empty for an encoder that was not debiased.
+def seen_by_removal(debiased: Debiased, offsets: LanguageOffsets | None, task: TextsTask) -> dict[str, Any]:
+    """For the "debias" of results.json.
+
+    Args:
+        debiased: what the encoder's folder says of it.
+        offsets: those of the encoder, where it has any.
 
     Returns:
         "task_texts_fitted": {"seen", "of"}, distinct texts of the task that the removal was fitted on; and for an
         encoder with offsets "unseen_languages", those of the task that it has none of its own for.
     """
-    if encoder.debiased is None:
-        return {}
     texts = set(chain.from_iterable(chain.from_iterable(getattr(task, part).values()) for part in PARTS))
-    fitted = {tuple(key) for key in encoder.debiased.text_keys.tolist()}
+    fitted = {tuple(key) for key in debiased.text_keys.tolist()}
     seen = sum(tuple(key) in fitted for key in keys_of(texts).tolist())
     found: dict[str, Any] = {_FITTED: {"seen": seen, "of": len(texts)}}
-    if encoder.offsets is not None:
+    if offsets is not None:
         languages = {task.language_of(part, language) for part in PARTS for language in getattr(task, part)}
-        found[_UNSEEN] = encoder.offsets.unseen(languages)
+        found[_UNSEEN] = offsets.unseen(languages)
     return found
 
 

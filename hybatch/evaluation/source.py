@@ -12,6 +12,7 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.evaluation.cut_texts import CutTexts
+from hybatch.evaluation.debiased_embeddings import DebiasedEmbeddings, check_width, read_removal
 from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
 from hybatch.evaluation.encoding import EncodedTask
 from hybatch.evaluation.precision import autocast_dtype
@@ -32,6 +33,8 @@ class Source:
     """Folder of ready embeddings."""
     similarity: Similarity | None = None
     """Of ready embeddings."""
+    removal: Path | None = None
+    """Folder of a debiased encoder: ready embeddings are moved as it moves its own."""
     save: Path | None = None
     """Folder for the embeddings of a task that a model encodes."""
     prefixes: Mapping[Role, str] = field(default_factory=dict)
@@ -85,11 +88,12 @@ class Source:
         """
         started = time.perf_counter()
         if self.ready is not None:
-            stored = StoredEmbeddings(self.ready, task, self.similarity)
+            ready = self._ready(self.ready, task)
             self.timings["loading_seconds"] = time.perf_counter() - started
-            return stored
+            return ready
         encoder = self.encoder(options, languages_known=True)
-        self.debias |= seen_by_removal(encoder, task)
+        if encoder.debiased is not None:
+            self.debias |= seen_by_removal(encoder.debiased, encoder.offsets, task)
         loaded = time.perf_counter()
         encoded = EncodedTask(
             encoder,
@@ -109,6 +113,16 @@ class Source:
         if self.save is not None and rank() == 0:
             self._save(encoded, task)
         return encoded
+
+    def _ready(self, folder: Path, task: TextsTask) -> TaskEmbeddings:
+        stored = StoredEmbeddings(folder, task, self.similarity)
+        if self.removal is None:
+            return stored
+        layout = read_removal(self.removal)
+        assert layout.debiased is not None
+        check_width(stored, layout, self.removal)
+        self.debias = layout.debiased.record | seen_by_removal(layout.debiased, layout.offsets, task)
+        return DebiasedEmbeddings(stored, task, layout)
 
     def _refuse_other_prefixes(self, encoder: Encoder) -> None:
         if encoder.debiased is not None:

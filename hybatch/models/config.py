@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from hybatch.errors import UserError
 from hybatch.models.named import named_model
+from hybatch.models.prompts import passage_prompt, prompts_of, query_prompt
 from hybatch.options import check_options, limits
 
 Role = Literal["query", "passage"]
@@ -70,11 +73,11 @@ class EncoderConfig:
     head_size: int | None = field(default=None, metadata=_WIDTH)
     """Embedding width behind a new dense head; by default the backbone's width."""
     query_prefix: str | None = None
-    """Put before every query. By default what the backbone is used to (`query: ` for E5, nothing for BGE-M3), else
-    `Query: `."""
+    """Put before every query. By default what the backbone is used to (its folder's prompt, `query: ` for E5, nothing
+    for BGE-M3), else `Query: `."""
     passage_prefix: str | None = None
-    """Put before every passage. By default what the backbone is used to (`passage: ` for E5, nothing for BGE-M3), else
-    `Passage: `."""
+    """Put before every passage. By default what the backbone is used to (its folder's prompt, `passage: ` for E5,
+    nothing for BGE-M3), else `Passage: `."""
     query_max_length: int = field(default=64, metadata=_LENGTH)
     """Tokens of a query at most, prefix and special tokens included; what is longer is cut."""
     passage_max_length: int = field(default=256, metadata=_LENGTH)
@@ -95,13 +98,12 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         """Fill in the prefixes at once, so that what is saved with a run or a model says what was encoded."""
         check_options(self, "model")
-        named = None if self.backbone is None else named_model(self.backbone)
-        if self.query_prefix is None:
-            habit = None if named is None else named.query_prefix
-            self.query_prefix = _QUERY_PREFIX if habit is None else habit
-        if self.passage_prefix is None:
-            habit = None if named is None else named.passage_prefix
-            self.passage_prefix = _PASSAGE_PREFIX if habit is None else habit
+        if self.query_prefix is None or self.passage_prefix is None:
+            query, passage = _habits(self.backbone)
+            if self.query_prefix is None:
+                self.query_prefix = _QUERY_PREFIX if query is None else query
+            if self.passage_prefix is None:
+                self.passage_prefix = _PASSAGE_PREFIX if passage is None else passage
 
     def prefix(self, role: Role) -> str:
         """What is put before a text of this role."""
@@ -112,6 +114,20 @@ class EncoderConfig:
     def max_length(self, role: Role) -> int:
         """Tokens of a text of this role at most."""
         return self.query_max_length if role == "query" else self.passage_max_length
+
+
+def _habits(backbone: str | None) -> tuple[str | None, str | None]:
+    """What a backbone is used to before a query and a passage: its folder's prompts, else what the table says."""
+    if backbone is None:
+        return None, None
+    named = named_model(backbone)
+    if named is not None and not Path(os.path.expandvars(backbone)).expanduser().is_dir():
+        return named.query_prefix, named.passage_prefix  # without asking the hub
+    prompts = prompts_of(backbone)
+    query, passage = query_prompt(prompts), passage_prompt(prompts)
+    if named is None:
+        return query, passage
+    return query or named.query_prefix, passage or named.passage_prefix
 
 
 def check_config(config: EncoderConfig) -> None:

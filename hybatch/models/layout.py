@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +17,9 @@ from hybatch.models.backbone import check_finite
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
 from hybatch.models.debiased import Debiased, read_debiased
 from hybatch.models.head import Dense
+from hybatch.models.json_files import read_json, read_object, write_json
 from hybatch.models.language_offsets import LanguageOffsets, read_offsets, write_offsets
+from hybatch.models.prompts import PROMPTS, read_prompts
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"
@@ -66,7 +67,7 @@ def read_layout(folder: Path) -> Layout:
     modules_file = folder / "modules.json"
     if not modules_file.is_file():
         return Layout(backbone_folder=folder)
-    listed = _read_json(modules_file)
+    listed = read_json(modules_file)
     if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
         raise UserError(f"{modules_file}: is not a JSON list of modules; restore the file")
     modules = [(_kind(module), folder / str(module.get("path", ""))) for module in listed]
@@ -88,9 +89,7 @@ def read_layout(folder: Path) -> Layout:
         debiased=read_debiased(folder),
     )
     _read_transformer_settings(layout)
-    prompts = folder / "config_sentence_transformers.json"
-    if prompts.is_file():
-        layout.prompts = {name: text or "" for name, text in _read_prompts(prompts).items()}
+    layout.prompts = read_prompts(folder)
     if (folder / OWN_FILE).is_file():
         layout.config = _read_own(folder / OWN_FILE)
     return layout
@@ -100,31 +99,8 @@ def _kind(module: dict[str, Any]) -> str:
     return str(module.get("type", "")).rpartition(".")[2]
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    content = _read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: is not a JSON object; restore the file")
-    return content
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: is missing") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON: {error}") from error
-
-
-def _read_prompts(path: Path) -> dict[str, str | None]:
-    prompts = _read_object(path).get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        raise UserError(f"{path}: prompts is not an object of texts; restore the file")
-    return prompts
-
-
 def _read_pooling(path: Path) -> PoolingMode:
-    settings = _read_object(path)
+    settings = read_object(path)
     modes = settings.get("pooling_mode")
     if modes is not None and not isinstance(modes, str | list):
         raise UserError(f"{path}: pooling_mode is {modes!r}; restore the file")
@@ -140,7 +116,7 @@ def _read_pooling(path: Path) -> PoolingMode:
 
 def _read_transformer_settings(layout: Layout) -> None:
     for path in sorted(layout.backbone_folder.glob(_OLD_TRANSFORMER_FILES)):
-        settings = _read_object(path)
+        settings = read_object(path)
         longest, query, document = (
             _read_length(settings, key, path) for key in ("max_seq_length", "query_length", "document_length")
         )
@@ -163,7 +139,7 @@ def read_dense(folder: Path) -> Dense:
         UserError: the layer's configuration or weights are missing, malformed or of a kind that is not supported.
     """
     path = folder / "config.json"
-    settings = _read_object(path)
+    settings = read_object(path)
     if settings.get("use_residual"):
         raise UserError(f"{path}: use_residual is not supported")
     if settings.get("module_input_name", "sentence_embedding") != "sentence_embedding":
@@ -197,7 +173,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_own(path: Path) -> EncoderConfig:
-    saved = _read_object(path)
+    saved = read_object(path)
     try:
         options = dict(saved["encoder"])
         if isinstance(options.get("fresh"), dict):
@@ -241,26 +217,26 @@ def write_layout(
         modules.append({"idx": len(modules), "name": str(len(modules)), "path": names[-1], "type": type_})
     for name in names[1:]:
         (folder / name).mkdir()
-    _write_json(folder / "modules.json", modules)
+    write_json(folder / "modules.json", modules)
     mode = next(theirs for theirs, ours in _POOLING.items() if ours == config.pooling)
     pooling = {key: value == mode for key, value in _OLD_POOLING.items()}
-    _write_json(
+    write_json(
         folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **pooling, "include_prompt": True}
     )
     if offsets is not None:
         write_offsets(folder / names[-1], offsets.languages, offsets.state_dict())
     for name, dense, weights in zip(names[2 : 2 + len(head)], head, head_weights, strict=True):
-        _write_json(folder / name / "config.json", _dense_settings(dense))
+        write_json(folder / name / "config.json", _dense_settings(dense))
         save_file(weights, folder / name / "model.safetensors", metadata={"format": "pt"})
     lengths = {"max_seq_length": config.passage_max_length, "do_lower_case": False}
-    _write_json(folder / "sentence_bert_config.json", lengths)
+    write_json(folder / "sentence_bert_config.json", lengths)
     # sentence-transformers adds an empty prompt `document`, which its encode_document prefers to `passage`.
     prompts = {"query": config.query_prefix, "passage": config.passage_prefix, "document": config.passage_prefix}
-    _write_json(
-        folder / "config_sentence_transformers.json",
+    write_json(
+        folder / PROMPTS,
         {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
-    _write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config)})
+    write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config)})
 
 
 def _dense_settings(dense: Dense) -> dict[str, Any]:
@@ -271,7 +247,3 @@ def _dense_settings(dense: Dense) -> dict[str, Any]:
         "bias": dense.linear.bias is not None,
         "activation_function": f"{activation.__module__}.{activation.__qualname__}",
     }
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

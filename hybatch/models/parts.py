@@ -29,6 +29,7 @@ from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import LABSE, named_model
+from hybatch.models.prompts import passage_prompt, query_prompt
 from hybatch.models.tokenization import check_room, train_tokenizer
 
 _LABSE_VOCABULARY = 501153
@@ -103,14 +104,10 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
         return _folder_parts(config, layout)._replace(offsets=layout.offsets, debiased=layout.debiased)
     named = named_model(path_or_hub_id)
-    # An empty prompt is what sentence-transformers writes for a model that was given none: no word against the habit.
     config = EncoderConfig(
         backbone=path_or_hub_id,
-        query_prefix=layout.prompts.get("query") or (named and named.query_prefix) or "",
-        passage_prefix=layout.prompts.get("document")
-        or layout.prompts.get("passage")
-        or (named and named.passage_prefix)
-        or "",
+        query_prefix=query_prompt(layout.prompts) or (named and named.query_prefix) or "",
+        passage_prefix=passage_prompt(layout.prompts) or (named and named.passage_prefix) or "",
     )
     config, backbone, tokenizer, head, *_ = _folder_parts(config, layout, check_lengths=False)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)

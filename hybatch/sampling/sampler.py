@@ -64,7 +64,8 @@ class BatchTexts:
     `questions` are the queries; `query_text` says what they are as texts, and are to be encoded as.
     Hard negatives are in the passage's language, [] where an example has none; `hard_negative_groups` holds for each
     the passage group that its text belongs to, or the batch's group of the query that this answers; -1 where it is no
-    example's passage, EMPTY_SLOT where it answers several queries of the batch.
+    example's passage, EMPTY_SLOT where it answers several queries of the batch. `scores` are a teacher's, of each row's
+    passage and of each of its hard negatives, NaN where none is known; [] where the corpus has none.
     """
 
     questions: list[str]
@@ -72,6 +73,7 @@ class BatchTexts:
     hard_negatives: list[list[str]]
     hard_negative_groups: list[list[int]]
     query_text: Text = "question"
+    scores: list[list[float]] = field(default_factory=list)
 
 
 class BatchSampler:
@@ -181,6 +183,7 @@ class BatchSampler:
             hard_negatives=negatives,
             hard_negative_groups=negative_groups,
             query_text=query_text,
+            scores=corpus.scores(examples, passage_languages) if corpus.has_scores else [],
         )
 
     def _examples_of(self, cell: Cell, epoch: int, window: int) -> tuple[Int64Array, Int64Array, int]:

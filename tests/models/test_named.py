@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,11 +114,38 @@ def _offline(*_: object, **__: object) -> None:
         ("someone/else", ("Query: ", "Passage: ")),
     ],
 )
-def test_a_recipe_has_the_model_s_prefixes_unless_it_gives_its_own(name, prefixes) -> None:
+def test_a_recipe_has_the_model_s_prefixes_unless_it_gives_its_own(name, prefixes, monkeypatch) -> None:
+    monkeypatch.setattr("hybatch.models.prompts.hf_hub_download", _offline)
     config = EncoderConfig(backbone=name)
     assert (config.query_prefix, config.passage_prefix) == prefixes
     own = EncoderConfig(backbone=name, query_prefix="", passage_prefix="text: ")
     assert (own.query_prefix, own.passage_prefix) == ("", "text: ")
+
+
+@pytest.mark.parametrize("name", ["mine", "multilingual-e5-small"])
+def test_a_folder_trained_further_keeps_its_own_prompts(name: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("hybatch.models.prompts.hf_hub_download", lambda *_: pytest.fail("the hub was asked"))
+    folder = tmp_path / name
+    folder.mkdir()
+    prompts = folder / "config_sentence_transformers.json"
+    prompts.write_text(json.dumps({"prompts": {"query": "ask: ", "document": "", "passage": "say: "}}))
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    for given in (str(folder), f"$MODELS/{name}"):
+        config = EncoderConfig(backbone=given)
+        assert (config.query_prefix, config.passage_prefix) == ("ask: ", "say: ")
+    prompts.write_text("{")
+    with pytest.raises(UserError, match=r"config_sentence_transformers\.json: is not valid JSON"):
+        EncoderConfig(backbone=str(folder))
+
+
+def test_a_model_of_the_hub_trained_further_keeps_its_own_prompts(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "ask: "}}))
+    asked = []
+    fetch = lambda *given: asked.append(given) or str(tmp_path / given[1])  # noqa: E731
+    monkeypatch.setattr("hybatch.models.prompts.hf_hub_download", fetch)
+    config = EncoderConfig(backbone="someone/else")
+    assert (config.query_prefix, config.passage_prefix) == ("ask: ", "Passage: ")
+    assert asked == [("someone/else", "config_sentence_transformers.json")]
 
 
 @pytest.mark.parametrize("name", ["xlm-r-base", "labse", "mdeberta-v3"])

@@ -205,10 +205,11 @@ def test_a_plain_folder_of_transformers_loads_with_the_backbone_s_habits_and_no_
     assert _encode(encoder, TEXTS * 3 + ["long " * 200], "passage").shape == (22, 32)
 
 
-def test_the_prompts_of_a_folder_do_not_bind_a_new_training_run(tmp_path) -> None:
+def test_a_new_training_run_keeps_the_prompts_of_a_folder_and_not_its_lengths(tmp_path) -> None:
     folder = _their_folder(tmp_path, "mbert", "mean", dense=False, prompts={"query": "q: ", "document": "d: "})
     encoder = build_encoder(EncoderConfig(backbone=str(folder), passage_max_length=40), seed=0)
-    assert (encoder.config.query_prefix, encoder.config.passage_max_length) == ("Query: ", 40)
+    assert (encoder.config.query_prefix, encoder.config.passage_max_length) == ("q: ", 40)
+    assert encoder.config.passage_prefix == "d: "
 
 
 def test_pooling_that_contradicts_the_folder_is_an_error(tmp_path) -> None:

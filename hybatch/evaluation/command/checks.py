@@ -13,6 +13,7 @@ from hybatch.evaluation.catalogue.download import download
 from hybatch.evaluation.catalogue.registry import TASKS, load_task
 from hybatch.evaluation.collection.gpus import gpus_for
 from hybatch.evaluation.collection.search import import_faiss
+from hybatch.evaluation.debiased_embeddings import read_removal
 from hybatch.evaluation.embeddings import check_save_directory
 from hybatch.evaluation.precision import autocast_dtype
 from hybatch.evaluation.results import check_output
@@ -66,6 +67,10 @@ def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> No
         raise UserError("--save-embeddings: has nothing to save with --embeddings; use it with --model")
     if arguments.model and arguments.similarity:
         raise UserError("--similarity: goes with --embeddings; a model's embeddings have length 1, where all agree")
+    if arguments.model and arguments.debias:
+        raise UserError("--debias: goes with --embeddings; a debiased model is given as --model")
+    if arguments.debias:
+        read_removal(arguments.debias)
     for role in get_args(Role):
         if arguments.embeddings and getattr(arguments, f"{role}_prefix") is not None:
             raise UserError(f"--{role}-prefix: goes with --model; ready embeddings have their prefix in them")

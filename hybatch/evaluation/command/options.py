@@ -48,6 +48,12 @@ def evaluate_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="queries.<lang>.npy and candidates.<lang>.npy, [rows, width], rows in file order",
     )
+    parser.add_argument(
+        "--debias",
+        type=path_of("--debias"),
+        metavar="DIR",
+        help="with --embeddings: move them as the encoder in DIR, which hybatch debias wrote, moves its vectors",
+    )
     for role in get_args(Role):
         parser.add_argument(
             f"--{role}-prefix",
@@ -151,6 +157,7 @@ def source_of(arguments: argparse.Namespace) -> Source:
         model=arguments.model,
         ready=arguments.embeddings,
         similarity=arguments.similarity,
+        removal=arguments.debias,
         save=arguments.save_embeddings,
         prefixes=prefixes_of(arguments),
     )

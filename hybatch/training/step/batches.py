@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybatch.losses import EMPTY_SLOT
+from hybatch.losses import EMPTY_SLOT, GuideVectors
 from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.further import Further, choose_positives
+from hybatch.training.step.guide import GuideTable
 from hybatch.training.step.translated import Translated, translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
@@ -47,6 +48,10 @@ class LocalBatch:
         translated_A: int64, the process's examples whose query has a translation; None where none are asked for.
         num_translated: those of the global batch.
         further: the positives beside the passages; None where no query of the global batch has several.
+        guide: another model's vectors of the texts; None where none are asked for.
+        scores_QM: float32 [Q, 1 + N], a teacher's of passages and hard negatives, NaN where there is none; None where
+            none are asked for.
+        has_terms: whether the loss is to be computed with its terms, see `TrainingLoss`.
     """
 
     batch: GlobalBatch
@@ -58,6 +63,9 @@ class LocalBatch:
     translated_A: Tensor | None = None
     num_translated: int = 0
     further: Further | None = None
+    guide: GuideVectors | None = None
+    scores_QM: Tensor | None = None
+    has_terms: bool = False
 
     @property
     def shapes(self) -> list[list[tuple[int, int]]]:
@@ -76,6 +84,8 @@ class LocalBatch:
             negative_groups_QN=negative_groups,
             translated_A=translated,
             further=None if self.further is None else self.further.to(device),
+            guide=None if self.guide is None else self.guide.to(device),
+            scores_QM=None if self.scores_QM is None else self.scores_QM.to(device),
         )
 
 
@@ -112,6 +122,9 @@ class BatchLoader:
         hard_negatives: slots per example.
         positives: of an example at most; None for all that there are.
         translations: whether an example is given a translation of its query, where it has one.
+        guide: gives another model's vectors of the texts; None for none.
+        scores: whether an example is given the teacher's scores that the corpus has.
+        has_terms: whether the loss is to be computed with its terms.
         seed: the run's.
     """
 
@@ -123,6 +136,9 @@ class BatchLoader:
     hard_negatives: int = 0
     positives: int | None = 1
     translations: bool = False
+    guide: GuideTable | None = None
+    scores: bool = False
+    has_terms: bool = False
     seed: int = 0
 
     def load(self, step: int) -> LocalBatch:
@@ -168,7 +184,27 @@ class BatchLoader:
             translated_A=None if translated is None else torch.from_numpy(translated.examples),
             num_translated=0 if translated is None else translated.num_of_batch,
             further=further,
+            guide=None if self.guide is None else self._guide_vectors(self.guide, texts, negatives),
+            scores_QM=self._scores(texts, step) if self.scores else None,
+            has_terms=self.has_terms,
         )
+
+    def _scores(self, texts: BatchTexts, step: int) -> Tensor:
+        """[Q, 1 + N]; NaN too where a passage asks, of which no score speaks."""
+        scores = torch.full((len(texts.passages), 1 + self.hard_negatives), float("nan"))
+        if texts.query_text != "question":
+            return scores
+        for row, (own, *of_negatives) in enumerate(texts.scores):
+            chosen = [of_negatives[index] for index in self._stretch(len(of_negatives), step)]
+            scores[row, : 1 + len(chosen)] = torch.tensor([own, *chosen])
+        return scores
+
+    def _guide_vectors(
+        self, guide: GuideTable, texts: BatchTexts, negatives: list[tuple[int, str, int]]
+    ) -> GuideVectors:
+        text_of_slot = {slot: text for slot, text, _ in negatives}
+        role = _ROLES[texts.query_text]
+        return guide.of_batch(texts.questions, role, texts.passages, text_of_slot, self.hard_negatives)
 
     def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
         return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
@@ -180,13 +216,16 @@ class BatchLoader:
 
     def _choose_negatives(self, texts: BatchTexts, step: int) -> list[tuple[int, str, int]]:
         """Pick (slot, text, group) of the hard negatives of this step: a stretch of each list from a drawn start."""
-        start = random_seed(self.seed, step)
         chosen = []
         for row, (candidates, groups) in enumerate(zip(texts.hard_negatives, texts.hard_negative_groups, strict=True)):
-            for place in range(min(self.hard_negatives, len(candidates))):
-                index = (start + place) % len(candidates)
+            for place, index in enumerate(self._stretch(len(candidates), step)):
                 chosen.append((row * self.hard_negatives + place, candidates[index], groups[index]))
         return chosen
+
+    def _stretch(self, number: int, step: int) -> list[int]:
+        """Which of so many hard negatives this step takes."""
+        start = random_seed(self.seed, step)
+        return [(start + place) % number for place in range(min(self.hard_negatives, number))]
 
     def _negative_groups(self, negatives: list[tuple[int, str, int]], share: int) -> Tensor | None:
         if not self.hard_negatives:

@@ -19,6 +19,8 @@ from hybatch.corpus.index.keys import keys_of
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.debias.command import main
+from hybatch.evaluation.debiased_embeddings import DebiasedEmbeddings, read_removal
+from hybatch.evaluation.embeddings import StoredEmbeddings
 from hybatch.evaluation.encoding import EncodedTask, encode_texts
 from hybatch.evaluation.mteb.model import find_model
 from hybatch.evaluation.settings.task import RetrievalTask
@@ -120,8 +122,13 @@ def test_an_evaluation_of_the_folder_is_that_of_the_vectors_that_the_definition_
     found = _evaluate(tmp_path / "b", "--model", folder, "--task", "parallel", "--data-dir", data)
     for figures in ("pairs", "multilingual", "summary"):
         assert found[figures] == expected[figures]
-    plain = _evaluate(tmp_path / "c", "--model", model, "--task", "parallel", "--data-dir", data)
+    saved = ("--save-embeddings", tmp_path / "saved")
+    plain = _evaluate(tmp_path / "c", "--model", model, "--task", "parallel", "--data-dir", data, *saved)
     assert plain["summary"] != found["summary"]
+    moved = ("--embeddings", tmp_path / "saved", "--debias", folder)
+    again = _evaluate(tmp_path / "d", *moved, "--task", "parallel", "--data-dir", data)
+    for figures in ("pairs", "multilingual", "summary", "debias"):
+        assert again[figures] == found[figures]
     assert "debias" not in plain
     assert found["debias"]["method"] == METHODS[method][1]
     assert found["debias"]["languages"] == list(LANGUAGES)
@@ -220,6 +227,51 @@ def test_a_folder_that_is_there_a_debiased_model_and_a_task_s_own_data_are_refus
     shutil.copytree(fitted_on, tmp_path / "xquad-r")
     with pytest.raises(UserError, match="is what task xquad-r evaluates on"):
         _debias(model, tmp_path / "xquad-r", tmp_path / "other", "--method", "centre")
+
+
+@pytest.mark.parametrize("method", ["centre", "lir"])
+def test_ready_embeddings_have_the_bits_of_their_own_row_alone(
+    method: str, data: Path, model: Path, fitted_on: Path, tmp_path: Path
+) -> None:
+    layout = read_removal(_debias(model, fitted_on, tmp_path / "without", "--method", method))
+    task = RetrievalTask(
+        name="equal",
+        languages=("aa",),
+        queries={"aa": ["who?"]},
+        candidates={"aa": ["Rome", "Paris", "Rome"]},
+        positives={"aa": [[0]]},
+    )
+    width = Encoder.load(model).embedding_size
+    rows = np.random.default_rng(0).standard_normal((3, width)).astype(np.float32)
+    rows[2] = rows[0]
+    ready = write_embeddings(tmp_path / "ready", {"aa": rows[:1]}, {"aa": rows})
+    moved = DebiasedEmbeddings(StoredEmbeddings(ready, task), task, layout)
+    candidates = moved.embeddings("candidates", "aa")
+    np.testing.assert_array_equal(candidates[0], candidates[2])
+    np.testing.assert_array_equal(candidates[1:2], moved.embeddings("candidates", "aa", np.array([1])))
+    np.testing.assert_allclose(np.linalg.norm(candidates, axis=1), 1, atol=1e-6)
+
+
+def test_a_removal_that_is_none_or_was_fitted_to_other_vectors_is_refused(
+    data: Path, model: Path, fitted_on: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _debias(model, fitted_on, tmp_path / "without", "--method", "lir")
+    task = load_task("parallel", data)
+    assert isinstance(task, RetrievalTask)
+    tables = [
+        {x: np.eye(len(t), 99, dtype=np.float32) * 0.5 + 0.1 for x, t in part.items()}
+        for part in (task.queries, task.candidates)
+    ]
+    ready = write_embeddings(tmp_path / "ready", *tables)
+    scored = ["--task", "parallel", "--data-dir", str(data)]
+    for arguments, message in (
+        (["--embeddings", str(ready), "--debias", str(folder)], "fitted to vectors of width"),
+        (["--embeddings", str(ready), "--debias", str(model)], "holds no debias.json"),
+        (["--embeddings", str(ready), "--debias", str(tmp_path / "none")], "there is no such folder"),
+        (["--model", str(model), "--debias", str(folder)], "--debias: goes with --embeddings"),
+    ):
+        assert hybatch(["evaluate", *arguments, *scored]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_what_does_not_know_the_language_of_a_text_refuses_offsets(

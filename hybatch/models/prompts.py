@@ -1,0 +1,59 @@
+"""The prompts that a folder in sentence-transformers' layout puts before texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from hybatch.errors import UserError
+from hybatch.models.json_files import read_object
+from hybatch.paths import expand_path
+
+PROMPTS = "config_sentence_transformers.json"
+
+
+def read_prompts(folder: Path) -> dict[str, str]:
+    """Name -> text; empty where the folder says nothing of prompts.
+
+    Raises:
+        UserError: the file is malformed.
+    """
+    path = folder / PROMPTS
+    if not path.is_file():
+        return {}
+    prompts = read_object(path).get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise UserError(f"{path}: prompts is not an object of texts; restore the file")
+    return {name: text or "" for name, text in prompts.items()}
+
+
+def query_prompt(prompts: dict[str, str]) -> str | None:
+    """What stands before a query. An empty prompt says nothing: sentence-transformers writes it for a model without."""
+    return prompts.get("query") or None
+
+
+def passage_prompt(prompts: dict[str, str]) -> str | None:
+    """What stands before a passage, likewise."""
+    return prompts.get("document") or prompts.get("passage") or None
+
+
+def prompts_of(path_or_hub_id: str) -> dict[str, str]:
+    """The prompts of a model before it is fetched: of a folder here, or of the one file on the hub.
+
+    Whoever cannot reach the hub, and has the model in its cache, has this file there too if there is one.
+
+    Raises:
+        UserError: the file is malformed.
+    """
+    try:
+        folder = Path(expand_path(path_or_hub_id, "model"))
+    except UserError:
+        return {}  # a variable that is not set is told where the model is looked for
+    if folder.is_dir():
+        return read_prompts(folder)
+    try:
+        return read_prompts(Path(hf_hub_download(path_or_hub_id, PROMPTS)).parent)
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return {}
