@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any, Literal
 
@@ -45,7 +46,8 @@ def tokenize(texts: list[str], role: Literal["query", "passage"]) -> Features:
 
 
 class TinySampler:
-    """Random texts of uneven length, some passage groups, hard negatives of known, unknown and missing kind."""
+    """Random texts of uneven length, some passage groups, hard negatives of known, unknown and missing kind, scores
+    of most."""
 
     def __init__(self, *, batch_size: int = 8, num_groups: int = 1000, num_negatives: int = 0) -> None:
         self.batch_size = batch_size
@@ -78,7 +80,13 @@ class TinySampler:
             passages=[_text(e, "p") for e in examples],
             hard_negatives=negatives,
             hard_negative_groups=groups,
+            scores=[[score_of(e + k) for k in range(1 + len(own))] for e, own in zip(examples, negatives, strict=True)],
         )
+
+
+def score_of(number: int) -> float:
+    """One in five is missing."""
+    return math.nan if number % 5 == 0 else number % 7 - 3.0
 
 
 def _text(example: int, role: str) -> str:
