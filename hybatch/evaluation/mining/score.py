@@ -117,9 +117,9 @@ def _scores(path: Path, language: str, teacher: Teacher, batch_size: int) -> np.
     queries: list[str] = []
     passages: list[str] = []
     for row in _rows(path):
-        compared = _compared(row)
-        queries += [row["question"]] * len(compared)
-        passages += compared
+        for passage in _compared(row):
+            queries.append(row["question"])
+            passages.append(passage)
     if rank() == 0:
         print(f"{language}: {len(queries):,} scores", flush=True)
     return teacher.scores(queries, passages, batch_size=batch_size)
