@@ -224,8 +224,8 @@ class ParallelCorpus:
         """How many passages and hard negatives have no score, of how many; of the rows that have hard negatives."""
         missing = total = 0
         every = np.arange(self.num_examples)
-        for place, language in enumerate(self.languages):
-            found = self._index.cells[language].negatives
+        for place, cell in enumerate(self._index.cells):
+            found = cell.negatives
             if found is None:
                 continue
             counts = self._examples(found.count_column, every)

@@ -3,7 +3,7 @@
 Whether one does must not depend on the shape of a block, on the number of processes or threads, on chunks or on the
 device, or these would change the loss. A library's product does depend on them in its last bits. So scores are those of
 embeddings cut to their leading bits (`fixed_point`), whose products float64 adds up exactly, in whatever order: for
-H = 768 they are 21 bits relative to an embedding's largest entry, and a score is off by less than 2^-17. Of equal
+H = 768 they are 21 bits relative to an embedding's largest entry, and a score is off by less than 2^-15. Of equal
 embeddings every process, tile and device decides alike.
 
 Shape suffixes: Q queries of this process, D candidates (of a block, where they come in blocks), G width of the
@@ -25,8 +25,10 @@ from hybatch.losses.ring import index_in_block, passing_blocks
 from hybatch.ops.contrastive import EMPTY_SLOT, pack_pairs
 from hybatch.ops.ranking.fixed_point import leading_part
 from hybatch.options import check_options, limits
+from hybatch.processes import rank
 
 _DEFAULT_MARGIN = 0.1
+# Multiples of 8: the bits of a tile fill whole bytes.
 _TILE_SIDE = {"cpu": 512}
 _ACCELERATOR_TILE_SIDE = 2048
 
@@ -99,11 +101,9 @@ def keep_out(inputs: ContrastiveInputs, judged: Judged, rule: FilterConfig) -> t
         return replace(inputs, left_out_QB=bits_QB), number
     of_home: dict[int, Tensor] = {}
     number = torch.zeros((), dtype=torch.int64, device=queries_QG.device)
-    own = None
     for home, block_DG, groups_D in passing_blocks(judged.candidates_DG, inputs.candidate_groups_D):
-        own = home if own is None else own
         index_Q = index_in_block(inputs.positive_index_Q, home)
-        of_home[home], more = pairs.above(block_DG, groups_D, index_Q, spared if home == own else None)
+        of_home[home], more = pairs.above(block_DG, groups_D, index_Q, spared if home == rank() else None)
         number += more
         del block_DG  # or it would live until the block after the next has arrived
     return replace(inputs, left_out_QB=torch.stack([bits for _, bits in sorted(of_home.items())])), number

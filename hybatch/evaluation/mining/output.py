@@ -21,8 +21,13 @@ REPORT = "mining.json"
 _ROWS_AT_ONCE = 4096
 
 
-def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
+def check_mining_output(
+    output: Path, corpus: Path, *, overwrite: bool, report: str = REPORT, command: str = "mine"
+) -> None:
     """Refuse a folder that must not be replaced, before the encoding begins.
+
+    Args:
+        report: the file by which a folder is known that `command` has written.
 
     Raises:
         UserError: it is or holds the corpus or is inside it, holds something else, or cannot be written.
@@ -33,10 +38,13 @@ def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
     check_writable(output, "--output")
     if not output.exists() or not any(output.iterdir()):
         return
-    if not (output / REPORT).is_file():
-        raise UserError(f"--output {output}: holds files that no hybatch mine has written; choose another folder")
+    if not (output / report).is_file():
+        raise UserError(f"--output {output}: holds files that no hybatch {command} has written; choose another folder")
     if not overwrite:
-        raise UserError(f"--output {output}: holds a mined corpus; choose another folder, or give --overwrite")
+        raise UserError(
+            f"--output {output}: holds a corpus that hybatch {command} has written; choose another folder, or give "
+            "--overwrite"
+        )
 
 
 def check_rows(folder: Path, corpus: ParallelCorpus) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -134,8 +133,7 @@ def _directory(
     folder = locate(model)
     texts = [[corpus.fingerprint for corpus in corpora], sorted(languages), sorted(roles), hard_negatives]
     content = json.dumps([_FORMAT, _content_of(folder), texts], sort_keys=True)
-    slug = re.sub(r"[^\w.-]", "-", Path(model).name)
-    return root / "guides" / f"{slug}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    return root / "guides" / hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _content_of(folder: Path) -> list[tuple[str, str]]:
