@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from hybatch.corpus.rows import RowBatch
+from hybatch.corpus.rows import LARGEST_SCORE, RowBatch
 from hybatch.errors import UserError
 
 _EXPECTED = 'expected a list of texts or of {"text" and/or "passage_id", optional "score"}'
@@ -83,7 +83,7 @@ def _entry(item: Any, place: str) -> Listed:
         raise UserError(f"{place}: a positive has neither text nor passage_id; {_EXPECTED}")
     if score is None:
         return Listed(text, passage_id)
-    if isinstance(score, bool) or not isinstance(score, int | float) or not (math.isfinite(score) and score > 0):
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 < score <= LARGEST_SCORE:
         raise UserError(
             f"{place}: a positive's score is {score!r}; give a number greater than 0, or leave it out for 1"
         )

@@ -147,7 +147,7 @@ def test_columns_of_a_data_set_list_positives_too(tmp_path: Path, with_scores: b
         ({"positives": [{"passage_id": "gone"}]}, "names a passage_id that no passage of the corpus has"),
         *(
             ({"positives": [{"text": "P", "score": score}]}, "a positive's score is .*; give a number greater than 0")
-            for score in (0, -1, True, "2", float("nan"), float("inf"))
+            for score in (0, -1, True, "2", float("nan"), float("inf"), 10**400)
         ),
     ],
 )
