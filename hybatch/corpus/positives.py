@@ -85,7 +85,8 @@ def _entry(item: Any, place: str) -> Listed:
         return Listed(text, passage_id)
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 < score <= LARGEST_SCORE:
         raise UserError(
-            f"{place}: a positive's score is {score!r}; give a number greater than 0, or leave it out for 1"
+            f"{place}: a positive's score is {score!r}; give a number greater than 0 and at most {LARGEST_SCORE:g}, or "
+            "leave it out for 1"
         )
     return Listed(text, passage_id, float(score))
 
