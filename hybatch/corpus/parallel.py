@@ -210,7 +210,8 @@ class ParallelCorpus:
             return read_scores(self._index, "negatives", language, rows).tolist()
 
         def read_passages(language: int, examples: NDArray[np.int64]) -> list[float]:
-            code, row_column = self.languages[language], self._index.cells[language].passage.row_column
+            # Of the row itself, wherever the text of its passage stands.
+            code, row_column = self.languages[language], self._index.cells[language].question.row_column
             if not has_scores(self._index, code):
                 return [math.nan] * len(examples)
             rows = examples if row_column is None else self._examples(row_column, examples)

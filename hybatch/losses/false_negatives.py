@@ -40,7 +40,7 @@ class FilterConfig:
     by: Literal["self", "guide"] = "self"
     """Whose scores decide. self: those of the encoder that is trained, at this step; guide: those of the model
     loss.guide."""
-    margin: float | None = field(default=None, metadata=limits(ge=-2, le=2))
+    margin: float | None = field(default=None, metadata=limits(ge=0, le=2))
     """A candidate is kept out that scores above the positive's score plus this, in cosine similarity; by default 0.1,
     where no ratio is given."""
     ratio: float | None = field(default=None, metadata=limits(gt=0, le=10))

@@ -129,7 +129,7 @@ RULES = [
     FilterConfig(margin=0.0, spare_hard_negatives=False),
     FilterConfig(ratio=0.8),
     FilterConfig(by="guide", ratio=1.3),
-    FilterConfig(by="guide", margin=-0.2, spare_hard_negatives=False),
+    FilterConfig(by="guide", ratio=0.7, spare_hard_negatives=False),
 ]
 
 
@@ -307,11 +307,12 @@ def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_wh
 
 def test_called_as_a_plain_loss_it_keeps_nothing_out() -> None:
     problem = _problem(3, slots=0)
-    rows = (problem.queries.float(), problem.passages.float())
-    filtering = ContrastiveLoss(temperature=0.1, filter=FilterConfig(margin=-2.0))
+    # All are near each other, and so no score is far below that of the positive.
+    rows = [F.normalize(1 + 0.2 * of, dim=1).float() for of in (problem.queries, problem.passages)]
+    filtering = ContrastiveLoss(temperature=0.1, filter=FilterConfig(ratio=0.1))
     plain = ContrastiveLoss(temperature=0.1)(*rows, groups_Q=problem.groups)
     assert torch.equal(filtering(*rows, groups_Q=problem.groups), plain)
-    # With so low a limit nothing but the positive is left, and its share is 1.
+    # With so low a limit nothing is left but the positive, whose share is 1.
     assert filtering.terms(*rows, groups_Q=problem.groups).loss.item() == 0
 
 
@@ -327,7 +328,7 @@ def test_a_ratio_moves_the_limit_the_same_way_for_every_sign(positive: float) ->
     ("options", "message"),
     [
         ({"margin": 0.1, "ratio": 0.95}, "loss.filter has both a margin and a ratio: give one of them"),
-        ({"margin": 3.0}, r"loss\.filter\.margin is 3\.0: it must be a number from -2 to 2"),
+        ({"margin": 3.0}, r"loss\.filter\.margin is 3\.0: it must be a number from 0 to 2"),
         ({"ratio": 0.0}, r"loss\.filter\.ratio is 0\.0"),
         ({"by": "teacher"}, r"loss\.filter\.by is 'teacher': it must be one of self, guide"),
     ],
