@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
             encoder, task, batch_size=arguments.batch_size, model=arguments.model, cut=cut
         )
         lines = cut_warnings(cut.counts())
-        retrieved = None
+        retrieved: Iterable[Retrieved] | None = None
         if teacher is not None:
             retrieved = _judged(arguments, task, queries, passages_UH, teacher, device)
         problem = None
@@ -261,8 +261,8 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
 def _report(
     arguments: argparse.Namespace, corpus: ParallelCorpus, figures: Mapping[str, MiningFigures], total: MiningFigures
 ) -> dict[str, Any]:
-    options = ("negatives", "relation", "ranks", "margin", "ratio", "max_score", "teacher", "random", "seed")
-    options += ("save_scores", "search", "batch_size")
+    rule = ("negatives", "relation", "ranks", "margin", "ratio", "max_score", "teacher", "random", "seed")
+    options = (*rule, "save_scores", "search", "batch_size")
     return {
         "model": arguments.model,
         "corpus": corpus.fingerprint,

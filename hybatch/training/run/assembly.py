@@ -126,6 +126,7 @@ def build_sampler(config: RunConfig, corpora: OpenCorpora, *, progress: bool) ->
             seed=config.seed,
             total_steps=config.training.steps,
             progress=progress and rank() == 0,
+            weights=[one.weight for one in config.corpora],
         )
     )
 
