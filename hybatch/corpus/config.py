@@ -61,5 +61,11 @@ class CorpusConfig:
     weight: float = field(default=1.0, metadata=limits(ge=0, le=1_000_000))
     """Of a data set to train on: 2 draws it twice as often as its size would have it drawn; 0 never."""
 
+    query_prefix: str | None = None
+    """Put before its queries in the place of the model's prefix; the model's folder keeps it, under `name`."""
+
+    passage_prefix: str | None = None
+    """Likewise, before its passages."""
+
     def __post_init__(self) -> None:
         check_options(self, "corpora")

@@ -76,7 +76,7 @@ class CellTable:
     """All cells of a run.
 
     `num_ids[kind, dataset]`: ids of the data set that batches of the kind can use, in cells not excluded.
-    `dataset_weights[dataset]`: of the data sets of another weight than 1.
+    `dataset_weights[dataset]`: what its size is multiplied by in the draw of data sets; 1 where nothing is said.
     """
 
     cells: list[Cell] = field(default_factory=list)

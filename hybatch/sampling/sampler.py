@@ -241,8 +241,10 @@ class BatchSampler:
         weights_LL = self._weights_of_pairs(cell)
         masks, counts = np.unique(np.stack(self._masks_of(cell, batch.examples)), axis=1, return_counts=True)
         for questions, passages, count in zip(*masks.tolist(), counts.tolist(), strict=True):
-            has = [[mask >> k & 1 for k in range(num_languages)] for mask in (questions, passages)]
-            drawn_LL = np.outer(*has) * weights_LL
+            asks_L, answers_L = (
+                np.array([mask >> k & 1 for k in range(num_languages)]) for mask in (questions, passages)
+            )
+            drawn_LL = np.outer(asks_L, answers_L) * weights_LL
             pairs_LL += count / drawn_LL.sum() * drawn_LL
         return pairs_LL
 

@@ -10,7 +10,7 @@ translation, that the corpus does not have stays empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
-from hybatch.training.step.translated import Translated, translate
+from hybatch.training.step.translated import translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
@@ -100,6 +100,7 @@ class BatchLoader:
     Attributes:
         sampler: says which examples a step has.
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
+        tokenize_of: the same for data sets whose texts have prompts of their own, by their places.
         rank, world_size: which rows are this process's own.
         cutting: how much is encoded at once. Where every process must have equally many chunks, a hard negative that is
             missing is made up for by the passage, and a translation by the query, which the loss does not look at, so
@@ -111,6 +112,7 @@ class BatchLoader:
 
     sampler: BatchSampler
     tokenize: Tokenize
+    tokenize_of: Mapping[int, Tokenize] = field(default_factory=dict)
     rank: int = 0
     world_size: int = 1
     cutting: Cutting = field(default_factory=Cutting)
@@ -120,6 +122,7 @@ class BatchLoader:
 
     def load(self, step: int) -> LocalBatch:
         batch = self.sampler.batch(step)
+        tokenize = self.tokenize_of.get(batch.dataset, self.tokenize)
         share = len(batch.examples) // self.world_size
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
@@ -130,14 +133,16 @@ class BatchLoader:
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
         role = _ROLES[texts.query_text]
         pieces = [
-            *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
-            *self.cutting.cut(self.tokenize(passages, "passage"), slots),
+            *self.cutting.cut(tokenize(texts.questions, role), range(share)),
+            *self.cutting.cut(tokenize(passages, "passage"), slots),
         ]
         translated = None
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
             behind = (2 + self.hard_negatives) * share
-            pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
+            if translated.text_of:
+                translations = tokenize(list(translated.text_of.values()), role)
+                pieces += self.cutting.cut(translations, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
             for index, (features, slots_n) in enumerate(pieces)
@@ -155,9 +160,6 @@ class BatchLoader:
             translated_A=None if translated is None else torch.from_numpy(translated.examples),
             num_translated=0 if translated is None else translated.num_of_batch,
         )
-
-    def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
-        return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""

@@ -19,6 +19,7 @@ from hybatch.evaluation.mining.command import main
 from hybatch.evaluation.teacher import open_teacher
 from tests.evaluation.cross_encoders import write_cross_encoder
 from tests.evaluation.synthetic import write_jsonl
+from tests.processes import run_processes
 
 
 def _arguments(data: Path, model: Path, output: Path, *more: object) -> list[str]:
@@ -98,6 +99,15 @@ def test_a_cross_encoder_judges_and_its_scores_are_saved(data: Path, model: Path
     assert _read(tmp_path / "random") != _read(tmp_path / "mined")
     report = json.loads((tmp_path / "random" / "mining.json").read_text())["options"]
     assert (report["teacher"], report["random"], report["seed"]) == (str(folder), True, 4)
+
+
+@pytest.mark.slow
+def test_two_processes_mine_what_one_does(data: Path, model: Path, tmp_path: Path) -> None:
+    folder = write_cross_encoder(tmp_path / "cross", model)
+    more = ("--teacher", folder, "--max-score", 0.5, "--save-scores", "--random", "--relation", "pool")
+    for processes in (1, 2):
+        run_processes(main, processes, _arguments(data, model, tmp_path / f"{processes}", *more))
+    assert _bytes(tmp_path / "1") == _bytes(tmp_path / "2")
 
 
 def _squad(folder: Path) -> tuple[str, str]:
