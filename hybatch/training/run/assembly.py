@@ -23,6 +23,7 @@ from hybatch.sampling.translations import without_translations
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
+from hybatch.training.prompts import saved_prompts, tokenize_each
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.step.batches import BatchLoader, Tokenize
@@ -139,6 +140,7 @@ def build_sampler(config: RunConfig, corpora: OpenCorpora, *, progress: bool) ->
             seed=config.seed,
             total_steps=config.training.steps,
             progress=progress and rank() == 0,
+            weights=[one.weight for one in config.corpora],
         )
     )
 
@@ -183,6 +185,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     loader = BatchLoader(
         sampler=sampler,
         tokenize=own_tokenize(encoder),
+        tokenize_of=tokenize_each(copy.deepcopy(encoder.tokenizer), encoder.config, config.corpora),
         rank=rank(),
         world_size=world_size(),
         cutting=cutting,
@@ -195,7 +198,16 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         seed=config.seed,
     )
     validation = build_validation(
-        config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device, cutting=cutting
+        config,
+        corpora.validation,
+        strategy,
+        loss,
+        own_tokenize(encoder),
+        accelerator.device,
+        cutting=cutting,
+        tokenize_of=tokenize_each(
+            copy.deepcopy(encoder.tokenizer), encoder.config, config.validation.corpora, "validation.corpora"
+        ),
     )
     for line in validation.left_out if validation is not None else []:
         say(line)
@@ -278,12 +290,15 @@ def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora
     A fresh one is made by the main process, saved in initial/ and read from there by all, so that its tokenizer is
     trained once.
     """
+    prompts = saved_prompts(config.model, config.corpora, [corpus.name for corpus in corpora.training])
     if config.model.fresh is not None:
         run_on_main(lambda: _save_fresh(config, folder, corpora, languages))
         encoder = build_encoder(replace(config.model, backbone=str(folder.initial), fresh=None), seed=config.seed)
         encoder.config = replace(encoder.config, backbone=config.model.backbone, fresh=config.model.fresh)
+        encoder.prompts = prompts
         return encoder
     encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
+    encoder.prompts = prompts
     if config.training.save_initial and not folder.initial.exists():
         run_on_main(lambda: save_encoder(encoder, folder.initial))
     return encoder

@@ -11,7 +11,7 @@ positives has, and 0 where no query has several; the others leave the rest empty
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.further import Further, choose_positives
 from hybatch.training.step.guide import GuideTable
-from hybatch.training.step.translated import Translated, translate
+from hybatch.training.step.translated import translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
@@ -115,6 +115,7 @@ class BatchLoader:
     Attributes:
         sampler: says which examples a step has.
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
+        tokenize_of: the same for data sets whose texts have prompts of their own, by their places.
         rank, world_size: which rows are this process's own.
         cutting: how much is encoded at once. Where every process must have equally many chunks, a hard negative that is
             missing is made up for by the passage, a translation by the query, and a further positive by the first
@@ -130,6 +131,7 @@ class BatchLoader:
 
     sampler: BatchSampler
     tokenize: Tokenize
+    tokenize_of: Mapping[int, Tokenize] = field(default_factory=dict)
     rank: int = 0
     world_size: int = 1
     cutting: Cutting = field(default_factory=Cutting)
@@ -143,6 +145,7 @@ class BatchLoader:
 
     def load(self, step: int) -> LocalBatch:
         batch = self.sampler.batch(step)
+        tokenize = self.tokenize_of.get(batch.dataset, self.tokenize)
         share = len(batch.examples) // self.world_size
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
@@ -160,13 +163,15 @@ class BatchLoader:
         slots += range(first_other, first_other + len(others))
         role = _ROLES[texts.query_text]
         pieces = [
-            *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
-            *self.cutting.cut(self.tokenize(passages, "passage"), slots),
+            *self.cutting.cut(tokenize(texts.questions, role), range(share)),
+            *self.cutting.cut(tokenize(passages, "passage"), slots),
         ]
         translated = None
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
-            pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
+            if translated.text_of:
+                translations = tokenize(list(translated.text_of.values()), role)
+                pieces += self.cutting.cut(translations, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
             for index, (features, slots_n) in enumerate(pieces)
@@ -205,9 +210,6 @@ class BatchLoader:
         text_of_slot = {slot: text for slot, text, _ in negatives}
         role = _ROLES[texts.query_text]
         return guide.of_batch(texts.questions, role, texts.passages, text_of_slot, self.hard_negatives)
-
-    def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
-        return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""
