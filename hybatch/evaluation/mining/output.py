@@ -57,7 +57,7 @@ def check_rows(folder: Path, corpus: ParallelCorpus) -> None:
     """
     known = set(corpus.ids(slice(None)))
     for path in language_files(folder, ".jsonl", corpus.languages).values():
-        for row in _rows(path):
+        for row in read_rows(path):
             try:
                 json_text(row).encode()
             except (ValueError, RecursionError) as error:
@@ -87,7 +87,7 @@ def write_filled(
     number = {identifier: example for example, identifier in enumerate(corpus.ids(slice(None)))}
 
     def filled(language: str, path: Path) -> Iterator[dict[str, Any]]:
-        for row in _rows(path):
+        for row in read_rows(path):
             _fill(row, path, number, negatives[language])
             yield row
 
@@ -170,7 +170,8 @@ def _rows_of(
             yield {name: value for name, value in row.items() if value}
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a `<lang>.jsonl` file that indexing has found good, with every field."""
     with open(path, encoding="utf-8-sig", newline="\n") as file:
         for line in file:
             if line.strip():
