@@ -59,7 +59,7 @@ def check_rows(folder: Path, corpus: ParallelCorpus) -> None:
     """
     known = set(corpus.ids(slice(None)))
     for path in language_files(folder, ".jsonl", corpus.languages).values():
-        for row in _rows(path):
+        for row in read_rows(path):
             try:
                 json_text(row).encode()
             except (ValueError, RecursionError) as error:
@@ -93,7 +93,7 @@ def write_filled(
     number = {identifier: example for example, identifier in enumerate(corpus.ids(slice(None)))}
 
     def filled(language: str, path: Path) -> Iterator[dict[str, Any]]:
-        for row in _rows(path):
+        for row in read_rows(path):
             _fill(row, path, number, negatives[language], save_scores)
             yield row
 
@@ -195,7 +195,8 @@ def _positives_of(corpus: ParallelCorpus, place: int, answered: NDArray[np.int64
     }
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a `<lang>.jsonl` file that indexing has found good, with every field."""
     with open(path, encoding="utf-8-sig", newline="\n") as file:
         for line in file:
             if line.strip():

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hybatch.atomic import atomic_directory
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.rows import language_files
 from hybatch.errors import UserError
-from hybatch.evaluation.mining.output import check_mining_output, check_rows
+from hybatch.evaluation.mining.output import check_mining_output, check_rows, read_rows
 from hybatch.evaluation.results import dump, json_text, versions
 from hybatch.evaluation.teacher import Teacher, open_teacher
 from hybatch.options import number_of
@@ -98,13 +97,6 @@ def _checked_corpus(arguments: argparse.Namespace, folder: Path) -> ParallelCorp
     return corpus
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8-sig", newline="\n") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
-
-
 def _compared(row: dict[str, Any]) -> list[str]:
     """The passage and the hard negatives of a row; none where there is nothing to score."""
     if row.get("question") is None or row.get("passage") is None:
@@ -116,7 +108,7 @@ def _scores(path: Path, language: str, teacher: Teacher, batch_size: int) -> np.
     """float32, of everything that is compared in a language, row by row; collective."""
     queries: list[str] = []
     passages: list[str] = []
-    for row in _rows(path):
+    for row in read_rows(path):
         for passage in _compared(row):
             queries.append(row["question"])
             passages.append(passage)
@@ -135,7 +127,7 @@ def _write(
             for language, path in files.items():
                 found = iter(scores[language].tolist())
                 with open(partial / f"{language}.jsonl", "w", encoding="utf-8", newline="\n") as file:
-                    for row in _rows(path):
+                    for row in read_rows(path):
                         compared = _compared(row)
                         if compared:
                             row["scores"] = [next(found) for _ in compared]
