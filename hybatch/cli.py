@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": ("hybatch.training.plan.command", "expected memory per strategy and time per step, without weights"),
     "evaluate": ("hybatch.reporting.evaluate", "score a model or ready embeddings in every language setting"),
     "mine": ("hybatch.evaluation.mining.command", "add hard negatives to a parallel corpus with an encoder"),
+    "score": ("hybatch.evaluation.mining.score", "add a teacher's scores to a corpus's passages and hard negatives"),
     "debias": ("hybatch.evaluation.debias.command", "take what tells languages apart out of a finished encoder"),
     "mteb": ("hybatch.evaluation.mteb.command", "run tasks of MTEB on a model, with the installed package mteb"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),

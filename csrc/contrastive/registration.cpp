@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <optional>
 #include <tuple>
 
 #include "common/cpu/torch_threads.h"
@@ -22,9 +23,10 @@ void CheckPositives(const LossInputs& inputs, int64_t lowest) {
 
 std::tuple<Tensor, Tensor, Tensor> Forward(const Tensor& queries, const Tensor& candidates,
                                            const Tensor& positive_index, const Tensor& query_groups,
-                                           const Tensor& candidate_groups, const Tensor& scale, bool want_columns) {
+                                           const Tensor& candidate_groups, const Tensor& scale, bool want_columns,
+                                           const std::optional<Tensor>& left_out) {
   ForwardTask task;
-  task.inputs = InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+  task.inputs = InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale, left_out);
   CheckPositives(task.inputs, -1);
   Tensor row_lse = NewFloats(queries, {task.inputs.queries.rows});
   Tensor positive_logit = NewFloats(queries, {task.inputs.queries.rows});
@@ -40,9 +42,10 @@ std::tuple<Tensor, Tensor, Tensor> Backward(const Tensor& queries, const Tensor&
                                             const Tensor& positive_index, const Tensor& query_groups,
                                             const Tensor& candidate_groups, const Tensor& scale, const Tensor& row_lse,
                                             const Tensor& grad_row_lse, const Tensor& grad_positive,
-                                            const Tensor& column_lse, const Tensor& grad_column_lse) {
+                                            const Tensor& column_lse, const Tensor& grad_column_lse,
+                                            const std::optional<Tensor>& left_out) {
   const LossInputs inputs =
-      InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+      InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale, left_out);
   CheckPositives(inputs, -1);
   BackwardTask task = BackwardTaskOf(inputs, row_lse, grad_row_lse, grad_positive, column_lse, grad_column_lse);
   Tensor grad_queries = NewFloats(queries, {inputs.queries.rows, inputs.queries.width});
@@ -57,9 +60,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ForwardBackward(const Tensor&
                                                                    const Tensor& positive_index,
                                                                    const Tensor& query_groups,
                                                                    const Tensor& candidate_groups,
-                                                                   const Tensor& scale) {
+                                                                   const Tensor& scale,
+                                                                   const std::optional<Tensor>& left_out) {
   ForwardBackwardTask task;
-  task.inputs = InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+  task.inputs = InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale, left_out);
   CheckPositives(task.inputs, 0);
   Tensor row_lse = NewFloats(queries, {task.inputs.queries.rows});
   Tensor positive_logit = NewFloats(queries, {task.inputs.queries.rows});
@@ -79,14 +83,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ForwardBackward(const Tensor&
 STABLE_TORCH_LIBRARY_FRAGMENT(hybatch, m) {
   m.def(
       "contrastive_forward(Tensor queries, Tensor candidates, Tensor positive_index, Tensor query_groups, "
-      "Tensor candidate_groups, Tensor scale, bool want_columns) -> (Tensor, Tensor, Tensor)");
+      "Tensor candidate_groups, Tensor scale, bool want_columns, Tensor? left_out=None) -> (Tensor, Tensor, Tensor)");
   m.def(
       "contrastive_backward(Tensor queries, Tensor candidates, Tensor positive_index, Tensor query_groups, "
       "Tensor candidate_groups, Tensor scale, Tensor row_lse, Tensor grad_row_lse, Tensor grad_positive, "
-      "Tensor column_lse, Tensor grad_column_lse) -> (Tensor, Tensor, Tensor)");
+      "Tensor column_lse, Tensor grad_column_lse, Tensor? left_out=None) -> (Tensor, Tensor, Tensor)");
   m.def(
       "contrastive_forward_backward(Tensor queries, Tensor candidates, Tensor positive_index, Tensor query_groups, "
-      "Tensor candidate_groups, Tensor scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "Tensor candidate_groups, Tensor scale, Tensor? left_out=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(hybatch, CPU, m) {

@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <initializer_list>
+#include <optional>
 
 #include "common/tensor_checks.h"
 #include "contract.h"
@@ -12,7 +13,8 @@
 namespace hybatch::contrastive {
 
 inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
-                           const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale) {
+                           const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale,
+                           const std::optional<Tensor>& left_out) {
   LossInputs inputs;
   inputs.queries = MatrixOf(queries, "queries");
   inputs.candidates = MatrixOf(candidates, "candidates");
@@ -25,6 +27,11 @@ inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, cons
   inputs.query_groups = query_groups.const_data_ptr<int64_t>();
   inputs.candidate_groups = candidate_groups.const_data_ptr<int64_t>();
   inputs.scale = scale.const_data_ptr<float>();
+  inputs.left_out = nullptr;
+  if (left_out.has_value()) {
+    CheckTensor(*left_out, "left_out", ScalarType::Byte, {inputs.queries.rows, LeftOutStride(inputs.candidates.rows)});
+    inputs.left_out = left_out->const_data_ptr<uint8_t>();
+  }
   return inputs;
 }
 

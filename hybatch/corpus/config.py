@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from hybatch.corpus.formats.registry import FORMATS
-from hybatch.options import check_options
+from hybatch.options import check_options, limits
 
 if not TYPE_CHECKING:
     # The command line takes its choices from here.
@@ -61,6 +61,15 @@ class CorpusConfig:
     judgements: str | None = None
     """Format mmarco: file of triples (query, positive, negative ids) or of qrels, below `path`; by default
     triples.train.ids.small.tsv, else qrels.<split>.tsv."""
+
+    weight: float = field(default=1.0, metadata=limits(ge=0, le=1_000_000))
+    """Of a data set to train on: 2 draws it twice as often as its size would have it drawn; 0 never."""
+
+    query_prefix: str | None = None
+    """Put before its queries in the place of the model's prefix; the model's folder keeps it, under `name`."""
+
+    passage_prefix: str | None = None
+    """Likewise, before its passages."""
 
     def __post_init__(self) -> None:
         check_options(self, "corpora")

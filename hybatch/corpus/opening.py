@@ -63,6 +63,8 @@ def _cache_key(config: CorpusConfig, entry: FormatEntry, path: str) -> str:
     # Hub ids must not depend on the working folder, local paths must.
     where = os.path.abspath(path) if "{language}" in path or os.path.exists(path) else path
     settings: dict[str, Any] = asdict(config) | {"name": "", "format": entry.name, "path": where}
+    for name in ("weight", "query_prefix", "passage_prefix"):
+        del settings[name]  # says nothing of the content
     if config.positives == "apart":
         del settings["positives"]  # as in versions that had nothing else
     settings["languages"] = sorted(set(config.languages)) if config.languages is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from hybatch.corpus.index.folder import CorpusStatistics, Index, NegativePlace, TextPlace
 from hybatch.corpus.index.integrity import DamagedIndexError
+from hybatch.corpus.index.scores import has_scores, read_scores
 from hybatch.errors import UserError
 
 Indices = NDArray[np.int64] | Sequence[int] | slice
 _T = TypeVar("_T")
+_EXAMPLES_AT_ONCE = 8192
 
 
 class ParallelCorpus:
@@ -32,6 +35,7 @@ class ParallelCorpus:
         num_examples, num_groups: examples, and passage groups among them.
         has_hard_negatives: whether any language has them.
         has_positives: whether any example has several positives, or a score.
+        has_scores: whether any passage or hard negative has a teacher's score.
         statistics: counts worth printing before a run.
 
     Raises:
@@ -51,6 +55,7 @@ class ParallelCorpus:
         self.num_groups: int = self._index.num_groups
         self.has_hard_negatives: bool = self._index.has_hard_negatives
         self.has_positives: bool = any(cell.positives is not None for cell in self._index.cells)
+        self.has_scores: bool = any(has_scores(self._index, language) for language in self.languages)
         self.statistics: CorpusStatistics = self._index.statistics
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -193,6 +198,45 @@ class ParallelCorpus:
             return self._index.table(place.group_table).numbers("group", rows).tolist()
 
         return self._negatives(read, indices, language_indices)
+
+    def scores(self, indices: Indices, language_indices: Indices) -> list[list[float]]:
+        """A teacher's scores of the passage of indices[i] and of each of its hard negatives, in their order; NaN where
+        none is known. They are of the passages with the question of the same language."""
+
+        def read_negatives(place: NegativePlace, rows: NDArray[np.int64]) -> list[float]:
+            language = place.table.removeprefix("negatives.")
+            if not has_scores(self._index, language):
+                return [math.nan] * len(rows)
+            return read_scores(self._index, "negatives", language, rows).tolist()
+
+        def read_passages(language: int, examples: NDArray[np.int64]) -> list[float]:
+            # Of the row itself, wherever the text of its passage stands.
+            code, row_column = self.languages[language], self._index.cells[language].question.row_column
+            if not has_scores(self._index, code):
+                return [math.nan] * len(examples)
+            rows = examples if row_column is None else self._examples(row_column, examples)
+            return read_scores(self._index, "passages", code, rows).tolist()
+
+        own = self._per_language(read_passages, indices, language_indices)
+        others = self._negatives(read_negatives, indices, language_indices)
+        return [[score, *of_negatives] for score, of_negatives in zip(own, others, strict=True)]
+
+    def missing_scores(self) -> tuple[int, int]:
+        """How many passages and hard negatives have no score, of how many; of the rows that have hard negatives."""
+        missing = total = 0
+        every = np.arange(self.num_examples)
+        for place, cell in enumerate(self._index.cells):
+            found = cell.negatives
+            if found is None:
+                continue
+            counts = self._examples(found.count_column, every)
+            examples = np.flatnonzero(counts)
+            total += len(examples) + int(counts.sum())
+            for start in range(0, len(examples), _EXAMPLES_AT_ONCE):
+                block = examples[start : start + _EXAMPLES_AT_ONCE]
+                rows = self.scores(block, np.full(len(block), place))
+                missing += sum(math.isnan(score) for row in rows for score in row)
+        return missing, total
 
     def _examples(self, column: str, indices: Indices) -> NDArray[Any]:
         rows = indices if isinstance(indices, slice) else np.asarray(indices, dtype=np.int64)

@@ -24,11 +24,12 @@ Place = Callable[[int], str]
 class RowBatch:
     """Some consecutive rows of one language, column by column.
 
-    `questions` and `passages` hold None where the row lacks one. `passage_ids`, `negatives` and `positives`, where the
-    source has them, are parallel to `ids`; of a row without positives, which `hybatch.corpus.positives` reads, None.
-    `joins` are further keys: examples with an equal one are of one passage group (the several positives of a query).
-    `place` turns a row number of the batch into what an error message calls it, and `work` is what the progress bar
-    advances by, in the source's unit.
+    `questions` and `passages` hold None where the row lacks one. `passage_ids`, `negatives`, `positives` and `scores`,
+    where the source has them, are parallel to `ids`. Positives are read by `hybatch.corpus.positives`; None stands for
+    a row without. A row's scores are a teacher's, of its passage and of each of its negatives, None for one that is not
+    known, or None for all. `joins` are further keys: examples with an equal one are of one passage group (all positives
+    of a query). `place` turns a row number of the batch into what an error message calls it, and `work` is what the
+    progress bar advances by, in the source's unit.
     """
 
     ids: list[Any]
@@ -37,6 +38,7 @@ class RowBatch:
     passage_ids: list[Any] | None = None
     negatives: list[Any] | None = None
     positives: list[Any] | None = None
+    scores: list[Any] | None = None
     joins: list[str] | None = None
     place: Place
     work: int
@@ -80,6 +82,25 @@ def check_batch(batch: RowBatch) -> None:
     for row, negatives in enumerate(batch.negatives or ()):
         if not isinstance(negatives, list) or not all(isinstance(text, str) and text.strip() for text in negatives):
             raise UserError(f"{batch.place(row)}: negatives must be a list of texts, none of them empty")
+    for row, scores in enumerate(batch.scores or ()):
+        if scores is not None:
+            _check_scores(scores, len(batch.negatives[row]) if batch.negatives else 0, batch.place(row))
+
+
+def _check_scores(scores: Any, negatives: int, place: str) -> None:
+    if not isinstance(scores, list) or not all(map(_is_score, scores)):
+        raise UserError(f"{place}: scores must be a list of finite numbers, null for one that is not known")
+    if len(scores) != 1 + negatives:
+        raise UserError(
+            f"{place}: {len(scores)} scores of a passage and {negatives} negatives; give one of the passage and, after "
+            "it, one of each negative, in their order"
+        )
+
+
+def _is_score(value: Any) -> bool:
+    # A number that float cannot hold is as bad as an infinity.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and abs(value) <= LARGEST_SCORE)
 
 
 def _check_texts(batch: RowBatch, name: str, values: Sequence[Any], *, optional: bool) -> None:

@@ -39,6 +39,8 @@ class Source:
     """Folder for the embeddings of a task that a model encodes."""
     prefixes: Mapping[Role, str] = field(default_factory=dict)
     """Put before the texts of a role in the place of the model's own prefix."""
+    prompt: str | None = None
+    """The name of the prompt that the prefixes are; None where they were given as texts."""
     cut: CutTexts = field(default_factory=CutTexts)
     """Counts the texts that the model does not read to their end."""
     debias: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +129,7 @@ class Source:
     def _refuse_other_prefixes(self, encoder: Encoder) -> None:
         if encoder.debiased is not None:
             raise UserError(
-                f"--{next(iter(self.prefixes))}-prefix: {self.name} was debiased (hybatch debias) with the prefixes of "
+                f"{self._prefix_options()[0]}: {self.name} was debiased (hybatch debias) with the prefixes of "
                 "its own; leave the option out"
             )
 
@@ -135,7 +137,10 @@ class Source:
         try:
             check_room(encoder.tokenizer, encoder.config)
         except UserError as error:
-            raise UserError(f"{', '.join(f'--{role}-prefix' for role in self.prefixes)}: {error}") from error
+            raise UserError(f"{', '.join(self._prefix_options())}: {error}") from error
+
+    def _prefix_options(self) -> list[str]:
+        return ["--prompt"] if self.prompt is not None else [f"--{role}-prefix" for role in self.prefixes]
 
     def _save(self, embeddings: TaskEmbeddings, task: TextsTask) -> None:
         assert self.save is not None

@@ -24,8 +24,8 @@ from torch.autograd.function import once_differentiable
 
 from hybatch.losses.divergences import DIVERGENCES, Divergence
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.losses.ring import collect_gradients, index_in_block, passing_blocks
-from hybatch.ops.contrastive import EMPTY_SLOT
+from hybatch.losses.ring import collect_gradients, index_in_block, pairs_of_block, passing_blocks
+from hybatch.ops.contrastive import EMPTY_SLOT, unpack_pairs
 from hybatch.options import check_options, limits
 
 AlignmentKind = str
@@ -79,6 +79,7 @@ def alignment_sum(
         inputs.positive_index_Q[translated_A],
         inputs.query_groups_Q[translated_A],
         inputs.candidate_groups_D,
+        None if inputs.left_out_QB is None else inputs.left_out_QB[..., translated_A, :],
         1 / inputs.temperature,
         divergence,
         ring,
@@ -95,6 +96,7 @@ class _AlignmentSum(torch.autograd.Function):
         positive_index: Tensor,
         query_groups: Tensor,
         candidate_groups: Tensor,
+        left_out: Tensor | None,
         scale: float,
         divergence: Divergence,
         ring: bool,
@@ -102,36 +104,35 @@ class _AlignmentSum(torch.autograd.Function):
         with torch.autocast(queries.device.type, enabled=False):
             tiles = _Tiles(queries, translations, query_groups, scale)
             lse_2A = tiles.rows_2AH.new_full((2, len(queries)), float("-inf"))
-            for index, block, groups in _blocks(candidates, candidate_groups, positive_index, ring):
-                for rows, _, logits_2ad, _ in tiles.logits(block, groups, index):
+            for index, block, groups, bits in _blocks(candidates, candidate_groups, positive_index, left_out, ring):
+                for rows, _, logits_2ad, _ in tiles.logits(block, groups, index, bits):
                     lse_2A[:, rows] = torch.logaddexp(lse_2A[:, rows], logits_2ad.logsumexp(-1))
                 del block
             total, sums_2A = tiles.rows_2AH.new_zeros(()), torch.zeros_like(lse_2A)
-            for index, block, groups in _blocks(candidates, candidate_groups, positive_index, ring):
-                for rows, _, logits_2ad, left_out_ad in tiles.logits(block, groups, index):
+            for index, block, groups, bits in _blocks(candidates, candidate_groups, positive_index, left_out, ring):
+                for rows, _, logits_2ad, left_out_ad in tiles.logits(block, groups, index, bits):
                     part_ad, by_log_2ad, _ = _contributions(logits_2ad, lse_2A[:, rows], left_out_ad, divergence)
                     total += part_ad.sum()
                     sums_2A[:, rows] += by_log_2ad.sum(-1)
                 del block
         ctx.scale, ctx.divergence, ctx.ring = scale, divergence, ring
         ctx.save_for_backward(
-            queries, translations, candidates, positive_index, query_groups, candidate_groups, lse_2A, sums_2A
+            queries, translations, candidates, positive_index, query_groups, candidate_groups, left_out, lse_2A, sums_2A
         )
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
-        queries, translations, candidates, positive_index, query_groups, candidate_groups, lse_2A, sums_2A = (
-            ctx.saved_tensors
-        )
+        queries, translations, candidates, positive_index, query_groups, candidate_groups, *of_pairs = ctx.saved_tensors
+        left_out, lse_2A, sums_2A = of_pairs
         tiles = _Tiles(queries, translations, query_groups, ctx.scale)
         grad_rows_2AH = torch.zeros_like(tiles.rows_2AH)
 
-        def gradient_of_block(index: Tensor, block: Tensor, groups: Tensor) -> Tensor:
+        def gradient_of_block(index: Tensor, bits: Tensor | None, block: Tensor, groups: Tensor) -> Tensor:
             grad_block_DH = tiles.rows_2AH.new_zeros(block.shape)
             block_DH = block.to(grad_block_DH.dtype)
-            for rows, columns, logits_2ad, left_out_ad in tiles.logits(block, groups, index):
+            for rows, columns, logits_2ad, left_out_ad in tiles.logits(block, groups, index, bits):
                 _, by_log_2ad, p_2ad = _contributions(logits_2ad, lse_2A[:, rows], left_out_ad, ctx.divergence)
                 weights_2ad = by_log_2ad.sub_(p_2ad.mul_(sums_2A[:, rows, None])).mul_(upstream * ctx.scale)
                 grad_rows_2AH[:, rows] += weights_2ad @ block_DH[columns]
@@ -143,10 +144,12 @@ class _AlignmentSum(torch.autograd.Function):
                 grad_candidates = collect_gradients(
                     candidates,
                     candidate_groups,
-                    lambda home, *block: gradient_of_block(index_in_block(positive_index, home), *block),
+                    lambda home, *block: gradient_of_block(
+                        index_in_block(positive_index, home), pairs_of_block(left_out, home), *block
+                    ),
                 )
             else:
-                grad_candidates = gradient_of_block(positive_index, candidates, candidate_groups)
+                grad_candidates = gradient_of_block(positive_index, left_out, candidates, candidate_groups)
         grad_queries, grad_translations = grad_rows_2AH
         gradients = (
             grad.to(of.dtype)
@@ -154,18 +157,18 @@ class _AlignmentSum(torch.autograd.Function):
                 (grad_queries, grad_translations, grad_candidates), (queries, translations, candidates), strict=True
             )
         )
-        return *gradients, None, None, None, None, None, None
+        return *gradients, None, None, None, None, None, None, None
 
 
 def _blocks(
-    candidates: Tensor, groups: Tensor, positive_index: Tensor, ring: bool
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The positives' places in a block, -1 where they are in another, the block and its groups."""
+    candidates: Tensor, groups: Tensor, positive_index: Tensor, left_out: Tensor | None, ring: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """The positives' places in a block, -1 where they are in another, the block, its groups, and pairs left out."""
     if not ring:
-        yield positive_index, candidates, groups
+        yield positive_index, candidates, groups, left_out
         return
     for home, block, its_groups in passing_blocks(candidates, groups):
-        yield index_in_block(positive_index, home), block, its_groups
+        yield index_in_block(positive_index, home), block, its_groups, pairs_of_block(left_out, home)
         del block  # or it would live until the block after the next has arrived
 
 
@@ -179,12 +182,12 @@ class _Tiles:
         self._scale = scale
 
     def logits(
-        self, block: Tensor, groups: Tensor, positive_index: Tensor
+        self, block: Tensor, groups: Tensor, positive_index: Tensor, left_out: Tensor | None
     ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
         """Rows and columns of each tile, its logits [2, a, d], -inf where a pair takes no part, and [a, d] where not.
 
-        A pair takes part as in the contrastive loss: unless the candidate's slot is empty or its passage group is the
-        query's; the query's own positive always does.
+        A pair takes part as in the contrastive loss: unless the candidate's slot is empty, its passage group is the
+        query's or the pair is left out by itself; the query's own positive always does.
         """
         side = tile_side(block.device.type)
         for columns in _slices(len(block), side):
@@ -192,7 +195,10 @@ class _Tiles:
             places_d = torch.arange(columns.start, columns.stop, device=block.device)
             for rows in _slices(len(self._groups_A), side):
                 same_ad = (self._groups_A[rows, None] == groups_d) & (groups_d >= 0)
-                left_out_ad = (same_ad | (groups_d == EMPTY_SLOT)) & (positive_index[rows, None] != places_d)
+                left_out_ad = same_ad | (groups_d == EMPTY_SLOT)
+                if left_out is not None:
+                    left_out_ad |= unpack_pairs(left_out[rows], columns)
+                left_out_ad &= positive_index[rows, None] != places_d
                 logits_2ad = (self.rows_2AH[:, rows] @ block_dH.T).mul_(self._scale)
                 yield rows, columns, logits_2ad.masked_fill_(left_out_ad, float("-inf")), left_out_ad
 

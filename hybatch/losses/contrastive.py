@@ -2,7 +2,7 @@
 
 Shape suffixes: Q queries of this process, D candidates, H embedding width, N hard-negative slots per query,
 L candidates of one process, W processes, A queries of this process that have a translation, P positives of this
-process: a passage per query, and further ones.
+process, a passage per query and further ones, G width of the embeddings that say what is kept out.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from hybatch.errors import UserError
 from hybatch.losses.alignment import AlignmentConfig, alignment_sum
 from hybatch.losses.divergences import DIVERGENCES
+from hybatch.losses.false_negatives import FilterConfig, Judged, keep_out
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import Implementation, choose_computation, without_positives
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.losses.protocol import LossConfig, LossTerms
-from hybatch.losses.reduction import share_of_batch_mean
+from hybatch.losses.protocol import GuideVectors, LossConfig, LossTerms, Translations
+from hybatch.losses.reduction import share_of_batch_mean, share_of_mean
 from hybatch.losses.ring import ring_terms
 from hybatch.losses.several_positives import (
     Form,
@@ -30,6 +31,7 @@ from hybatch.losses.several_positives import (
     sum_over_positives,
     sum_over_queries,
 )
+from hybatch.losses.teacher import TeacherConfig, teacher_sum
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.options import limits
 from hybatch.processes import rank, world_size
@@ -68,6 +70,14 @@ class ContrastiveConfig(LossConfig):
     alignment: AlignmentConfig | None = None
     """A term beside the loss that brings queries and their translations together; none by default. Every example of a
     batch that has one is then given a translation of its query, which is encoded beside the others."""
+    filter: FilterConfig | None = None
+    """Keep candidates that seem to answer a query as well out of its softmax; none by default."""
+    guide: str | None = None
+    """The encoder that loss.filter by guide goes by, a folder or a hub id: its vectors of all texts to train on are
+    computed once, before training, and kept in the cache."""
+    teacher: TeacherConfig | None = None
+    """A term beside the loss that brings the scores of a query's passage and hard negatives to those that the corpus
+    has of a teacher; none by default. Needs hard_negatives."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +86,16 @@ class ContrastiveConfig(LossConfig):
                 "loss.gather ring computes with one block of passages at a time, loss.implementation dense with all of "
                 "them in one matrix: leave loss.implementation at auto, or set loss.gather to all"
             )
+        if self.teacher is not None and not self.hard_negatives:
+            raise UserError(
+                "loss.teacher compares a passage with its hard negatives, but loss.hard_negatives is 0: set it to 1 or "
+                "more"
+            )
+        by_guide = self.filter is not None and self.filter.by == "guide"
+        if by_guide and not self.guide:
+            raise UserError("loss.filter goes by a guide, but loss.guide names none: give a model, or filter by self")
+        if self.guide is not None and not by_guide:
+            raise UserError("loss.guide names a model, but nothing goes by it: set loss.filter.by to guide")
 
         if self.positives == "one" and self.max_positives not in (None, 1):
             raise UserError(
@@ -91,6 +111,8 @@ class ContrastiveConfig(LossConfig):
             gather=self.gather,
             positives="mean" if self.positives == "one" else self.positives,
             alignment=self.alignment,
+            filter=self.filter,
+            teacher=self.teacher,
         )
 
     @property
@@ -100,6 +122,18 @@ class ContrastiveConfig(LossConfig):
     @property
     def aligns(self) -> bool:
         return self.alignment is not None
+
+    @property
+    def guide_model(self) -> str | None:
+        return self.guide
+
+    @property
+    def has_terms(self) -> bool:
+        return self.aligns or self.is_taught or self.filter is not None
+
+    @property
+    def is_taught(self) -> bool:
+        return self.teacher is not None
 
     @property
     def passes_blocks(self) -> bool:
@@ -125,10 +159,18 @@ class ContrastiveLoss(nn.Module):
     Of queries with several positives (`FurtherPositives`) every process gives as many slots for them; they go with the
     passages, and the collectives are the same. `several_positives` says what the loss then is.
 
-    With an `alignment`, `with_alignment` adds its weight times the mean over the global batch of the divergence between
+    `terms` gives what training minimises. With a `filter` it leaves out of a query's softmax, and with `symmetric` out
+    of the other direction's too, the candidates that `false_negatives.keep_out` takes for answers, by the score of the
+    passage; that needs one small collective, where a guide decides another for its vectors, and in a ring one round
+    more.
+
+    With an `alignment`, `terms` adds its weight times the mean over the global batch of the divergence between
     a query's distribution over the candidates and its translation's (`alignment_sum`); a query that has no translation
     counts as 0, and of several positives the passage alone takes part. It needs no collective of its own where all
     candidates are gathered; a ring adds three rounds.
+
+    With a `teacher`, `terms` adds its weight times the mean, over the queries of the global batch that have scores, of
+    what their cosines differ by from these (`teacher.teacher_sum`); that needs one small collective.
 
     Reduction: `share_of_batch_mean`.
     """
@@ -142,9 +184,13 @@ class ContrastiveLoss(nn.Module):
         gather: Gather = "all",
         positives: Form = "mean",
         alignment: AlignmentConfig | None = None,
+        filter: FilterConfig | None = None,
+        teacher: TeacherConfig | None = None,
     ) -> None:
         super().__init__()
+        self.teacher = teacher
         self.alignment = alignment
+        self.filter = filter
         self.temperature = temperature
         self.symmetric = symmetric
         self.positives: Form = positives
@@ -169,37 +215,85 @@ class ContrastiveLoss(nn.Module):
         negative_groups_QN: Tensor | None = None,
         further: FurtherPositives | None = None,
     ) -> Tensor:
-        """Return the loss of this process's rows; arguments as `LossOfSeveralPositives` states them."""
-        own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN, further)
-        total = self._sum(own, own if self._passes_blocks else _with_all_candidates(own, further), further)
+        """Return the loss of this process's rows, without filter and terms; as `LossOfSeveralPositives` states it."""
+        inputs = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN, further)
+        if not self._passes_blocks:
+            inputs = _with_all_candidates(inputs, further)
+        total = self._sum(inputs, passages_QH, further)
         return share_of_batch_mean(total, len(queries_QH))
 
-    def with_alignment(
+    def terms(
         self,
         queries_QH: Tensor,
         passages_QH: Tensor,
         negatives_QNH: Tensor | None = None,
         *,
-        translations_AH: Tensor,
-        translated_A: Tensor,
         groups_Q: Tensor,
         negative_groups_QN: Tensor | None = None,
         further: FurtherPositives | None = None,
+        translations: Translations | None = None,
+        guide: GuideVectors | None = None,
+        scores_QM: Tensor | None = None,
     ) -> LossTerms:
-        """Return the loss with its alignment term; arguments as `AligningLoss` states them.
+        """Return the loss with filter and terms; arguments as `TrainingLoss` states them.
 
         Raises:
-            ValueError: the loss was made without an alignment.
+            ValueError: the loss was made with an alignment, a guided filter or a teacher, but what these need is not
+                given, or the other way round.
         """
-        if self.alignment is None:
-            raise ValueError("with_alignment needs a loss that was made with an alignment")
-        own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN, further)
-        inputs = own if self._passes_blocks else _with_all_candidates(own, further)
-        total = self._sum(own, inputs, further)
-        divergence = DIVERGENCES[self.alignment.kind]
-        apart = alignment_sum(inputs, translations_AH, translated_A, divergence, ring=self._passes_blocks)
-        loss, alignment = (share_of_batch_mean(part, len(queries_QH)) for part in (total, apart))
-        return LossTerms(loss + self.alignment.weight * alignment, alignment.detach())
+        self._check_given(translations=translations, guide=guide, scores_QM=scores_QM)
+        if guide is not None and further is not None:
+            raise ValueError("guide: its vectors are of passages and hard negatives, but there are further positives")
+        inputs = own = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN, further)
+        if not self._passes_blocks:
+            inputs = _with_all_candidates(own, further)
+        kept_out = None
+        if self.filter is not None:
+            judged = _judged(own, None if self._passes_blocks else inputs, guide, further, self.filter)
+            inputs, number = keep_out(inputs, judged, self.filter)
+            kept_out = _sum_of_all(number)
+        total = self._sum(inputs, passages_QH, further)
+        loss, alignment = share_of_batch_mean(total, len(queries_QH)), None
+        if self.alignment is not None and translations is not None:
+            apart = alignment_sum(
+                inputs,
+                translations.embeddings_AH,
+                translations.translated_A,
+                DIVERGENCES[self.alignment.kind],
+                ring=self._passes_blocks,
+            )
+            alignment = share_of_batch_mean(apart, len(queries_QH))
+            loss = loss + self.alignment.weight * alignment
+        taught = teacher = None
+        if self.teacher is not None and scores_QM is not None:
+            if negatives_QNH is None or negative_groups_QN is None:
+                raise ValueError("scores_QM needs negatives_QNH and negative_groups_QN")
+            apart, number = teacher_sum(
+                queries_QH,
+                passages_QH,
+                negatives_QNH,
+                scores_QM=scores_QM,
+                groups_Q=groups_Q,
+                negative_groups_QN=negative_groups_QN,
+                config=self.teacher,
+                temperature=self.temperature,
+            )
+            taught = _sum_of_all(number)
+            teacher = share_of_mean(apart, taught)
+            loss = loss + self.teacher.weight * teacher
+        alignment, teacher = (None if term is None else term.detach() for term in (alignment, teacher))
+        return LossTerms(loss, alignment, kept_out, teacher, taught)
+
+    def _check_given(self, **given: object) -> None:
+        wanted = {
+            "translations": self.alignment is not None,
+            "guide": self.filter is not None and self.filter.by == "guide",
+            "scores_QM": self.teacher is not None,
+        }
+        for name, value in given.items():
+            if (value is not None) != wanted[name]:
+                asks = "asks" if wanted[name] else "does not ask"
+                raise ValueError(f"{name}: {'' if value is None else 'not '}None, but the loss {asks} for them")
 
     @property
     def _passes_blocks(self) -> bool:
@@ -234,32 +328,30 @@ class ContrastiveLoss(nn.Module):
             temperature=self.temperature,
         )
 
-    def _sum(self, own: ContrastiveInputs, inputs: ContrastiveInputs, further: FurtherPositives | None) -> Tensor:
+    def _sum(self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives | None) -> Tensor:
         """Sum over this process's rows.
 
         Args:
-            own: this process's queries and candidates.
-            inputs: its queries, and the candidates of all processes; `own` where blocks of them pass.
+            inputs: its queries, and the candidates of all processes; where blocks of them pass, its own.
         """
         if further is not None:
-            return self._of_several_positives(own, inputs, further)
-        return self._through_the_ring(own) if self._passes_blocks else self._gathered(inputs)
+            return self._of_several_positives(inputs, passages_QH, further)
+        return self._through_the_ring(inputs) if self._passes_blocks else self._gathered(inputs)
 
     def _of_several_positives(
-        self, own: ContrastiveInputs, inputs: ContrastiveInputs, further: FurtherPositives
+        self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives
     ) -> Tensor:
-        num_rows, num_positives = len(own.queries_QH), _num_positives(own, further)
+        queries_QH, num_positives = inputs.queries_QH, _num_positives(len(passages_QH), further)
         if self._passes_blocks:
-            terms = ring_terms(without_positives(own), columns=self.symmetric)
+            terms = ring_terms(without_positives(inputs), columns=self.symmetric)
             negative_lse_Q, columns = terms.row_lse_Q, terms.column_lse_D
             others_WP = None if columns is None else columns.view(world_size(), -1)[:, :num_positives]
         else:
-            computation = choose_computation(self.implementation, num_rows, len(inputs.candidates_DH))
+            computation = choose_computation(self.implementation, len(queries_QH), len(inputs.candidates_DH))
             num_columns = world_size() * num_positives if self.symmetric else 0
             negative_lse_Q, columns = computation.negatives(inputs, num_columns=num_columns)
             others_WP = columns.view(world_size(), -1) if self.symmetric else None
-        passages_QH = own.candidates_DH[:num_rows]
-        logits_P = positive_logits(own.queries_QH, passages_QH, further, own.temperature)
+        logits_P = positive_logits(queries_QH, passages_QH, further, inputs.temperature)
         forward = sum_over_queries(self.positives, negative_lse_Q, logits_P, further)
         if others_WP is None:
             return forward
@@ -280,24 +372,64 @@ class ContrastiveLoss(nn.Module):
         return _sum_of_losses(terms, terms.column_lse_D.view(world_size(), -1)[:, : len(own.queries_QH)])
 
 
-def _num_positives(own: ContrastiveInputs, further: FurtherPositives | None) -> int:
-    """Leading candidates of this process that are passages or further positives."""
-    return len(own.queries_QH) + (0 if further is None else len(further.query_E))
+def _sum_of_all(number: Tensor) -> Tensor:
+    """Of what every process has."""
+    return gather(number.view(1)).sum()
+
+
+def _num_positives(num_rows: int, further: FurtherPositives | None) -> int:
+    """Leading candidates of a process that are passages or further positives."""
+    return num_rows + (0 if further is None else len(further.query_E))
 
 
 def _with_all_candidates(own: ContrastiveInputs, further: FurtherPositives | None) -> ContrastiveInputs:
     """This process's queries and the candidates of all: every process's positives, then every process's negatives."""
-    num_positives = _num_positives(own, further)
-    candidates_WLH = gather_with_gradient(own.candidates_DH).view(world_size(), *own.candidates_DH.shape)
-    groups_WL = gather(own.candidate_groups_D).view(world_size(), -1)
-    # Positives come first: where each query has one, that of global row i is column i.
-    parts = (slice(0, num_positives), slice(num_positives, None))
+    num_positives = _num_positives(len(own.queries_QH), further)
     return replace(
         own,
-        candidates_DH=torch.cat([candidates_WLH[:, part].flatten(0, 1) for part in parts]),
+        candidates_DH=_positives_first(gather_with_gradient(own.candidates_DH), num_positives),
         positive_index_Q=rank() * num_positives + own.positive_index_Q,
-        candidate_groups_D=torch.cat([groups_WL[:, part].flatten() for part in parts]),
+        candidate_groups_D=_positives_first(gather(own.candidate_groups_D), num_positives),
     )
+
+
+def _positives_first(gathered: Tensor, num_positives: int) -> Tensor:
+    """Of each process's `num_positives` and then its negatives, gathered, all positives and then all negatives.
+
+    So where each query has one, the positive of global row i is column i.
+    """
+    of_processes = gathered.unflatten(0, (world_size(), -1))
+    parts = (slice(0, num_positives), slice(num_positives, None))
+    return torch.cat([of_processes[:, part].flatten(0, 1) for part in parts])
+
+
+def _judged(
+    own: ContrastiveInputs,
+    gathered: ContrastiveInputs | None,
+    guide: GuideVectors | None,
+    further: FurtherPositives | None,
+    rule: FilterConfig,
+) -> Judged:
+    """Whose scores say what is kept out.
+
+    Args:
+        gathered: with the candidates of all processes; None in a ring.
+    """
+    num_rows, num_positives = len(own.queries_QH), _num_positives(len(own.queries_QH), further)
+    num_negatives = len(own.candidates_DH) - num_positives
+    if guide is None:
+        queries_QG, own_DG = own.queries_QH.detach(), own.candidates_DH.detach()
+        all_DG = None if gathered is None else gathered.candidates_DH.detach()
+    else:
+        queries_QG, own_DG = guide.queries_QG, guide.passages_QG
+        if guide.negatives_QNG is not None:
+            own_DG = torch.cat([own_DG, guide.negatives_QNG.flatten(0, 1)])
+        all_DG = None if gathered is None else _positives_first(gather(own_DG), num_rows)
+    spared = None
+    if rule.spare_hard_negatives and num_negatives:
+        first = num_positives if gathered is None else world_size() * num_positives + rank() * num_negatives
+        spared = (first, num_negatives // num_rows)
+    return Judged(queries_QG, own_DG, all_DG, spared)
 
 
 def _sum_of_losses(terms: ContrastiveTerms, passage_lse: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybatch.losses.inputs import ContrastiveInputs
-from hybatch.ops.contrastive import EMPTY_SLOT, ContrastiveTerms, contrastive_terms, info_nce
+from hybatch.ops.contrastive import EMPTY_SLOT, ContrastiveTerms, contrastive_terms, info_nce, unpack_pairs
 
 Implementation = Literal["auto", "dense", "streaming"]
 
@@ -75,6 +75,8 @@ def _masked_logits(inputs: ContrastiveInputs, *, positives: bool = True) -> Tens
     candidate_groups_D = inputs.candidate_groups_D
     same_group_QD = (inputs.query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
     left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)
+    if inputs.left_out_QB is not None:
+        left_out_QD |= unpack_pairs(inputs.left_out_QB, slice(0, len(candidate_groups_D)))
     if positives:
         left_out_QD.scatter_(1, inputs.positive_index_Q[:, None], False)
     return logits_QD.masked_fill(left_out_QD, float("-inf"))

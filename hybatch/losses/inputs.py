@@ -1,6 +1,6 @@
 """What contrastive losses compare, in one bundle.
 
-Shape suffixes: Q queries, D candidates, H embedding width.
+Shape suffixes: Q queries, D candidates, H embedding width, B bytes of a query's bits, W processes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class ContrastiveInputs:
         query_groups_Q: int64, the passage group of each query's positive.
         candidate_groups_D: int64; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there.
         temperature: greater than 0.
+        left_out_QB: uint8, further pairs that take no part, as `pack_pairs` packs them; of candidates that pass in
+            blocks [W, Q, B], one such of each process's block, in rank order. None where there are none.
 
     A candidate of the query's own passage group (a translation or a duplicate of the positive) is no negative; only the
     positive's own column counts.
@@ -33,6 +35,7 @@ class ContrastiveInputs:
     query_groups_Q: Tensor
     candidate_groups_D: Tensor
     temperature: float
+    left_out_QB: Tensor | None = None
 
     def as_arguments(self) -> dict[str, Any]:
         """For `info_nce(**inputs.as_arguments())` and its like."""

@@ -1,7 +1,7 @@
 """What training asks of a loss, and of the options that build one.
 
 Shape suffixes: Q queries of this process, A of them that have a translation, N hard-negative slots per query, H
-embedding width.
+embedding width, G that of another model.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from hybatch.errors import UserError
@@ -60,6 +61,39 @@ class LossOfSeveralPositives(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Translations:
+    """Translations of the queries, for a loss whose options say `aligns`.
+
+    Attributes:
+        embeddings_AH: [A, H] rows of unit length; A differs from process to process and may be 0.
+        translated_A: int64 [A], which query each translates, ascending.
+    """
+
+    embeddings_AH: Tensor
+    translated_A: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideVectors:
+    """What another model makes of the texts, for a loss whose options name a `guide_model`: rows of unit length.
+
+    Attributes:
+        queries_QG, passages_QG: [Q, G].
+        negatives_QNG: [Q, N, G]; of an empty slot anything. None without hard negatives.
+    """
+
+    queries_QG: Tensor
+    passages_QG: Tensor
+    negatives_QNG: Tensor | None
+
+    def to(self, device: torch.device) -> GuideVectors:
+        negatives = None if self.negatives_QNG is None else self.negatives_QNG.to(device)
+        return GuideVectors(
+            queries_QG=self.queries_QG.to(device), passages_QG=self.passages_QG.to(device), negatives_QNG=negatives
+        )
+
+
 class LossTerms(NamedTuple):
     """A loss, and what it is made of besides what its name says."""
 
@@ -67,35 +101,47 @@ class LossTerms(NamedTuple):
     """What training minimises: this process's, a scalar."""
     alignment: Tensor | None = None
     """The alignment term in it, before its weight; detached, None where there is none."""
+    kept_out: Tensor | None = None
+    """Pairs of a query and a candidate of the global batch that `loss.filter` kept out, int64; None without one."""
+    teacher: Tensor | None = None
+    """The teacher's term in the loss, before its weight; detached, None where there is none."""
+    taught: Tensor | None = None
+    """Queries of the global batch that the teacher's term counts, int64; None without one."""
 
 
 @runtime_checkable
-class AligningLoss(Protocol):
-    """A loss that can bring queries and their translations together; the options that build it say `aligns`."""
+class TrainingLoss(Protocol):
+    """A loss that training and validation do not compute alike: training adds terms, or leaves candidates out.
 
-    def with_alignment(
+    Called as a `Loss` it is without either, so that runs with and without can be compared; the options that build it
+    say `has_terms`.
+    """
+
+    def terms(
         self,
         queries_QH: Tensor,
         passages_QH: Tensor,
         negatives_QNH: Tensor | None = None,
         *,
-        translations_AH: Tensor,
-        translated_A: Tensor,
         groups_Q: Tensor,
         negative_groups_QN: Tensor | None = None,
         further: FurtherPositives | None = None,
+        translations: Translations | None = None,
+        guide: GuideVectors | None = None,
+        scores_QM: Tensor | None = None,
     ) -> LossTerms:
-        """Return this process's loss with the term, both divided as `Loss` says.
+        """Return what training minimises and its terms, divided as `Loss` says.
 
         Args:
-            translations_AH: [A, H] rows of unit length; A differs from process to process and may be 0.
-            translated_A: int64 [A], which query each translates, ascending.
+            translations, guide: what the options ask for.
+            scores_QM: float32 [Q, 1 + N], likewise: a teacher's, of the passage and the hard negatives of each query,
+                NaN where there is none.
             queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN: as for `Loss`.
             further: as for `LossOfSeveralPositives`; None where the options say one positive a query.
         """
 
-    def in_both_directions(self) -> AligningLoss:
-        """The same with the loss of both directions, see `both_directions`; the term stays as it is."""
+    def in_both_directions(self) -> TrainingLoss:
+        """The same with the loss of both directions, see `both_directions`; terms stay as they are."""
 
 
 @dataclass(kw_only=True)
@@ -126,8 +172,23 @@ class LossConfig(ABC):
 
     @property
     def aligns(self) -> bool:
-        """Whether the loss has an alignment term, and is an `AligningLoss`: a batch then carries translations."""
+        """Whether the loss has an alignment term: a batch then carries translations of its queries."""
         return False
+
+    @property
+    def guide_model(self) -> str | None:
+        """Path or hub id of the model whose vectors of its texts a batch carries; None for none."""
+        return None
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the loss has a teacher's term: a batch then carries the scores that the corpus has."""
+        return False
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether the loss is a `TrainingLoss`, and training asks for its terms."""
+        return self.aligns
 
     @property
     def passes_blocks(self) -> bool:

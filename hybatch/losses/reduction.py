@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hybatch.processes import world_size
+
 
 def share_of_batch_mean(sum_over_rows: Tensor, num_rows: int) -> Tensor:
     """This process's share of the mean over the global batch, times the number of processes W.
@@ -21,3 +23,13 @@ def share_of_batch_mean(sum_over_rows: Tensor, num_rows: int) -> Tensor:
         num_rows: their number, the same on every process.
     """
     return sum_over_rows / num_rows
+
+
+def share_of_mean(sum_over_rows: Tensor, number_of_all: Tensor) -> Tensor:
+    """The same of a mean over some of the global batch's rows, of which the processes may have unequally many.
+
+    Args:
+        sum_over_rows: scalar, the losses of those of this process added up.
+        number_of_all: scalar, how many all processes have together; 0 gives 0.
+    """
+    return sum_over_rows * world_size() / number_of_all.clamp(min=1)

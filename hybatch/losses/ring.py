@@ -60,8 +60,9 @@ def ring_terms(inputs: ContrastiveInputs, *, columns: bool = False) -> Contrasti
         inputs.temperature,
         validate=False,
     )
-    ops = choose_ops(pairs[0], CONTRASTIVE_TERMS)
-    row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(*pairs, columns, ops)
+    row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(
+        *pairs, inputs.left_out_QB, columns, choose_ops(pairs[0], CONTRASTIVE_TERMS)
+    )
     return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_WD.flatten() if columns else None)
 
 
@@ -75,6 +76,7 @@ class _RingTerms(torch.autograd.Function):
         positive_index: Tensor,
         query_groups: Tensor,
         candidate_groups: Tensor,
+        left_out: Tensor | None,
         columns: bool,
         ops: ContrastiveOps,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,7 +86,7 @@ class _RingTerms(torch.autograd.Function):
             index = index_in_block(positive_index, home)
             with torch.autocast(queries.device.type, enabled=False):
                 row_lse_of_home[home], positives, column_lse_of_home[home] = ops.forward(
-                    queries, block, index, query_groups, groups, scale, columns
+                    queries, block, index, query_groups, groups, scale, columns, pairs_of_block(left_out, home)
                 )
             positive_logit += positives
             del block  # or it would live until the block after the next has arrived
@@ -93,14 +95,14 @@ class _RingTerms(torch.autograd.Function):
         column_lse = torch.stack(column_lse_of_home)
         ctx.ops = ops
         ctx.save_for_backward(
-            queries, candidates, scale, positive_index, query_groups, candidate_groups, row_lse, column_lse
+            queries, candidates, scale, positive_index, query_groups, candidate_groups, left_out, row_lse, column_lse
         )
         return row_lse, positive_logit, column_lse
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_row_lse: Tensor, grad_positive: Tensor, grad_column_lse: Tensor) -> tuple[Any, ...]:
-        queries, candidates, scale, positive_index, query_groups, candidate_groups, row_lse, column_lse = (
+        queries, candidates, scale, positive_index, query_groups, candidate_groups, left_out, row_lse, column_lse = (
             ctx.saved_tensors
         )
         grad_row_lse, grad_positive, grad_column_lse = (
@@ -112,13 +114,15 @@ class _RingTerms(torch.autograd.Function):
             pairs = (queries, block, index_in_block(positive_index, home), query_groups, groups, scale)
             of_columns = (column_lse[home], grad_column_lse[home])
             with torch.autocast(queries.device.type, enabled=False):
-                share, grad_block, _ = ctx.ops.backward(*pairs, row_lse, grad_row_lse, grad_positive, *of_columns)
+                share, grad_block, _ = ctx.ops.backward(
+                    *pairs, row_lse, grad_row_lse, grad_positive, *of_columns, pairs_of_block(left_out, home)
+                )
             grad_queries.add_(share)
             return grad_block
 
         grad_candidates = collect_gradients(candidates, candidate_groups, gradient_of_block)
         gradients = (grad_queries.to(queries.dtype), grad_candidates.to(candidates.dtype))
-        return *gradients, None, None, None, None, None, None
+        return *gradients, None, None, None, None, None, None, None
 
 
 def collect_gradients(
@@ -151,6 +155,11 @@ def collect_gradients(
 def index_in_block(positive_index: Tensor, home: int) -> Tensor:
     """Positives stand in the own block; -1 says that they are not in this one."""
     return positive_index if home == rank() else torch.full_like(positive_index, -1)
+
+
+def pairs_of_block(left_out: Tensor | None, home: int) -> Tensor | None:
+    """The pairs that take no part with the block of a rank, see `ContrastiveInputs.left_out_QB`."""
+    return None if left_out is None else left_out[home]
 
 
 def passing_blocks(candidates: Tensor, groups: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -46,6 +46,8 @@ class Encoder(nn.Module):
         offsets: what moves an embedding by the language of its text, behind `forward`, which does not know it; None
             for an encoder whose embeddings are what `forward` gives.
         debiased: how language bias was taken out of it after training, where it was.
+        prompts: what its folder has beside the configuration's prefixes, by name: those of the data sets it was trained
+            on that have their own (`hybatch.models.prompts.names_of`).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Encoder(nn.Module):
         head: Sequence[Dense] = (),
         offsets: LanguageOffsets | None = None,
         debiased: Debiased | None = None,
+        prompts: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -64,6 +67,7 @@ class Encoder(nn.Module):
         self.head = nn.ModuleList(head)
         self.offsets = offsets
         self.debiased = debiased
+        self.prompts = dict(prompts or {})
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
         self.autocast_dtype: torch.dtype | None = None
         self.padded_because = _settle_padding(config, backbone)
@@ -163,6 +167,7 @@ class Encoder(nn.Module):
                 head=list(self.head),  # type: ignore[arg-type]
                 head_weights=[_below(f"head.{index}.", weights) for index in range(len(self.head))],
                 offsets=self.offsets,
+                prompts=self.prompts,
             )
             if self.debiased is not None:
                 write_debiased(folder, self.debiased)

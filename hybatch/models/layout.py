@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,7 @@ def write_layout(
     head: list[Dense],
     head_weights: list[dict[str, Tensor]],
     offsets: LanguageOffsets | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> None:
     """Write everything but the backbone and the tokenizer into an existing folder.
 
@@ -203,6 +205,7 @@ def write_layout(
         head: layers behind the pooling, in order.
         head_weights: the weights of each, on any device.
         offsets: what moves the vectors by their language, if anything does.
+        prompts: by name, beside the configuration's prefixes.
     """
     assert config.pooling is not None
     names = ["", "1_Pooling", *(f"{2 + i}_Dense" for i in range(len(head))), f"{2 + len(head)}_Normalize"]
@@ -231,10 +234,10 @@ def write_layout(
     lengths = {"max_seq_length": config.passage_max_length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", lengths)
     # sentence-transformers adds an empty prompt `document`, which its encode_document prefers to `passage`.
-    prompts = {"query": config.query_prefix, "passage": config.passage_prefix, "document": config.passage_prefix}
+    own = {"query": config.query_prefix, "passage": config.passage_prefix, "document": config.passage_prefix}
     write_json(
         folder / PROMPTS,
-        {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+        {"prompts": {**own, **(prompts or {})}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config)})
 

@@ -29,7 +29,7 @@ from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
 from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import LABSE, named_model
-from hybatch.models.prompts import passage_prompt, query_prompt
+from hybatch.models.prompts import further_prompts, passage_prompt, query_prompt
 from hybatch.models.tokenization import check_room, train_tokenizer
 
 _LABSE_VOCABULARY = 501153
@@ -48,6 +48,7 @@ class Parts(NamedTuple):
     head: list[Dense]
     offsets: LanguageOffsets | None = None
     debiased: Debiased | None = None
+    prompts: dict[str, str] | None = None
 
 
 class _Habits(NamedTuple):
@@ -102,7 +103,9 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         settled = replace(layout.config, pooling=None, head=None, head_size=None)
         # What concerns training, and how rather than what is computed, is not the model's.
         config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
-        return _folder_parts(config, layout)._replace(offsets=layout.offsets, debiased=layout.debiased)
+        parts = _folder_parts(config, layout)
+        further = further_prompts(layout.prompts)
+        return parts._replace(offsets=layout.offsets, debiased=layout.debiased, prompts=further)
     named = named_model(path_or_hub_id)
     config = EncoderConfig(
         backbone=path_or_hub_id,
@@ -116,7 +119,7 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
     check_room(tokenizer, config, where=path_or_hub_id)
-    return Parts(config, backbone, tokenizer, head, layout.offsets, layout.debiased)
+    return Parts(config, backbone, tokenizer, head, layout.offsets, layout.debiased, further_prompts(layout.prompts))
 
 
 def _laser_parts(folder: Path) -> Parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -12,6 +13,7 @@ from hybatch.models.json_files import read_object
 from hybatch.paths import expand_path
 
 PROMPTS = "config_sentence_transformers.json"
+_OWN = ("query", "passage", "document")
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
@@ -37,6 +39,16 @@ def query_prompt(prompts: dict[str, str]) -> str | None:
 def passage_prompt(prompts: dict[str, str]) -> str | None:
     """What stands before a passage, likewise."""
     return prompts.get("document") or prompts.get("passage") or None
+
+
+def names_of(name: str) -> dict[Literal["query", "passage"], str]:
+    """Under which names a folder keeps what stands before the queries and the passages of a data set, by role."""
+    return {"query": f"{name}.query", "passage": f"{name}.passage"}
+
+
+def further_prompts(prompts: dict[str, str]) -> dict[str, str]:
+    """Those beside the model's own."""
+    return {name: text for name, text in prompts.items() if name not in _OWN}
 
 
 def prompts_of(path_or_hub_id: str) -> dict[str, str]:

@@ -34,8 +34,17 @@ def register_contrastive_fakes() -> None:
         return like(queries, *queries.shape), like(queries, *candidates.shape), like(queries)
 
     @torch.library.register_fake("hybatch::contrastive_forward")
-    def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        num_columns = candidates.shape[0] if args[-1] else 0
+    def _(
+        queries: Tensor,
+        candidates: Tensor,
+        positive_index: Tensor,
+        query_groups: Tensor,
+        candidate_groups: Tensor,
+        scale: Tensor,
+        want_columns: bool,
+        left_out: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        num_columns = candidates.shape[0] if want_columns else 0
         return like(queries, queries.shape[0]), like(queries, queries.shape[0]), like(queries, num_columns)
 
     @torch.library.register_fake("hybatch::contrastive_backward")

@@ -11,6 +11,7 @@ from hybatch.sampling.config import SamplingConfig
 from hybatch.sampling.keyed import derive_key
 from hybatch.sampling.kinds import KINDS, BatchKind, Text, language_name
 from hybatch.sampling.usable import Selection, UsableExamples, open_usable
+from hybatch.sampling.weights import LanguageWeights
 from hybatch.sampling.windows import Windows, cut_epoch
 
 
@@ -25,6 +26,7 @@ class Cell:
         usable: the examples.
         windows: how an epoch is cut into batches.
         key: of the cell's permutations.
+        weight: of its language among those of the data set, greater than 0.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Cell:
     usable: UsableExamples
     windows: Windows
     key: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ class CellTable:
     """All cells of a run.
 
     `num_ids[kind, dataset]`: ids of the data set that batches of the kind can use, in cells not excluded.
+    `dataset_weights[dataset]`: what its size is multiplied by in the draw of data sets; 1 where nothing is said.
     """
 
     cells: list[Cell] = field(default_factory=list)
     excluded: list[ExcludedCell] = field(default_factory=list)
     num_ids: dict[tuple[str, int], int] = field(default_factory=dict)
+    dataset_weights: dict[int, float] = field(default_factory=dict)
 
 
 def find_cells(
@@ -88,19 +93,31 @@ def find_cells(
     languages: Sequence[str],
     seed: int,
     progress: bool,
+    weights: LanguageWeights | None = None,
+    dataset_weights: Sequence[float] | None = None,
 ) -> CellTable:
-    """Find the cells of every kind and data set, and those too small for a batch.
+    """Find the cells of every kind and data set, and those that give no batch: too small, or of weight 0.
+
+    Args:
+        weights: of the languages; by default all are alike.
+        dataset_weights: of the corpora; by default all are 1.
 
     Raises:
         NoCellError: a kind has no cell; the message lists every excluded cell and how to mend it.
     """
-    table = CellTable()
+    weights = weights or LanguageWeights()
+    table = CellTable(dataset_weights=dict(enumerate(dataset_weights or ())))
     for dataset, corpus in enumerate(corpora):
-        candidates = _candidates(corpus, kinds, languages, table.excluded)
+        if table.dataset_weights.get(dataset, 1) == 0:
+            reason = "the weight of its corpus is 0"
+            table.excluded.extend(ExcludedCell(corpus.name, kind, None, 0, reason) for kind in kinds)
+            continue
+        candidates = _candidates(corpus, kinds, languages, weights, table.excluded)
         usable = open_usable(corpus, [candidate.selection for candidate in candidates], progress=progress)
         first = len(table.cells)
         for candidate in candidates:
-            _admit(table, candidate, usable[candidate.selection], corpus, dataset, config.batch_size, seed)
+            weight = 1.0 if candidate.language is None else weights.of_language(candidate.language)
+            _admit(table, candidate, usable[candidate.selection], corpus, dataset, config.batch_size, seed, weight)
         _count_ids(table, table.cells[first:], corpus, progress=progress)
     for kind in kinds:
         if not any(cell.kind == kind for cell in table.cells):
@@ -116,9 +133,13 @@ class _Candidate:
 
 
 def _candidates(
-    corpus: ParallelCorpus, kinds: Sequence[str], languages: Sequence[str], excluded: list[ExcludedCell]
+    corpus: ParallelCorpus,
+    kinds: Sequence[str],
+    languages: Sequence[str],
+    weights: LanguageWeights,
+    excluded: list[ExcludedCell],
 ) -> list[_Candidate]:
-    """The cells that a data set could have by its languages alone; the others go to `excluded`."""
+    """The cells that a data set could have by its languages and their weights; the others go to `excluded`."""
     trained = tuple(language for language in corpus.languages if language in languages)
     candidates: list[_Candidate] = []
     for kind in map(KINDS.__getitem__, kinds):
@@ -133,16 +154,27 @@ def _candidates(
             reason = f"{trained[0]} is the only one of its languages trained on, two are needed"
             excluded.append(ExcludedCell(corpus.name, kind.name, None, 0, reason))
         else:
-            candidates += _cells_of(kind, trained)
+            found = _cells_of(kind, trained, weights)
+            candidates += [one for one in found if one.selection.languages]
+            excluded += [
+                ExcludedCell(corpus.name, kind.name, one.language, 0, "sampling.language_weights gives it the weight 0")
+                for one in found
+                if not one.selection.languages
+            ]
     return candidates
 
 
-def _cells_of(kind: BatchKind, trained: tuple[str, ...]) -> list[_Candidate]:
+def _cells_of(kind: BatchKind, trained: tuple[str, ...], weights: LanguageWeights) -> list[_Candidate]:
+    """The cells of a kind; those that only languages of weight 0 are left for select among no language."""
+    drawn = tuple(code for code in trained if weights.of_language(code) > 0)
     if kind.one_language:
         codes = kind.fixed_languages or trained
-        return [_Candidate(kind.name, code, Selection(kind.match, (code,))) for code in codes]
+        return [_Candidate(kind.name, code, Selection(kind.match, (code,) if code in drawn else ())) for code in codes]
     texts: tuple[Text, Text] = (kind.query_text, "passage")
-    return [_Candidate(kind.name, None, Selection(kind.match, trained, kind.question, kind.passage, texts))]
+    if kind.match == "same":
+        return [_Candidate(kind.name, None, Selection(kind.match, drawn, kind.question, kind.passage, texts))]
+    never = tuple(pair for pair in weights.never_drawn() if set(pair) <= {*trained})
+    return [_Candidate(kind.name, None, Selection(kind.match, trained, kind.question, kind.passage, texts, never))]
 
 
 def _admit(
@@ -153,6 +185,7 @@ def _admit(
     dataset: int,
     batch_size: int,
     seed: int,
+    weight: float,
 ) -> None:
     if usable.num_groups < batch_size:
         reason = _too_small(candidate, usable, batch_size)
@@ -170,13 +203,15 @@ def _admit(
             usable=usable,
             windows=cut_epoch(len(usable), batch_size, usable.group_sizes, usable.group_counts),
             key=derive_key("cell", seed, corpus.fingerprint, dataset, candidate.kind, candidate.language or ""),
+            weight=weight,
         )
     )
 
 
 def _too_small(candidate: _Candidate, usable: UsableExamples, batch_size: int) -> str:
     if len(usable) == 0:
-        return f"no example has {KINDS[candidate.kind].needs(candidate.language)}"
+        drawn = " with a weight above 0" if candidate.selection.never else ""
+        return f"no example has {KINDS[candidate.kind].needs(candidate.language)}{drawn}"
     if usable.num_groups == len(usable):
         return f"{len(usable)} usable examples are fewer than a batch of {batch_size}"
     return (

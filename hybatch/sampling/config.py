@@ -21,6 +21,7 @@ _SUM_TOLERANCE = 1e-5
 """Shares may be rounded to six digits."""
 _SHARE = limits(ge=0, le=1)
 _EXPONENT = limits(ge=0, le=10)
+_WEIGHT = limits(ge=0, le=1_000_000)
 
 
 @dataclass(kw_only=True)
@@ -89,6 +90,15 @@ class SamplingConfig:
     exclude_languages: list[str] = field(default_factory=list)
     """Languages to leave out of training."""
 
+    language_weights: dict[str, float] | None = field(default=None, metadata=_WEIGHT)
+    """Of batches whose examples have question and passage in one language: {zh: 2, "e*": 0.5} draws Chinese twice as
+    often as it would be. Keys are codes or patterns with *, ? and [...]; of several that match the weights are
+    multiplied; 0 is never drawn. In x-x-mono beside language_exponent, in x-x among the languages of an example."""
+
+    pairs: dict[str, float] | None = field(default=None, metadata=_WEIGHT)
+    """The same of examples in two languages: {en-*: 2, "*-zh": 0.5}, each QUESTION-PASSAGE, among the ordered pairs
+    that an example has."""
+
     def __post_init__(self) -> None:
         check_options(self, "sampling")
         for composition in COMPOSITIONS.values():
@@ -97,6 +107,9 @@ class SamplingConfig:
             _check_mixture(self.mixture)
         if self.phases is not None:
             _require_sum("sampling.phases: the shares", [phase.share for phase in self.phases])
+        for option in ("language_weights", "pairs"):
+            if getattr(self, option) == {}:
+                raise UserError(f"sampling.{option} is empty; give a weight, or leave it out to draw all alike")
         if self.languages is not None and not self.languages:
             raise UserError("sampling.languages is an empty list; name languages, or leave it out to train on all")
 

@@ -97,6 +97,12 @@ def bounded(numbers: UInt64Array, bounds: UInt64Array | int) -> UInt64Array:
     return ((numbers >> np.uint64(20)) * np.asarray(bounds, dtype=np.uint64)) >> np.uint64(44)
 
 
+def bounded_widely(numbers: UInt64Array, bounds: UInt64Array) -> UInt64Array:
+    """The same for bounds in [1, 2^32]: (h * bound) >> 64, of which no part is lost."""
+    high, low = numbers >> np.uint64(32), numbers & np.uint64(0xFFFFFFFF)
+    return (high * bounds + ((low * bounds) >> np.uint64(32))) >> np.uint64(32)
+
+
 class KeyedPermutation:
     """A shuffle of range(size) of which any element can be asked for alone.
 

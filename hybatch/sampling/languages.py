@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hybatch.sampling.keyed import Int64Array, UInt64Array, bounded
+from hybatch.sampling.keyed import Int64Array, UInt64Array, bounded, bounded_widely
 
 
 def draw_language(numbers_B: UInt64Array, masks_B: UInt64Array, num_languages: int) -> Int64Array:
@@ -52,6 +52,40 @@ def draw_language_pair(
     if different:
         passages_BL[rows_B, questions_B] = 0
     return questions_B, _first_above(np.cumsum(passages_BL, axis=1), ranks_B - earlier_B)
+
+
+def draw_weighted_language(numbers_B: UInt64Array, masks_B: UInt64Array, weights_L: Int64Array) -> Int64Array:
+    """One of the languages of each mask, with probability proportional to its weight among these: [B].
+
+    Args:
+        numbers_B: uniform 64-bit numbers.
+        masks_B: the languages to choose from; every mask has one of a weight above 0.
+        weights_L: whole numbers whose sum is below 2^32.
+    """
+    reached_BL = np.cumsum(_bits(masks_B, len(weights_L)) * weights_L, axis=1)
+    return _first_above(reached_BL, bounded_widely(numbers_B, reached_BL[:, -1].astype(np.uint64)).astype(np.int64))
+
+
+def draw_weighted_pair(
+    numbers_B: UInt64Array, question_masks_B: UInt64Array, passage_masks_B: UInt64Array, weights_LL: Int64Array
+) -> tuple[Int64Array, Int64Array]:
+    """An ordered pair of languages for each example, with probability proportional to its weight among those it has.
+
+    Args:
+        numbers_B, question_masks_B, passage_masks_B: as of `draw_language_pair`; every example has a pair of a weight
+            above 0.
+        weights_LL: questions' languages down, passages' across; whole numbers whose sum is below 2^32.
+
+    Returns:
+        question and passage language indices, [B] each.
+    """
+    questions_BL, passages_BL = (_bits(masks_B, len(weights_LL)) for masks_B in (question_masks_B, passage_masks_B))
+    reached_BL = np.cumsum(questions_BL * (passages_BL @ weights_LL.T), axis=1)
+    ranks_B = bounded_widely(numbers_B, reached_BL[:, -1].astype(np.uint64)).astype(np.int64)
+    questions_B = _first_above(reached_BL, ranks_B)
+    earlier_B = np.where(questions_B > 0, reached_BL[np.arange(len(ranks_B)), questions_B - 1], 0)
+    passages_reached_BL = np.cumsum(passages_BL * weights_LL[questions_B], axis=1)
+    return questions_B, _first_above(passages_reached_BL, ranks_B - earlier_B)
 
 
 def _bits(masks_B: UInt64Array, num_languages: int) -> Int64Array:

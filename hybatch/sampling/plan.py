@@ -23,10 +23,12 @@ class Plan:
     """Attributes:
     cells: [T] int32, index of the step's cell.
     positions: [T] int64, number of earlier steps of the same cell.
+    expected_shares: of each cell of the table the share of the steps that it has on average over seeds.
     """
 
     cells: npt.NDArray[np.int32]
     positions: Int64Array
+    expected_shares: list[float]
 
 
 def share_at(share: float | ShareSchedule, total_steps: int) -> npt.NDArray[np.float64]:
@@ -107,7 +109,39 @@ def draw_plan(config: SamplingConfig, table: CellTable, *, seed: int, total_step
     for kind in np.unique(kinds).tolist():
         at = np.flatnonzero(kinds == kind)
         cells[at] = _draw_cells(config, table, kind, dataset_draws[at], language_draws[at])
-    return Plan(cells=cells, positions=_positions(cells))
+    return Plan(cells=cells, positions=_positions(cells), expected_shares=_expected_shares(config, table, total_steps))
+
+
+def _expected_shares(config: SamplingConfig, table: CellTable, total_steps: int) -> list[float]:
+    expected = [0.0] * len(table.cells)
+    for kind, share_T in kind_shares(config, total_steps).items():
+        members = _members(table, kind)
+        for share, of_dataset in zip(_shares(_dataset_weights(config, table, kind)), members.values(), strict=True):
+            for language_share, cell in zip(_shares(_cell_weights(config, table, of_dataset)), of_dataset, strict=True):
+                expected[cell] = float(share_T.mean()) * share * language_share
+    return expected
+
+
+def _members(table: CellTable, kind: str) -> dict[int, list[int]]:
+    """The cells of a kind, by data set."""
+    by_dataset: dict[int, list[int]] = {}
+    for index, cell in enumerate(table.cells):
+        if cell.kind == kind:
+            by_dataset.setdefault(cell.dataset, []).append(index)
+    return by_dataset
+
+
+def _dataset_weights(config: SamplingConfig, table: CellTable, kind: str) -> list[decimal.Decimal]:
+    """Of the data sets that have a cell of the kind, by their usable ids."""
+    datasets = _members(table, kind)
+    sizes = [table.num_ids[kind, dataset] for dataset in datasets]
+    return _weights(sizes, config.dataset_exponent, [table.dataset_weights.get(dataset, 1.0) for dataset in datasets])
+
+
+def _cell_weights(config: SamplingConfig, table: CellTable, cells: Sequence[int]) -> list[decimal.Decimal]:
+    """Of the cells of one kind and data set."""
+    sizes = [len(table.cells[index].usable) for index in cells]
+    return _weights(sizes, config.language_exponent, [table.cells[index].weight for index in cells])
 
 
 def _draw_kinds(config: SamplingConfig, seed: int, total_steps: int) -> npt.NDArray[np.str_]:
@@ -128,27 +162,37 @@ def _draw_cells(
     config: SamplingConfig, table: CellTable, kind: str, dataset_draws: UInt64Array, language_draws: UInt64Array
 ) -> Int64Array:
     """One cell a draw: the data set by its usable ids, then, among its cells of this kind, the language."""
-    by_dataset: dict[int, list[int]] = {}
-    for index, cell in enumerate(table.cells):
-        if cell.kind == kind:
-            by_dataset.setdefault(cell.dataset, []).append(index)
-    sizes = [table.num_ids[kind, dataset] for dataset in by_dataset]
-    chosen = _weighted(dataset_draws, sizes, config.dataset_exponent)
+    chosen = _chosen(dataset_draws, _dataset_weights(config, table, kind))
     cells = np.empty(len(dataset_draws), dtype=np.int64)
-    for choice, members in enumerate(by_dataset.values()):
+    for choice, members in enumerate(_members(table, kind).values()):
         at = np.flatnonzero(chosen == choice)
-        lengths = [len(table.cells[index].usable) for index in members]
-        cells[at] = np.array(members)[_weighted(language_draws[at], lengths, config.language_exponent)]
+        cells[at] = np.array(members)[_chosen(language_draws[at], _cell_weights(config, table, members))]
     return cells
 
 
-def _weighted(numbers: UInt64Array, sizes: Sequence[int], exponent: float) -> Int64Array:
-    """Choose index i with probability proportional to sizes[i] ** exponent: [n] from [n] uniform 64-bit numbers.
+# Powers and quotients of decimal arithmetic are the same on every machine.
+_DECIMAL = decimal.Context(prec=50)
 
-    The bounds are computed in decimal arithmetic, whose powers are the same on every machine.
-    """
-    with decimal.localcontext(decimal.Context(prec=50)):
-        weights = [decimal.Decimal(size) ** decimal.Decimal(exponent) for size in sizes]
+
+def _weights(sizes: Sequence[int], exponent: float, factors: Sequence[float]) -> list[decimal.Decimal]:
+    """factors[i] * sizes[i] ** exponent, for every i."""
+    with decimal.localcontext(_DECIMAL):
+        power = decimal.Decimal(exponent)
+        return [
+            decimal.Decimal(factor) * decimal.Decimal(size) ** power
+            for factor, size in zip(factors, sizes, strict=True)
+        ]
+
+
+def _shares(weights: Sequence[decimal.Decimal]) -> list[float]:
+    with decimal.localcontext(_DECIMAL):
+        total = sum(weights)
+        return [float(weight / total) for weight in weights]
+
+
+def _chosen(numbers: UInt64Array, weights: Sequence[decimal.Decimal]) -> Int64Array:
+    """Choose index i with probability proportional to weights[i]: [n] from [n] uniform 64-bit numbers."""
+    with decimal.localcontext(_DECIMAL):
         total = sum(weights)
         bounds, reached = [], decimal.Decimal(0)
         for weight in weights[:-1]:

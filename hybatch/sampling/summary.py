@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ class CellSummary:
         num_groups: distinct passage groups of the usable ones.
         collision_probability: the chance that two random usable examples are of one passage group.
         planned_steps: steps of the run that draw from it.
+        expected_share: of the steps, on average over seeds.
         steps_per_epoch: batches in one shuffle of its examples.
         epochs: planned_steps / steps_per_epoch.
         left_over: examples of an epoch that are in none of its batches, as long as none spills.
@@ -37,6 +38,7 @@ class CellSummary:
     num_groups: int
     collision_probability: float
     planned_steps: int
+    expected_share: float
     steps_per_epoch: int
     epochs: float
     left_over: int
@@ -53,6 +55,7 @@ class SamplingSummary:
         drawn_steps, drawn_examples: what the following are counted over.
         drawn_kinds: kind -> batches.
         pair_counts: (query's language, passage's language) -> examples.
+        expected_pair_counts: likewise, on average over the draws of the examples' languages.
         displaced: examples that gave way to another because their passage group was already in the batch.
         spilled: examples read beyond the window of their batch.
     """
@@ -65,6 +68,7 @@ class SamplingSummary:
     drawn_examples: int
     drawn_kinds: dict[str, int]
     pair_counts: dict[tuple[str, str], int]
+    expected_pair_counts: dict[tuple[str, str], float]
     displaced: int
     spilled: int
 
@@ -80,6 +84,11 @@ class SamplingSummary:
     def pair_shares(self) -> dict[tuple[str, str], float]:
         """(question language, passage language) -> share, 0 to 1, of the drawn examples."""
         return {pair: count / self.drawn_examples for pair, count in self.pair_counts.items()}
+
+    @property
+    def expected_pair_shares(self) -> dict[tuple[str, str], float]:
+        """The same of what was expected of the drawn examples."""
+        return {pair: count / self.drawn_examples for pair, count in self.expected_pair_counts.items()}
 
     @property
     def question_shares(self) -> dict[str, float]:
@@ -101,6 +110,7 @@ class SamplingSummary:
 def summarise(sampler: BatchSampler, batches: Iterable[GlobalBatch]) -> SamplingSummary:
     """Count the sampler's plan, and the `batches` given, e.g. `map(sampler.batch, range(100))`."""
     pairs: Counter[tuple[str, str]] = Counter()
+    expected: defaultdict[tuple[str, str], float] = defaultdict(float)
     kinds: Counter[str] = Counter()
     displaced = spilled = num_examples = 0
     for batch in batches:
@@ -113,22 +123,29 @@ def summarise(sampler: BatchSampler, batches: Iterable[GlobalBatch]) -> Sampling
         for code, count in zip(*(part.tolist() for part in np.unique(coded, return_counts=True)), strict=True):
             question, passage = divmod(code, len(codes))
             pairs[codes[question], codes[passage]] += count
+        expected_LL = sampler.expected_pairs(batch)
+        for question, passage in np.argwhere(expected_LL).tolist():
+            expected[codes[question], codes[passage]] += float(expected_LL[question, passage])
     planned = np.bincount(sampler.plan.cells, minlength=len(sampler.cells)).tolist()
     return SamplingSummary(
         total_steps=sampler.total_steps,
         batch_size=sampler.config.batch_size,
-        cells=[_summarise_cell(sampler, cell, steps) for cell, steps in zip(sampler.cells, planned, strict=True)],
+        cells=[
+            _summarise_cell(sampler, cell, steps, share)
+            for cell, steps, share in zip(sampler.cells, planned, sampler.plan.expected_shares, strict=True)
+        ],
         excluded=list(sampler.excluded),
         drawn_steps=kinds.total(),
         drawn_examples=num_examples,
         drawn_kinds=dict(sorted(kinds.items())),
         pair_counts=dict(sorted(pairs.items())),
+        expected_pair_counts=dict(sorted(expected.items())),
         displaced=displaced,
         spilled=spilled,
     )
 
 
-def _summarise_cell(sampler: BatchSampler, cell: Cell, planned_steps: int) -> CellSummary:
+def _summarise_cell(sampler: BatchSampler, cell: Cell, planned_steps: int, expected_share: float) -> CellSummary:
     corpus = sampler.corpora[cell.dataset]
     num_usable, steps_per_epoch = len(cell.usable), cell.windows.count
     return CellSummary(
@@ -140,6 +157,7 @@ def _summarise_cell(sampler: BatchSampler, cell: Cell, planned_steps: int) -> Ce
         num_groups=cell.usable.num_groups,
         collision_probability=cell.usable.collision_probability,
         planned_steps=planned_steps,
+        expected_share=expected_share,
         steps_per_epoch=steps_per_epoch,
         epochs=planned_steps / steps_per_epoch,
         left_over=num_usable - steps_per_epoch * sampler.config.batch_size,
@@ -164,12 +182,17 @@ def left_out(sampler: BatchSampler) -> list[str]:
 
 
 def summary_tables(summary: SamplingSummary) -> list[Table]:
-    """The summary as tables for a terminal: cells, excluded cells (if any), languages, language pairs."""
+    """The summary as tables for a terminal: cells, excluded cells (if any), languages, language pairs as drawn and as
+    expected."""
     tables = [_cell_table(summary)]
     if summary.excluded:
         tables.append(_excluded_table(summary))
     if summary.drawn_examples:
-        tables += [_language_table(summary), _pair_table(summary)]
+        tables += [
+            _language_table(summary),
+            _pair_table(summary, summary.pair_shares, "Share"),
+            _pair_table(summary, summary.expected_pair_shares, "Expected share"),
+        ]
     return tables
 
 
@@ -179,7 +202,7 @@ def _cell_table(summary: SamplingSummary) -> Table:
     table = Table(title=f"{summary.total_steps} steps of {summary.batch_size} examples: {kinds}", caption=meanings)
     for name in ("kind", "data set", "language"):
         table.add_column(name)
-    for name in ("steps", "share", "epochs", "usable", "unusable", "passages", "left over an epoch"):
+    for name in ("steps", "share", "expected", "epochs", "usable", "unusable", "passages", "left over an epoch"):
         table.add_column(name, justify="right")
     for cell in summary.cells:
         table.add_row(
@@ -188,6 +211,7 @@ def _cell_table(summary: SamplingSummary) -> Table:
             cell.language or "mixed",
             f"{cell.planned_steps:,}",
             f"{cell.planned_steps / summary.total_steps:.1%}",
+            f"{cell.expected_share:.1%}",
             f"{cell.epochs:.2f}",
             f"{cell.num_usable:,}",
             f"{cell.num_unusable:,}",
@@ -225,11 +249,10 @@ def _asks_questions(summary: SamplingSummary) -> bool:
     return all(KINDS[kind].query_text == "question" for kind in summary.drawn_kinds)
 
 
-def _pair_table(summary: SamplingSummary) -> Table:
-    shares = summary.pair_shares
+def _pair_table(summary: SamplingSummary, shares: Mapping[tuple[str, str], float], title: str) -> Table:
     codes = sorted({code for pair in shares for code in pair})
     query = "question" if _asks_questions(summary) else "query"
-    table = Table(title=f"Share of each pair in %: {query}'s language down, passage's across")
+    table = Table(title=f"{title} of each pair in %: {query}'s language down, passage's across")
     table.add_column("")
     for code in codes:
         table.add_column(code, justify="right")

@@ -45,7 +45,7 @@ class Selection:
     `same`: the example has query and passage in one of `languages`. `different`: it has a query in one of `languages`
     and a passage in another of them; `free`: or in the same. `question` and `passage`, where given, are the only
     languages of queries and of passages. `texts` says what the two sides are: question and passage, or twice the same
-    for an example and its translation.
+    for an example and its translation. Of `different`, the ordered pairs `never` do not count.
     """
 
     rule: Match
@@ -53,6 +53,7 @@ class Selection:
     question: str | None = None
     passage: str | None = None
     texts: tuple[Text, Text] = ("question", "passage")
+    never: tuple[tuple[str, str], ...] = ()
 
     def masks(self, corpus: ParallelCorpus) -> tuple[int, int]:
         """The bits of the languages that queries, and that passages, may be in."""
@@ -60,14 +61,31 @@ class Selection:
         questions, passages = (language_mask(corpus, codes) for codes in sides)
         return questions, passages
 
+    def others(self, corpus: ParallelCorpus) -> dict[int, int] | None:
+        """The bit of each language of queries -> those of the passages that it may stand with; None without `never`."""
+        if not self.never:
+            return None
+        return {
+            language_mask(corpus, [x]): language_mask(corpus, [y for y in self.languages if (x, y) not in self.never])
+            & ~language_mask(corpus, [x])
+            for x in self.languages
+        }
+
     def usable(
-        self, question_mask: UInt64Array, passage_mask: UInt64Array, masks: tuple[int, int]
+        self,
+        question_mask: UInt64Array,
+        passage_mask: UInt64Array,
+        masks: tuple[int, int],
+        others: dict[int, int] | None = None,
     ) -> npt.NDArray[np.bool_]:
-        """Whether each example is usable: [n] bool from its [n] masks; `masks` of the selection."""
+        """Whether each example is usable: [n] bool from its [n] masks; `masks` and `others` of the selection."""
         has = {"question": question_mask, "passage": passage_mask}
         questions, passages = (has[text] & np.uint64(mask) for text, mask in zip(self.texts, masks, strict=True))
         if self.rule == "same":
             return (questions & passages) != 0
+        if others is not None:
+            pairs = [((questions & np.uint64(x)) != 0) & ((passages & np.uint64(y)) != 0) for x, y in others.items()]
+            return np.logical_or.reduce(pairs)
         if self.rule == "free":
             return (questions != 0) & (passages != 0)
         # With both masks set, the one case without a pair is that both are the same single language.
@@ -193,7 +211,8 @@ def _folder_name(corpus: ParallelCorpus, selection: Selection) -> str:
     # questions against passages.
     sides = [] if selection.question is selection.passage is None else [selection.question, selection.passage]
     texts = [] if selection.texts == ("question", "passage") else [list(selection.texts)]
-    content = json.dumps([_FORMAT, corpus.fingerprint, selection.rule, selection.languages, *sides, *texts])
+    never = [{"never": selection.never}] if selection.never else []
+    content = json.dumps([_FORMAT, corpus.fingerprint, selection.rule, selection.languages, *sides, *texts, *never])
     return f"cells-{selection.rule}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -204,7 +223,7 @@ def _row_dtype(num_examples: int) -> np.dtype[Any]:
 def _build(corpus: ParallelCorpus, folders: dict[Selection, Path], *, progress: bool) -> None:
     with ExitStack() as stack:
         found = [
-            _Found(selection, selection.masks(corpus), stack.enter_context(atomic_directory(folder)))
+            _Found(corpus, selection, stack.enter_context(atomic_directory(folder)))
             for selection, folder in folders.items()
         ]
         _scan(corpus, found, progress=progress)
@@ -220,9 +239,10 @@ def _build(corpus: ParallelCorpus, folders: dict[Selection, Path], *, progress: 
 class _Found:
     """The usable rows of a selection on their way into a file, which is only begun once a row is not usable."""
 
-    def __init__(self, selection: Selection, masks: tuple[int, int], directory: Path) -> None:
+    def __init__(self, corpus: ParallelCorpus, selection: Selection, directory: Path) -> None:
         self.selection = selection
-        self.masks = masks
+        self.masks = selection.masks(corpus)
+        self.others = selection.others(corpus)
         self.directory = directory
         self.num_usable = 0
         self._file: IO[bytes] | None = None
@@ -270,7 +290,7 @@ def _scan(corpus: ParallelCorpus, found: list[_Found], *, progress: bool) -> Non
             rows = slice(start, min(start + _ROWS_AT_ONCE, corpus.num_examples))
             question_mask, passage_mask = corpus.question_mask(rows), corpus.passage_mask(rows)
             for one in found:
-                one.add(start, one.selection.usable(question_mask, passage_mask, one.masks), dtype)
+                one.add(start, one.selection.usable(question_mask, passage_mask, one.masks, one.others), dtype)
             bar.update(rows.stop - rows.start)
 
 

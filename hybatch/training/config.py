@@ -154,6 +154,8 @@ class ValidationConfig:
                 raise UserError(f"validation.kinds names a kind twice: {', '.join(self.kinds)}")
         if self.languages is not None and not self.languages:
             raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
+        if any(corpus.weight != 1 for corpus in self.corpora):
+            raise UserError("validation.corpora: weight is of data sets to train on; leave it out")
         if not self.corpora and (self.metric == "map" or self.patience is not None):
             option = "metric map" if self.metric == "map" else "patience"
             raise UserError(f"validation.{option} needs held-out data: name some in validation.corpora")

@@ -11,8 +11,8 @@ import yaml
 
 from hybatch.errors import UserError
 
-# Lists of language codes, and codes with the names that files use for them.
-_LANGUAGE_OPTIONS = ("languages", "exclude_languages", "language_names")
+# Lists of language codes, and codes with the names that files use for them, or with weights.
+_LANGUAGE_OPTIONS = ("languages", "exclude_languages", "language_names", "language_weights")
 _BOOLEAN = "tag:yaml.org,2002:bool"
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from hybatch.models import EncoderConfig, Role
+from hybatch.models import Role
 from hybatch.models.backbone import read_tokenizer
 from hybatch.models.config import check_config
 from hybatch.models.folders import locate
@@ -26,6 +26,7 @@ from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, s
 from hybatch.sampling.positives import draw_positives, positive_counts
 from hybatch.sampling.translations import translation_languages
 from hybatch.training.config import RunConfig, instantiate, run_parser
+from hybatch.training.prompts import prompted, tokenize_each
 from hybatch.training.run.assembly import (
     OpenCorpora,
     build_sampler,
@@ -79,8 +80,10 @@ def main(argv: Sequence[str]) -> int:
         console.print(_translations_table(sampler, batches))
     for line in untranslated:
         console.print(escape(line))
-    further = [text for batch in batches for text in _further_positives(sampler, batch, config.loss.most_positives)]
-    console.print(_truncation_table(_tokenizer(config, corpora, sampler), config.model, texts, further))
+    tokenizer = _tokenizer(config, corpora, sampler)
+    tokenize_each(tokenizer, config.model, config.corpora)  # refuses what the run would
+    further = [_further_positives(sampler, batch, config.loss.most_positives) for batch in batches]
+    console.print(_truncation_table(tokenizer, config, batches, texts, further))
     report_shared_texts(config, corpora, lambda line: console.print(escape(line)))
     return 0
 
@@ -150,25 +153,25 @@ def _translations_table(sampler: BatchSampler, batches: Sequence[GlobalBatch]) -
 
 
 def _truncation_table(
-    tokenizer: PreTrainedTokenizerBase, model: EncoderConfig, texts: Sequence[BatchTexts], further: list[str]
+    tokenizer: PreTrainedTokenizerBase,
+    config: RunConfig,
+    batches: Sequence[GlobalBatch],
+    texts: Sequence[BatchTexts],
+    further: Sequence[list[str]],
 ) -> Table:
     table = Table(title="Tokens of the drawn texts, prefix and special tokens included")
     for name in ("", "texts", "mean", "longest", "maximum", "cut"):
         table.add_column(name, justify="right" if name else "left")
-    roles: tuple[tuple[Role, list[str]], ...] = (
-        ("query", [text for batch in texts if batch.query_text == "question" for text in batch.questions]),
-        (
-            "passage",
-            [text for batch in texts if batch.query_text == "passage" for text in batch.questions]
-            + [text for batch in texts for text in batch.passages]
-            + further,
-        ),
-    )
-    for role, its_texts in roles:
-        if not its_texts:
+    lengths_of: dict[Role, list[int]] = {"query": [], "passage": []}
+    for batch, its_texts, its_others in zip(batches, texts, further, strict=True):
+        model = prompted(config.model, config.corpora[batch.dataset])
+        asking: Role = "query" if its_texts.query_text == "question" else "passage"
+        lengths_of[asking] += untruncated_lengths(tokenizer, model, its_texts.questions, asking)
+        lengths_of["passage"] += untruncated_lengths(tokenizer, model, its_texts.passages + its_others, "passage")
+    for role, lengths in lengths_of.items():
+        if not lengths:
             continue
-        lengths = untruncated_lengths(tokenizer, model, its_texts, role)
-        maximum = model.max_length(role)
+        maximum = config.model.max_length(role)
         cut = sum(length > maximum for length in lengths)
         table.add_row(
             role,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from hybatch.corpus import ParallelCorpus
+from hybatch.models import Role
 
 _BLOCK = 8192
 
@@ -32,6 +34,29 @@ def all_texts(
                 ):
                     present = block[(mask(block) & bit) != 0]
                     yield from read(present, np.full(len(present), index))
+
+
+def texts_in_role(
+    corpora: Sequence[ParallelCorpus], languages: Sequence[str], role: Role, hard_negatives: bool
+) -> Iterator[str]:
+    """Every text in the given languages that is encoded in a role: questions, or passages and with them, where asked
+    for, their hard negatives.
+    """
+    for corpus in corpora:
+        mask_of = corpus.question_mask if role == "query" else corpus.passage_mask
+        for index, language in enumerate(corpus.languages):
+            if language not in languages:
+                continue
+            for start in range(0, corpus.num_examples, _BLOCK):
+                block = np.arange(start, min(start + _BLOCK, corpus.num_examples))
+                present = block[(mask_of(block) & np.uint64(1 << index)) != 0]
+                languages_n = np.full(len(present), index)
+                if role == "query":
+                    yield from corpus.questions(present, languages_n)
+                    continue
+                yield from corpus.passages(present, languages_n)
+                if hard_negatives:
+                    yield from chain.from_iterable(corpus.hard_negatives(present, languages_n))
 
 
 def some_texts(corpora: Sequence[ParallelCorpus], languages: Sequence[str], number: int) -> Iterator[str]:

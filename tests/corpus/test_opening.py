@@ -49,7 +49,7 @@ def test_the_second_opening_reads_the_index_and_not_the_source(tmp_path: Path, m
         raise AssertionError("the index was written again")
 
     monkeypatch.setattr("hybatch.corpus.formats.entry.build_index", refuse)
-    second = opened(folder, tmp_path / "cache", name="other")
+    second = opened(folder, tmp_path / "cache", name="other", weight=3.0, query_prefix="q: ", passage_prefix="")
     assert second.directory == first.directory
     assert (first.name, second.name) == ("corpus", "other")
     assert contents(second) == contents(first)

@@ -27,6 +27,7 @@ struct Shape {
 struct Problem {
   std::vector<float> queries, candidates, row_weight, positive_weight, column_weight;
   std::vector<int64_t> positive_index, query_groups, candidate_groups;
+  std::vector<uint8_t> left_out;  // exactly as many bytes as the kernels may read
   float scale;
 };
 
@@ -50,6 +51,9 @@ Problem MakeProblem(const Shape& shape, std::mt19937& random) {
     problem.candidate_groups.push_back(static_cast<int64_t>(random() % 6) - 2);
     problem.column_weight.push_back(value());
   }
+  for (int64_t byte = 0; byte < shape.queries * LeftOutStride(shape.candidates); ++byte) {
+    problem.left_out.push_back(random() % 3 == 0 ? static_cast<uint8_t>(random()) : 0);
+  }
   return problem;
 }
 
@@ -63,7 +67,8 @@ Results Plainly(const Shape& shape, const Problem& p) {
     for (int64_t d = 0; d < shape.candidates; ++d) {
       const int64_t group = p.candidate_groups[d];
       const bool positive = d == p.positive_index[q];
-      if (!positive && (group == kEmptySlot || (group >= 0 && group == p.query_groups[q]))) continue;
+      const bool left_out = (p.left_out[q * LeftOutStride(shape.candidates) + d / 8] >> (d % 8) & 1) != 0;
+      if (!positive && (left_out || group == kEmptySlot || (group >= 0 && group == p.query_groups[q]))) continue;
       double product = 0;
       for (int64_t h = 0; h < shape.width; ++h) {
         product += static_cast<double>(p.queries[q * shape.width + h]) * p.candidates[d * shape.width + h];
@@ -166,7 +171,8 @@ bool Check(const Shape& shape, std::mt19937& random) {
     const void* candidates = narrow ? static_cast<const void*>(narrow_candidates.data()) : p.candidates.data();
     return LossInputs{{queries, type, shape.queries, shape.width},
                       {candidates, type, shape.candidates, shape.width},
-                      p.positive_index.data(), p.query_groups.data(), p.candidate_groups.data(), &p.scale};
+                      p.positive_index.data(), p.query_groups.data(), p.candidate_groups.data(), &p.scale,
+                      p.left_out.data()};
   };
   for (const InstructionSet set : hybatch::SupportedInstructionSets()) {
     const Outputs out = ForwardThenBackward(shape, p, inputs(false), set, 3);

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from hybatch.losses import EMPTY_SLOT, FurtherPositives
+from hybatch.losses import EMPTY_SLOT, FurtherPositives, LossTerms
 from hybatch.losses.contrastive import ContrastiveLoss
 from hybatch.losses.several_positives import Form
 
@@ -51,17 +51,33 @@ def _minus_log_share(wanted: NDArray[np.float64], others: list[float]) -> float:
     return float(np.logaddexp.reduce([*wanted, *others]) - np.logaddexp.reduce(wanted))
 
 
-def defined_loss(problem: Problem, form: Form, temperature: float, symmetric: bool) -> float:
-    """One query after the other, and one positive after the other."""
+def defined_loss(
+    problem: Problem, form: Form, temperature: float, symmetric: bool, *, margin: float | None = None
+) -> float:
+    """One query after the other, and one positive after the other.
+
+    With a margin, what scores above a query's passage by more than this is compared with it in neither direction, but
+    for the query's own hard negatives.
+    """
     queries, groups = problem.queries.numpy(), problem.groups.tolist()
     positives = [rows.numpy() for rows in problem.positives]
     hard = list(
         zip(problem.negatives.reshape(-1, WIDTH).numpy(), problem.negative_groups.flatten().tolist(), strict=True)
     )
     there, back = [], []
+
+    def takes_part(i: int, row: NDArray[np.float64]) -> bool:
+        return margin is None or float(queries[i] @ row) <= float(queries[i] @ positives[i][0]) + margin
+
     for i, query in enumerate(queries):
-        others = [row for j, rows in enumerate(positives) if groups[j] != groups[i] for row in rows]
-        others += [row for row, group in hard if group not in (EMPTY_SLOT, groups[i])]
+        others = [
+            row for j, rows in enumerate(positives) if groups[j] != groups[i] for row in rows if takes_part(i, row)
+        ]
+        others += [
+            row
+            for place, (row, group) in enumerate(hard)
+            if group not in (EMPTY_SLOT, groups[i]) and (place // problem.negatives.shape[1] == i or takes_part(i, row))
+        ]
         negatives = [float(row @ query / temperature) for row in others]
         own = positives[i] @ query / temperature
         weights = problem.weights[i]
@@ -69,8 +85,8 @@ def defined_loss(problem: Problem, form: Form, temperature: float, symmetric: bo
             there.append(_minus_log_share(own, negatives))
         else:
             there.append(sum(w * _minus_log_share(own[k : k + 1], negatives) for k, w in enumerate(weights)))
-        asking = [queries[j] for j in range(BATCH) if groups[j] != groups[i]]
         for w, row, logit in zip(weights, positives[i], own, strict=True):
+            asking = [queries[j] for j in range(BATCH) if groups[j] != groups[i] and takes_part(j, row)]
             back.append(w * _minus_log_share(np.array([logit]), [float(q @ row / temperature) for q in asking]))
     return float(sum(there) + sum(back)) / BATCH / 2 if symmetric else float(sum(there)) / BATCH
 
@@ -121,3 +137,15 @@ def loss_of_rows(
     num_own = int((further.query_E < share).sum())
     assert not gradients[3][num_own:].any()
     return value.detach(), [*gradients[:3], gradients[3][:num_own]]
+
+
+def terms_of_all(problem: Problem, loss: ContrastiveLoss) -> LossTerms:
+    """The loss of the whole batch with its terms."""
+    return loss.terms(
+        problem.queries.float(),
+        torch.stack([rows[0] for rows in problem.positives]).float(),
+        problem.negatives.float(),
+        groups_Q=problem.groups,
+        negative_groups_QN=problem.negative_groups,
+        further=further_positives(problem),
+    )

@@ -27,11 +27,12 @@ from hybatch.errors import UserError
 from hybatch.losses import (
     DIVERGENCES,
     EMPTY_SLOT,
-    AligningLoss,
     AlignmentConfig,
     ContrastiveConfig,
     ContrastiveInputs,
     ContrastiveLoss,
+    TrainingLoss,
+    Translations,
     alignment,
     alignment_sum,
 )
@@ -268,12 +269,11 @@ def _loss_of_rows(case: Case, rows: slice, gather: str | None = None) -> tuple[T
         alignment=AlignmentConfig(kind=kind, weight=0.7),
     )
     translated = whole.translated[rows].nonzero().flatten()
-    terms = loss.with_alignment(
+    terms = loss.terms(
         queries,
         passages,
         negatives if slots else None,
-        translations_AH=translations[translated],
-        translated_A=translated,
+        translations=Translations(embeddings_AH=translations[translated], translated_A=translated),
         groups_Q=whole.groups[rows],
         negative_groups_QN=whole.negative_groups[rows] if slots else None,
     )
@@ -320,12 +320,15 @@ def test_the_loss_is_the_contrastive_one_and_the_weighted_mean_of_the_term(kind:
     assert loss.item() == pytest.approx(alone.item() + 0.7 * apart.item(), rel=1e-6)
 
 
-def test_a_loss_without_alignment_is_asked_for_none() -> None:
-    loss = ContrastiveConfig().build()
-    assert isinstance(loss, AligningLoss)
-    rows, none = torch.eye(2), torch.empty(0, dtype=torch.int64)
-    with pytest.raises(ValueError, match="with_alignment needs a loss that was made with an alignment"):
-        loss.with_alignment(rows, rows, translations_AH=rows[:0], translated_A=none, groups_Q=torch.arange(2))
+def test_a_loss_without_alignment_is_asked_for_none_and_one_with_it_is_not_left_without_translations() -> None:
+    plain, aligning = ContrastiveConfig().build(), ContrastiveConfig(alignment=AlignmentConfig()).build()
+    assert isinstance(plain, TrainingLoss)
+    rows = torch.eye(2)
+    given = Translations(embeddings_AH=rows[:0], translated_A=torch.empty(0, dtype=torch.int64))
+    with pytest.raises(ValueError, match="translations: not None, but the loss does not ask for them"):
+        plain.terms(rows, rows, translations=given, groups_Q=torch.arange(2))
+    with pytest.raises(ValueError, match="translations: None, but the loss asks for them"):
+        aligning.terms(rows, rows, groups_Q=torch.arange(2))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
-from hybatch.losses import EMPTY_SLOT, AlignmentConfig, ContrastiveConfig, ContrastiveLoss
+from hybatch.losses import (
+    EMPTY_SLOT,
+    AlignmentConfig,
+    ContrastiveConfig,
+    ContrastiveLoss,
+    FilterConfig,
+    Translations,
+)
 from hybatch.losses.info_nce import Implementation
 from hybatch.losses.several_positives import Form
 from tests.losses.further import (
@@ -21,6 +30,7 @@ from tests.losses.further import (
     further_positives,
     loss_of_rows,
     random_problem,
+    terms_of_all,
 )
 
 FORMS: list[Form] = ["mean", "log-sum"]
@@ -129,8 +139,9 @@ def test_an_alignment_takes_the_passages_of_other_groups_whether_they_are_first_
     queries, translations = problem.queries.float(), problem.queries.roll(1, 0).float()
     passages = torch.stack([rows[0] for rows in problem.positives]).float()
     further = further_positives(problem)
-    common = {"translations_AH": translations, "translated_A": torch.arange(BATCH), "groups_Q": problem.groups}
-    found = loss.with_alignment(queries, passages, further=further, **common)
+    translated = Translations(embeddings_AH=translations, translated_A=torch.arange(BATCH))
+    common: dict[str, Any] = {"translations": translated, "groups_Q": problem.groups}
+    found = loss.terms(queries, passages, further=further, **common)
     alone = loss(queries, passages, groups_Q=problem.groups, further=further)
     assert found.alignment is not None
     assert found.loss.item() == pytest.approx((alone + 0.5 * found.alignment).item())
@@ -139,9 +150,25 @@ def test_an_alignment_takes_the_passages_of_other_groups_whether_they_are_first_
     for row, rows in enumerate(problem.positives):
         slots[row, : len(rows) - 1] = problem.groups[row]
         negatives[row, : len(rows) - 1] = rows[1:].float()
-    same = loss.with_alignment(queries, passages, negatives, negative_groups_QN=slots, **common).alignment
+    same = loss.terms(queries, passages, negatives, negative_groups_QN=slots, **common).alignment
     assert same is not None
     assert found.alignment.item() == pytest.approx(same.item(), rel=1e-6)
+
+
+@every_form
+@both
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_filter_goes_by_the_score_of_the_passage(form: Form, implementation: Implementation, symmetric: bool) -> None:
+    for seed in range(4):
+        problem = random_problem(seed, 2, 6)
+        loss = _build(form, implementation, 0.1, symmetric)
+        loss.filter = FilterConfig(margin=0.2)
+        found = terms_of_all(problem, loss)
+        assert found.kept_out is not None
+        assert found.kept_out > 0
+        truth = defined_loss(problem, form, 0.1, symmetric, margin=0.2)
+        assert found.loss.item() == pytest.approx(truth, rel=1e-4)
+        assert found.loss.item() != pytest.approx(defined_loss(problem, form, 0.1, symmetric), rel=1e-3)
 
 
 def test_sixteen_bit_embeddings_are_scored_in_float32() -> None:

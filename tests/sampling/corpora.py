@@ -40,6 +40,7 @@ class FakeCorpus(ParallelCorpus):
         self.num_groups = int(self._groups.max(initial=-1)) + 1
         self.has_hard_negatives = has_hard_negatives
         self.has_positives = False
+        self.has_scores = False
         content = repr((self.languages, self._masks["question"].tolist(), self._masks["passage"].tolist()))
         self.fingerprint = hashlib.sha256((content + repr(self._groups.tolist())).encode()).hexdigest()
         self.directory = directory

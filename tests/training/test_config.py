@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.sampling import COMPOSITIONS, KINDS, ShareSchedule
 from hybatch.training.config import TrainingConfig, ValidationConfig, load_run_config
@@ -76,6 +77,20 @@ def test_an_unknown_kind_is_refused_and_the_known_ones_are_listed(tmp_path: Path
 def test_kinds_of_validation_that_measure_nothing_or_twice_are_refused(kinds: list[str], message: str) -> None:
     with pytest.raises(UserError, match=rf"validation\.{message}|validation\.kinds names {message}"):
         ValidationConfig(kinds=kinds)
+
+
+def test_held_out_data_have_no_weight() -> None:
+    with pytest.raises(UserError, match=r"validation\.corpora: weight is of data sets to train on"):
+        ValidationConfig(corpora=[CorpusConfig(path="embedded", weight=2)])
+
+
+def test_weights_of_a_recipe_are_read_and_a_negative_one_is_refused(tmp_path: Path) -> None:
+    options = ["--config", str(write_config(tmp_path)), "--sampling.pairs", "{en-*: 2, '*-zh': 0.5}"]
+    config = load_run_config([*options, "--corpora", "[{path: embedded, weight: 2}]"])
+    assert config.sampling.pairs == {"en-*": 2, "*-zh": 0.5}
+    assert config.corpora[0].weight == 2
+    with pytest.raises(UserError, match="weight"):
+        load_run_config([*options, "--corpora", "[{path: embedded, weight: -1}]"])
 
 
 def test_warm_up_is_given_in_steps_or_as_a_share() -> None:

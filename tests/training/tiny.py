@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any, Literal
 
@@ -46,7 +47,8 @@ def tokenize(texts: list[str], role: Literal["query", "passage"]) -> Features:
 
 
 class TinySampler:
-    """Random texts of uneven length, some passage groups, hard negatives of known, unknown and missing kind."""
+    """Random texts of uneven length, some passage groups, hard negatives of known, unknown and missing kind, scores
+    of most."""
 
     seed = 0
 
@@ -84,6 +86,7 @@ class TinySampler:
             passages=[_text(e, "p") for e in examples],
             hard_negatives=negatives,
             hard_negative_groups=groups,
+            scores=[[score_of(e + k) for k in range(1 + len(own))] for e, own in zip(examples, negatives, strict=True)],
         )
 
 
@@ -104,6 +107,11 @@ class TinyPositives:
             [(_text(example, "p" * (k + 1)), float(k + 1)) for k in range(1 + example % 3)]
             for example in examples.tolist()
         ]
+
+
+def score_of(number: int) -> float:
+    """One in five is missing."""
+    return math.nan if number % 5 == 0 else number % 7 - 3.0
 
 
 def _text(example: int, role: str) -> str:

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int64_t kBlockBytes = 768 * 1024;  // of packed candidates: most of a core's second-level cache
 constexpr int64_t kLargestBlock = 1024;
+static_assert(kLargestBlock % 8 == 0);
 constexpr int64_t kDepth = 128;  // positions per pass: sums of short chains round less than one long chain
 
 // Keys of rows without a group: equal to nothing.
@@ -90,6 +91,24 @@ void Logits::Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) co
   }
 }
 
+// Bits are few: the bytes are looked through, and only those that hold one cost more.
+void Logits::LeaveOut(int64_t panel, int64_t block, const Strip& strip) const {
+  const int64_t lanes = kernels_.tile.lanes, first = first_candidate(block);
+  const int64_t count = std::min(block_size_, inputs_.candidates.rows - first);
+  const int64_t stride = LeftOutStride(inputs_.candidates.rows);
+  for (int row = 0; row < strip.rows; ++row) {
+    const uint8_t* bits = inputs_.left_out + (first_query(panel) + row) * stride + first / 8;
+    for (int64_t byte = 0; byte < DivideUp(count, 8); ++byte) {
+      for (unsigned rest = bits[byte]; rest != 0; rest &= rest - 1) {
+        const int64_t column = byte * 8 + __builtin_ctz(rest);
+        if (column >= count) break;
+        float* tile = strip.values + column / lanes * strip.tile_stride;
+        tile[row * lanes + column % lanes] = -std::numeric_limits<float>::infinity();
+      }
+    }
+  }
+}
+
 Strip Logits::Compute(int64_t panel, int64_t block, int worker, float* values, int64_t tile_stride,
                       float* positive_logit) {
   PackedBlock& packed = blocks_[worker];
@@ -102,9 +121,10 @@ Strip Logits::Compute(int64_t panel, int64_t block, int worker, float* values, i
   const auto place = [&](int row, int64_t tile, int lane) -> float& {
     return values[tile * tile_stride + row * kernels_.tile.lanes + lane];
   };
-  // The mask does not know positives: their logits are put back after it.
+  // The masks do not know positives: their logits are put back after it.
   ForEachPositive(panel, block, [&](int row, int64_t tile, int lane) { logits.push_back(place(row, tile, lane) * scale); });
   kernels_.finish_logits(strip, scale, query_keys_.data() + first_query(panel), {packed.keys.data(), packed.bias.data()});
+  if (inputs_.left_out != nullptr) LeaveOut(panel, block, strip);
   auto logit = logits.begin();
   ForEachPositive(panel, block, [&](int row, int64_t tile, int lane) {
     if (positive_logit != nullptr) positive_logit[first_query(panel) + row] = *logit;

@@ -57,6 +57,7 @@ class Logits {
 
   void PackBlock(int64_t block, PackedBlock& packed) const;
   void Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) const;
+  void LeaveOut(int64_t panel, int64_t block, const Strip& strip) const;
 
   const LossInputs& inputs_;
   const StripKernels& kernels_;

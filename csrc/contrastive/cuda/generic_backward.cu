@@ -55,13 +55,13 @@ __global__ void __launch_bounds__(kThreads) ComputeWeights(BackwardTask task, Sl
   for (int i = 0; i < kPerThread; ++i) {
     const int64_t row = first_row + RowInTile(i), q = slab.first + row;
     if (row >= slab.count) continue;
-    const int64_t positive = inputs.positive_index[q], group = inputs.query_groups[q];
+    const int64_t positive = inputs.positive_index[q];
 #pragma unroll
     for (int j = 0; j < kPerThread; ++j) {
       const int64_t d = first_column + ColumnInTile(j);
       if (d >= slab.num_candidates) continue;
       float weight = 0.0f;
-      if (TakesPart(d, inputs.candidate_groups[d], positive, group)) {
+      if (TakesPart(inputs, q, d)) {
         const float logit = results[i][j] * scale;
         weight = Share(logit, task.row_lse[q], task.grad_row_lse[q]);
         if (task.column_lse != nullptr) weight += Share(logit, task.column_lse[d], task.grad_column_lse[d]);

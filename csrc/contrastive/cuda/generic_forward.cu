@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads)
         const int64_t other = tile * kTile + ColumnInTile(j);
         const int64_t q = kColumns ? other : line, d = kColumns ? line : other;
         bool part = line < num_lines && other < num_others;
-        if (part) part = TakesPart(d, inputs.candidate_groups[d], inputs.positive_index[q], inputs.query_groups[q]);
+        if (part) part = TakesPart(inputs, q, d);
         results[i][j] = part ? results[i][j] * scale : -INFINITY;
         if (!kColumns && part && d == inputs.positive_index[q]) positive_logit[q] = results[i][j];
         maximum = results[i][j] > maximum ? results[i][j] : maximum;

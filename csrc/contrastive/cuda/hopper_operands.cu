@@ -14,6 +14,7 @@ bool IsAligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16
 const char* WhyNotHopper(const LossInputs& inputs, const DeviceTraits& device) {
   const Matrix& queries = inputs.queries;
   const Matrix& candidates = inputs.candidates;
+  if (inputs.left_out != nullptr) return "they do not know pairs that are left out one by one";
   if (device.capability != 90) return "the device's compute capability is not 9.0";
   if (queries.type == ElementType::kFloat32) return "they take bfloat16 and float16 embeddings, not float32";
   if (queries.width % 8 != 0) return "the embeddings' width is no multiple of 8";

@@ -15,6 +15,14 @@ HYBATCH_HD inline bool TakesPart(int64_t candidate, int64_t candidate_group, int
   return candidate_group != kEmptySlot && !(candidate_group >= 0 && candidate_group == query_group);
 }
 
+HYBATCH_HD inline bool TakesPart(const LossInputs& inputs, int64_t query, int64_t candidate) {
+  const int64_t positive = inputs.positive_index[query];
+  if (!TakesPart(candidate, inputs.candidate_groups[candidate], positive, inputs.query_groups[query])) return false;
+  if (inputs.left_out == nullptr || candidate == positive) return true;
+  const uint8_t byte = inputs.left_out[query * LeftOutStride(inputs.candidates.rows) + candidate / 8];
+  return (byte >> (candidate % 8) & 1) == 0;
+}
+
 // Sums of exponentials as (largest exponent, sum relative to it); a sum of 0 stands for nothing at all.
 struct ExponentialSum {
   float maximum;

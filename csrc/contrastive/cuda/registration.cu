@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -15,14 +16,17 @@ namespace hybatch::contrastive {
 namespace {
 
 LossInputs CheckedInputs(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
-                         const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale) {
+                         const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale,
+                         const std::optional<Tensor>& left_out) {
   const std::pair<const Tensor&, const char*> others[] = {{candidates, "candidates"},
                                                           {positive_index, "positive_index"},
                                                           {query_groups, "query_groups"},
                                                           {candidate_groups, "candidate_groups"},
                                                           {scale, "scale"}};
   for (const auto& [tensor, name] : others) CheckOnDevice(tensor, name, queries);
-  const LossInputs inputs = InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+  if (left_out.has_value()) CheckOnDevice(*left_out, "left_out", queries);
+  const LossInputs inputs =
+      InputsOf(queries, candidates, positive_index, query_groups, candidate_groups, scale, left_out);
   STD_TORCH_CHECK(inputs.queries.width <= cuda::kMostWidth, "queries must have at most ", cuda::kMostWidth,
                   " columns, not ", inputs.queries.width);
   return inputs;
@@ -49,9 +53,10 @@ void RunBackward(const BackwardTask& task, const Tensor& queries) {
 
 std::tuple<Tensor, Tensor, Tensor> Forward(const Tensor& queries, const Tensor& candidates,
                                            const Tensor& positive_index, const Tensor& query_groups,
-                                           const Tensor& candidate_groups, const Tensor& scale, bool want_columns) {
+                                           const Tensor& candidate_groups, const Tensor& scale, bool want_columns,
+                                           const std::optional<Tensor>& left_out) {
   ForwardTask task;
-  task.inputs = CheckedInputs(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+  task.inputs = CheckedInputs(queries, candidates, positive_index, query_groups, candidate_groups, scale, left_out);
   const CurrentDevice current(queries.get_device_index());
   Tensor row_lse = NewFloats(queries, {task.inputs.queries.rows});
   Tensor positive_logit = NewFloats(queries, {task.inputs.queries.rows});
@@ -67,9 +72,10 @@ std::tuple<Tensor, Tensor, Tensor> Backward(const Tensor& queries, const Tensor&
                                             const Tensor& positive_index, const Tensor& query_groups,
                                             const Tensor& candidate_groups, const Tensor& scale, const Tensor& row_lse,
                                             const Tensor& grad_row_lse, const Tensor& grad_positive,
-                                            const Tensor& column_lse, const Tensor& grad_column_lse) {
+                                            const Tensor& column_lse, const Tensor& grad_column_lse,
+                                            const std::optional<Tensor>& left_out) {
   const LossInputs inputs =
-      CheckedInputs(queries, candidates, positive_index, query_groups, candidate_groups, scale);
+      CheckedInputs(queries, candidates, positive_index, query_groups, candidate_groups, scale, left_out);
   const std::pair<const Tensor&, const char*> others[] = {{row_lse, "row_lse"},
                                                           {grad_row_lse, "grad_row_lse"},
                                                           {grad_positive, "grad_positive"},
@@ -91,16 +97,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ForwardBackward(const Tensor&
                                                                    const Tensor& positive_index,
                                                                    const Tensor& query_groups,
                                                                    const Tensor& candidate_groups,
-                                                                   const Tensor& scale) {
+                                                                   const Tensor& scale,
+                                                                   const std::optional<Tensor>& left_out) {
   auto [row_lse, positive_logit, no_columns] =
-      Forward(queries, candidates, positive_index, query_groups, candidate_groups, scale, false);
+      Forward(queries, candidates, positive_index, query_groups, candidate_groups, scale, false, left_out);
   const CurrentDevice current(queries.get_device_index());
   Tensor ones = NewFloats(queries, {queries.size(0)}), minus_ones = NewFloats(queries, {queries.size(0)});
   cuda::FillOnes(ones.mutable_data_ptr<float>(), minus_ones.mutable_data_ptr<float>(), queries.size(0),
                  CurrentStream(queries.get_device_index()));
   auto [grad_queries, grad_candidates, grad_scale] =
       Backward(queries, candidates, positive_index, query_groups, candidate_groups, scale, row_lse, ones, minus_ones,
-               no_columns, no_columns);
+               no_columns, no_columns, left_out);
   return {row_lse, positive_logit, grad_queries, grad_candidates, grad_scale};
 }
 

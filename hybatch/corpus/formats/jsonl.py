@@ -1,6 +1,6 @@
 """Folders of `<lang>.jsonl`: one JSON object a line, {"id", "question", "passage"}.
 
-Optional are "passage_id", "negatives" and "positives".
+Optional are "passage_id", "negatives", "positives" and "scores".
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _ALIKE = 0.9
 class JsonlSource:
     """Rows of the `<lang>.jsonl` files of a folder; blank lines and a byte order mark are passed over.
 
-    A row may lack "question" or "passage", not both; "negatives" is a list of texts, "positives" what
-    `hybatch.corpus.positives` says. An id names the same content in every language. Other fields are left alone, but
-    not one that is named almost like a field that the row lacks: a misspelt "questions" would silently leave a language
-    without any.
+    A row may lack "question" or "passage", not both; "negatives" is a list of texts, "scores" a list of numbers: of
+    the passage and of each negative; "positives" is what `hybatch.corpus.positives` says. An id names the same content
+    in every language. Other fields are left alone, but not one that is named almost like a field that the row lacks: a
+    misspelt "questions" would silently leave a language without any.
 
     Raises:
         UserError: the folder has no such file, or lacks that of a language asked for.
@@ -121,6 +121,7 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
 
     passage_ids = column("passage_id")
     negatives, positives = column("negatives"), column("positives")
+    scores = column("scores")
     return RowBatch(
         ids=column("id"),
         questions=column("question"),
@@ -128,6 +129,7 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
         passage_ids=passage_ids if any(value is not None for value in passage_ids) else None,
         negatives=[[] if value is None else value for value in negatives] if any(negatives) else None,
         positives=positives if any(value is not None for value in positives) else None,
+        scores=scores if any(value is not None for value in scores) else None,
         place=lambda row: f"{path}:{lines[row]}",
         work=size,
     )
@@ -136,7 +138,7 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
 JSONL = FormatEntry(
     name="jsonl",
     description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"`, '
-    '`"negatives": [...]` and `"positives": [...]`; a row may lack `question` or `passage`',
+    '`"negatives": [...]`, `"positives": [...]` and `"scores": [...]`; a row may lack `question` or `passage`',
     recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
     build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
 )

@@ -21,6 +21,7 @@ from hybatch.corpus.index.keys import (
     keys_of,
 )
 from hybatch.corpus.index.positives import ListedPositives
+from hybatch.corpus.index.scores import GatheredScores
 from hybatch.corpus.index.table import MappedTable, TableWriter
 from hybatch.corpus.positives import with_positives
 from hybatch.corpus.rows import RowBatch, RowSource, check_batch
@@ -67,6 +68,7 @@ class _Gathered:
     has_joins: bool = False
     negatives: list[Keys] = field(default_factory=list)
     negative_counts: list[NDArray[np.int64]] = field(default_factory=list)
+    scores: GatheredScores = field(default_factory=GatheredScores)
 
 
 class _IndexBuilder:
@@ -113,6 +115,7 @@ class _IndexBuilder:
             waiting_ids.unlink()
             waiting_ids.with_suffix(".buffers.npy").unlink()
         self._place_rows(language, bit, examples, gathered, has_negatives=negatives is not None)
+        gathered.scores.write(self.writer, language)
 
     def _check(self, batch: RowBatch) -> None:
         check_batch(batch)
@@ -166,6 +169,7 @@ class _IndexBuilder:
         gathered.has_passage.append(np.array([text is not None for text in batch.passages], dtype=bool))
         counts = batch.negatives or [[]] * len(batch.ids)
         gathered.negative_counts.append(np.array([len(row) for row in counts], dtype=np.int64))
+        gathered.scores.add(batch)
 
     def _number_rows(self, language: str, gathered: _Gathered) -> NDArray[np.int64] | None:
         """The example of every row; None where row i is example i."""

@@ -8,6 +8,7 @@ from typing import get_args
 
 import torch
 
+from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.listing import tasks_table
 from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
@@ -18,6 +19,7 @@ from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
 from hybatch.models import Role
+from hybatch.models.prompts import further_prompts, names_of, prompts_of
 from hybatch.options import number_of
 from hybatch.paths import path_of
 
@@ -60,6 +62,11 @@ def evaluate_parser() -> argparse.ArgumentParser:
             metavar="TEXT",
             help=f"put before every {role} in the place of what the model says; '' for nothing",
         )
+    parser.add_argument(
+        "--prompt",
+        metavar="NAME",
+        help="put before queries and passages what the model keeps for the data set NAME, which it was trained on",
+    )
     tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
     parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
     parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
@@ -160,13 +167,34 @@ def source_of(arguments: argparse.Namespace) -> Source:
         removal=arguments.debias,
         save=arguments.save_embeddings,
         prefixes=prefixes_of(arguments),
+        prompt=arguments.prompt,
     )
 
 
 def prefixes_of(arguments: argparse.Namespace) -> dict[Role, str]:
-    """The prefixes that are given, by role."""
+    """The prefixes that are given, each or by the name of a prompt, by role.
+
+    Raises:
+        UserError: both are given, or the model has no such prompt.
+    """
     given: dict[Role, str | None] = {role: getattr(arguments, f"{role}_prefix") for role in get_args(Role)}
-    return {role: text for role, text in given.items() if text is not None}
+    prefixes = {role: text for role, text in given.items() if text is not None}
+    if arguments.prompt is None:
+        return prefixes
+    if prefixes:
+        raise UserError(f"--prompt {arguments.prompt} and --{next(iter(prefixes))}-prefix: give one or the other")
+    if arguments.model is None:
+        raise UserError("--prompt: goes with --model; ready embeddings have their prompt in them")
+    prompts = prompts_of(arguments.model)
+    names = names_of(arguments.prompt)
+    if not all(name in prompts for name in names.values()):
+        stems = {key.rpartition(".")[0] for key in further_prompts(prompts)}
+        known = sorted(stem for stem in stems if all(name in prompts for name in names_of(stem).values()))
+        raise UserError(
+            f"--prompt {arguments.prompt}: {arguments.model} keeps no prompts of that name; "
+            + (f"there are {', '.join(known)}" if known else "it has none but its own: leave the option out")
+        )
+    return {role: prompts[name] for role, name in names.items()}
 
 
 def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:

@@ -84,6 +84,6 @@ def _unused(source: Source, task: Task) -> list[str]:
     """A line for every prefix that was given and stands before no text."""
     return [
         f"--{role}-prefix: task {task.name} has no text that is encoded as a {role}"
-        for role in source.prefixes
+        for role in (source.prefixes if source.prompt is None else ())
         if role not in used_prefixes(source, task)
     ]

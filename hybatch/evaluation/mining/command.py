@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import numpy as np
 import torch
 import yaml
 from rich.table import Table
@@ -24,7 +25,10 @@ from hybatch.evaluation.mining.mine import (
     Mined,
     MiningFigures,
     MiningTask,
+    Retrieved,
     encode_task,
+    rescore,
+    retrieve,
     select_negatives,
     total_figures,
 )
@@ -33,10 +37,11 @@ from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.table import table_console
+from hybatch.evaluation.teacher import Teacher, open_teacher
 from hybatch.models import Encoder
 from hybatch.options import number_of
 from hybatch.paths import expand_path, path_of
-from hybatch.processes import fail_together, launched_group, main_first, rank
+from hybatch.processes import fail_together, launched_group, main_first, rank, run_on_main
 
 SUMMARY = "add hard negatives to a parallel corpus with an encoder"
 
@@ -44,7 +49,7 @@ SUMMARY = "add hard negatives to a parallel corpus with an encoder"
 def main(argv: Sequence[str]) -> int:
     """Mine, print what was found, write the new corpus; return 0.
 
-    Under a launcher with several processes all of them encode, the first one searches and writes.
+    Under a launcher with several processes all of them encode and ask the teacher, the first one searches and writes.
 
     Raises:
         UserError: an option, a file or the model cannot be used; said before the encoding begins, but for a disk that
@@ -55,18 +60,23 @@ def main(argv: Sequence[str]) -> int:
         corpus, task = main_first(lambda: _checked_task(arguments))
         device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
         encoder = Encoder.load(arguments.model).to(device)
+        teacher = open_teacher(arguments.teacher, device=device) if arguments.teacher else None
         cut = CutTexts()
         queries, passages_UH = encode_task(
             encoder, task, batch_size=arguments.batch_size, model=arguments.model, cut=cut
         )
         lines = cut_warnings(cut.counts())
+        retrieved: Iterable[Retrieved] | None = None
+        if teacher is not None:
+            retrieved = _judged(arguments, task, queries, passages_UH, teacher, device)
         problem = None
         if rank() == 0:
             try:
-                mined = select_negatives(
-                    task, queries, passages_UH, method=arguments.search, device=device, progress=True
-                )
-                _finish(arguments, corpus, mined)
+                if retrieved is None:
+                    retrieved = retrieve(
+                        task, queries, passages_UH, method=arguments.search, device=device, progress=True
+                    )
+                _finish(arguments, corpus, select_negatives(task, retrieved))
                 for line in lines:
                     print(f"warning: {line}", file=sys.stderr)
             except UserError as error:
@@ -128,6 +138,29 @@ def _parser() -> argparse.ArgumentParser:
         type=number_of("--ratio", float, gt=0, le=1),
         help="a negative must score below the positive less a share of 1 - ratio of it; say 0.95",
     )
+    parser.add_argument(
+        "--max-score",
+        type=number_of("--max-score", float, ge=-1_000_000, le=1_000_000),
+        metavar="SCORE",
+        help="a negative must score below this, whatever its positive scores",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="PATH_OR_HUB_ID",
+        help="another encoder, or a cross-encoder of sentence-transformers, whose scores --margin, --ratio and "
+        "--max-score then go by; what is considered, and in which order, stays the encoder's",
+    )
+    parser.add_argument(
+        "--random", action="store_true", help="draw the negatives from the window in the place of the most similar"
+    )
+    parser.add_argument(
+        "--seed", type=number_of("--seed", int, ge=0, lt=1 << 63), default=0, help="of --random (default 0)"
+    )
+    parser.add_argument(
+        "--save-scores",
+        action="store_true",
+        help="write a row's scores, of its passage and each negative, as `scores`: the teacher's, else the encoder's",
+    )
     parser.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
     parser.add_argument(
         "--batch-size",
@@ -162,8 +195,25 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
         last_rank=last,
         margin=arguments.margin,
         ratio=arguments.ratio,
+        max_score=arguments.max_score,
+        random_seed=arguments.seed if arguments.random else None,
     )
     return corpus, MiningTask(corpus, arguments.relation, rule)
+
+
+def _judged(
+    arguments: argparse.Namespace,
+    task: MiningTask,
+    queries: list[np.ndarray],
+    passages_UH: np.ndarray,
+    teacher: Teacher,
+    device: str,
+) -> list[Retrieved]:
+    """Search on the first process and score what it finds on all."""
+    retrieved = run_on_main(
+        lambda: list(retrieve(task, queries, passages_UH, method=arguments.search, device=device, progress=True))
+    )
+    return rescore(task, retrieved, teacher, batch_size=arguments.batch_size, progress=True)
 
 
 def _corpus_config(arguments: argparse.Namespace) -> CorpusConfig:
@@ -191,14 +241,16 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
     if not total.negatives:
         raise UserError(
             "no question got a negative, and nothing was written: "
-            "widen --ranks, lower --margin, raise --ratio, or choose another --relation"
+            "widen --ranks, lower --margin, raise --ratio or --max-score, or choose another --relation"
         )
     report = _report(arguments, corpus, mined.figures, total)
     config = _corpus_config(arguments)
     if find_format(config, config.path).name == "jsonl":
-        write_filled(Path(config.path), corpus, arguments.output, mined.negatives, report)
+        write_filled(
+            Path(config.path), corpus, arguments.output, mined.negatives, report, save_scores=arguments.save_scores
+        )
     else:
-        write_mined(corpus, arguments.output, mined.negatives, report)
+        write_mined(corpus, arguments.output, mined.negatives, report, save_scores=arguments.save_scores)
     rows = sum(corpus.statistics.questions.values()) + sum(corpus.statistics.passages.values())
     print(
         f"wrote {arguments.output}: {total.negatives:,} negatives for {total.with_all + total.with_some:,} questions; "
@@ -209,7 +261,8 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
 def _report(
     arguments: argparse.Namespace, corpus: ParallelCorpus, figures: Mapping[str, MiningFigures], total: MiningFigures
 ) -> dict[str, Any]:
-    options = ("negatives", "relation", "ranks", "margin", "ratio", "search", "batch_size")
+    rule = ("negatives", "relation", "ranks", "margin", "ratio", "max_score", "teacher", "random", "seed")
+    options = (*rule, "save_scores", "search", "batch_size")
     return {
         "model": arguments.model,
         "corpus": corpus.fingerprint,
@@ -226,7 +279,8 @@ def _table(arguments: argparse.Namespace, figures: Mapping[str, MiningFigures], 
         title=f"hard negatives: {arguments.model}, relation {arguments.relation}, ranks "
         f"{arguments.ranks[0]} to {arguments.ranks[1]}",
         caption="all, some, none: questions that got as many negatives as asked for, fewer, none; passed over: answers "
-        "(the passage, its translations and duplicates) and what scores too high; positive, negative: mean similarity",
+        "(the passage, its translations and duplicates) and what scores too high; positive, negative: mean score"
+        + (f" by {arguments.teacher}" if arguments.teacher else ""),
         title_justify="left",
         caption_justify="left",
     )

@@ -1,13 +1,14 @@
-"""A corpus and an encoder to hard negatives: encode, search each language's pool, select.
+"""A corpus and an encoder to hard negatives: encode, search each language's pool, let a teacher judge, select.
 
 U distinct passages, Q questions of one language, H embedding width, K passages retrieved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -18,8 +19,9 @@ from hybatch.evaluation.collection.search import Found
 from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.encoding import encode_texts
 from hybatch.evaluation.mining.nearest import Nearest, nearest
-from hybatch.evaluation.mining.selection import Rule, Selection, select
+from hybatch.evaluation.mining.selection import Rule, Selection, draw_of, in_window, select
 from hybatch.evaluation.mining.texts import Candidates, Questions, Relation, read_questions
+from hybatch.evaluation.teacher import Teacher
 from hybatch.models import Encoder
 
 # Searched at once: bounds what the retrieved passages take, and how far one question of many answers reaches.
@@ -39,18 +41,41 @@ class MiningFigures:
     answers_passed: int = 0
     """Retrieved passages of the question's own passage groups: its passage, translations, duplicates."""
     above_limit: int = 0
-    """Retrieved passages of the rank window that margin or ratio excluded."""
+    """Retrieved passages of the rank window that a limit of the scores excluded."""
     positive_similarity: float | None = None
-    """Mean over the questions; None without any."""
+    """Mean score over the questions, by whichever model judges; None without any."""
     negative_similarity: float | None = None
-    """Mean over the negatives; None without any."""
+    """Mean score over the negatives; None without any."""
+
+
+class Retrieved(NamedTuple):
+    """The passages nearest to some questions of one language that follow each other."""
+
+    language: int
+    """Its place in the corpus's languages."""
+    start: int
+    """The place of the first of them among the language's questions."""
+    found_QK: np.ndarray
+    """int64, candidates from the most similar on; -1 where there were no more."""
+    scores_QK: np.ndarray
+    """float32, by whichever model judges; after a teacher only those of the rank window."""
+    positives_Q: np.ndarray
+    """float32, the scores of the questions' own passages."""
+
+
+class Negatives(NamedTuple):
+    """Of one example, from the most similar on."""
+
+    texts: list[str]
+    scores: list[float]
+    """Of the example's own passage and, after it, of each text; none where there is no text."""
 
 
 @dataclass(frozen=True)
 class Mined:
-    """Hard negatives by language and example, from the most similar on, and figures by language."""
+    """Hard negatives by language and example, and figures by language."""
 
-    negatives: dict[str, dict[int, list[str]]]
+    negatives: dict[str, dict[int, Negatives]]
     figures: dict[str, MiningFigures]
 
 
@@ -84,12 +109,15 @@ class _Tally:
 class MiningTask:
     """What can be mined from a corpus; made before anything is encoded.
 
+    `ids` are those of the examples where negatives are drawn at random.
+
     Raises:
         UserError: no question has a passage in its language, or no pool of the relation reaches the first rank.
     """
 
     def __init__(self, corpus: ParallelCorpus, relation: Relation, rule: Rule) -> None:
         self.languages = corpus.languages
+        self.ids = corpus.ids(slice(None)) if rule.random_seed is not None else []
         self.relation = relation
         self.rule = rule
         self.candidates = Candidates(corpus)
@@ -122,7 +150,7 @@ def encode_task(
     model: str = "",
     cut: CutTexts | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The embeddings that `select_negatives` takes, on every process; collective under torch.distributed.
+    """The embeddings that `retrieve` takes, on every process; collective under torch.distributed.
 
     Raises:
         UserError: a text leaves nothing to encode, or an embedding is not finite.
@@ -136,7 +164,7 @@ def encode_task(
     return np.split(queries, ends[:-1]), passages_UH
 
 
-def select_negatives(
+def retrieve(
     task: MiningTask,
     queries: Sequence[np.ndarray],
     passages_UH: np.ndarray,
@@ -144,8 +172,8 @@ def select_negatives(
     method: str,
     device: str = "cpu",
     progress: bool = False,
-) -> Mined:
-    """Hard negatives for every question that has a passage in its language, from embeddings; on this process alone.
+) -> Iterator[Retrieved]:
+    """Search for every question that has a passage in its language, by embeddings; on this process alone.
 
     Args:
         queries: of every language, float32 [Q, H] in the order of `task.questions`.
@@ -155,29 +183,81 @@ def select_negatives(
     Raises:
         UserError: faiss is not installed.
     """
-    negatives: dict[str, dict[int, list[str]]] = {language: {} for language in task.languages}
-    tallies = {language: _Tally() for language in task.languages}
     total = sum(len(asked.texts) for asked in task.questions)
     with tqdm(total=total, desc="mining", unit="question", disable=not progress, leave=False) as bar:
         for pool, asking in task.pools():
             search = nearest(method, passages_UH[pool], device) if len(pool) else None
             for asked, start in ((one, at) for one in asking for at in range(0, len(one.texts), _QUESTIONS_AT_ONCE)):
-                language = task.languages[asked.language]
                 part = slice(start, start + _QUESTIONS_AT_ONCE)
                 queries_QH = queries[asked.language][part]
                 positives_Q = np.einsum("qh,qh->q", queries_QH, passages_UH[asked.positives[part]])
-                scores_QK, found_QK = _retrieve(queries_QH, pool, search, asked.answers[part], task.rule)
-                for row, example in enumerate(asked.examples[part].tolist()):
-                    answers, positive = asked.answers[start + row], float(positives_Q[row])
-                    chosen = select(found_QK[row], scores_QK[row], answers, positive, task.rule)
-                    texts = [task.candidates.texts[number] for number in found_QK[row][chosen.places]]
-                    negatives[language][example] = texts
-                    tallies[language].add(chosen, positive, scores_QK[row], task.rule)
+                scores_QK, found_QK = _search(queries_QH, pool, search, asked.answers[part], task.rule)
+                yield Retrieved(asked.language, start, found_QK, scores_QK, positives_Q)
                 bar.update(len(queries_QH))
+
+
+def rescore(
+    task: MiningTask, retrieved: Sequence[Retrieved], teacher: Teacher, *, batch_size: int, progress: bool = False
+) -> list[Retrieved]:
+    """Let a teacher score the own passages and the passages of the rank windows; collective under torch.distributed.
+
+    Which passages are considered, and their order, stay those of the encoder.
+
+    Args:
+        retrieved: the same on every process.
+
+    Raises:
+        UserError: a score is not finite.
+    """
+    windows = [
+        np.stack([in_window(found_K, answers, task.rule) for found_K, answers in _rows(task, block)])
+        for block in retrieved
+    ]
+    queries: list[str] = []
+    passages: list[str] = []
+    for block, window_QK in zip(retrieved, windows, strict=True):
+        asked = task.questions[block.language]
+        rows = range(block.start, block.start + len(block.found_QK))
+        judged = zip(asked.positives[rows.start : rows.stop], block.found_QK, window_QK, strict=True)
+        for row, (own, found_K, window_K) in zip(rows, judged, strict=True):
+            texts = [task.candidates.texts[number] for number in (own, *found_K[window_K])]
+            queries += [asked.texts[row]] * len(texts)
+            passages += texts
+    scores = iter(teacher.scores(queries, passages, batch_size=batch_size, progress=progress).tolist())
+    judged_blocks = []
+    for block, window_QK in zip(retrieved, windows, strict=True):
+        scores_QK, positives_Q = np.full_like(block.scores_QK, np.nan), np.empty_like(block.positives_Q)
+        for row, window_K in enumerate(window_QK):
+            positives_Q[row] = next(scores)
+            scores_QK[row, window_K] = [next(scores) for _ in range(int(window_K.sum()))]
+        judged_blocks.append(block._replace(scores_QK=scores_QK, positives_Q=positives_Q))
+    return judged_blocks
+
+
+def select_negatives(task: MiningTask, retrieved: Iterable[Retrieved]) -> Mined:
+    """Hard negatives for every question that was searched for."""
+    negatives: dict[str, dict[int, Negatives]] = {language: {} for language in task.languages}
+    tallies = {language: _Tally() for language in task.languages}
+    for block in retrieved:
+        language, asked = task.languages[block.language], task.questions[block.language]
+        for row, (found_K, answers) in enumerate(_rows(task, block)):
+            example, positive = int(asked.examples[block.start + row]), float(block.positives_Q[row])
+            seed, texts = task.rule.random_seed, task.candidates.texts
+            draw = None if seed is None else draw_of(seed, language, task.ids[example], texts)
+            chosen = select(found_K, block.scores_QK[row], answers, positive, task.rule, draw)
+            found = [texts[number] for number in found_K[chosen.places]]
+            scores = [positive, *block.scores_QK[row][chosen.places].tolist()] if found else []
+            negatives[language][example] = Negatives(found, scores)
+            tallies[language].add(chosen, positive, block.scores_QK[row], task.rule)
     return Mined(negatives, {language: tally.finish() for language, tally in tallies.items()})
 
 
-def _retrieve(
+def _rows(task: MiningTask, block: Retrieved) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(what was found [K], the answers) of each question."""
+    return zip(block.found_QK, task.questions[block.language].answers[block.start :], strict=False)
+
+
+def _search(
     queries_QH: np.ndarray, pool: np.ndarray, search: Nearest | None, answers: Sequence[np.ndarray], rule: Rule
 ) -> Found:
     """The candidates of `pool` nearest to each question, enough for the rank window beside all of its answers."""

@@ -14,6 +14,7 @@ from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
 from hybatch.corpus.rows import language_files
 from hybatch.errors import UserError
+from hybatch.evaluation.mining.mine import Negatives
 from hybatch.evaluation.results import dump, json_text
 from hybatch.paths import check_writable
 
@@ -21,8 +22,13 @@ REPORT = "mining.json"
 _ROWS_AT_ONCE = 4096
 
 
-def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
+def check_mining_output(
+    output: Path, corpus: Path, *, overwrite: bool, report: str = REPORT, command: str = "mine"
+) -> None:
     """Refuse a folder that must not be replaced, before the encoding begins.
+
+    Args:
+        report: the file by which a folder is known that `command` has written.
 
     Raises:
         UserError: it is or holds the corpus or is inside it, holds something else, or cannot be written.
@@ -33,10 +39,13 @@ def check_mining_output(output: Path, corpus: Path, *, overwrite: bool) -> None:
     check_writable(output, "--output")
     if not output.exists() or not any(output.iterdir()):
         return
-    if not (output / REPORT).is_file():
-        raise UserError(f"--output {output}: holds files that no hybatch mine has written; choose another folder")
+    if not (output / report).is_file():
+        raise UserError(f"--output {output}: holds files that no hybatch {command} has written; choose another folder")
     if not overwrite:
-        raise UserError(f"--output {output}: holds a mined corpus; choose another folder, or give --overwrite")
+        raise UserError(
+            f"--output {output}: holds a corpus that hybatch {command} has written; choose another folder, or give "
+            "--overwrite"
+        )
 
 
 def check_rows(folder: Path, corpus: ParallelCorpus) -> None:
@@ -50,7 +59,7 @@ def check_rows(folder: Path, corpus: ParallelCorpus) -> None:
     """
     known = set(corpus.ids(slice(None)))
     for path in language_files(folder, ".jsonl", corpus.languages).values():
-        for row in _rows(path):
+        for row in read_rows(path):
             try:
                 json_text(row).encode()
             except (ValueError, RecursionError) as error:
@@ -63,8 +72,10 @@ def write_filled(
     folder: Path,
     corpus: ParallelCorpus,
     output: Path,
-    negatives: Mapping[str, Mapping[int, list[str]]],
+    negatives: Mapping[str, Mapping[int, Negatives]],
     report: dict[str, Any],
+    *,
+    save_scores: bool = False,
 ) -> None:
     """Write the `<lang>.jsonl` of `folder` anew, with `negatives`, and the report; the folder appears whole or not.
 
@@ -72,7 +83,9 @@ def write_filled(
 
     Args:
         corpus: `folder` as it was opened.
-        negatives: language -> example -> texts.
+        negatives: language -> example -> what was found.
+        save_scores: also fill `scores`, of the passage and of each of the negatives; without it, what a row that was
+            mined for had there goes with its old negatives.
 
     Raises:
         UserError: the folder cannot be written, or the corpus was changed since it was opened.
@@ -80,8 +93,8 @@ def write_filled(
     number = {identifier: example for example, identifier in enumerate(corpus.ids(slice(None)))}
 
     def filled(language: str, path: Path) -> Iterator[dict[str, Any]]:
-        for row in _rows(path):
-            _fill(row, path, number, negatives[language])
+        for row in read_rows(path):
+            _fill(row, path, number, negatives[language], save_scores)
             yield row
 
     files = language_files(folder, ".jsonl", corpus.languages)
@@ -91,8 +104,10 @@ def write_filled(
 def write_mined(
     corpus: ParallelCorpus,
     output: Path,
-    negatives: Mapping[str, Mapping[int, list[str]]],
+    negatives: Mapping[str, Mapping[int, Negatives]],
     report: dict[str, Any],
+    *,
+    save_scores: bool = False,
 ) -> None:
     """Write a corpus of any format as `<lang>.jsonl`, with `negatives`, and the report; as `write_filled` otherwise.
 
@@ -103,7 +118,8 @@ def write_mined(
     """
     names = _distinct(corpus.ids(slice(None)))
     rows = {
-        language: _rows_of(corpus, place, names, negatives[language]) for place, language in enumerate(corpus.languages)
+        language: _rows_of(corpus, place, names, negatives[language], save_scores)
+        for place, language in enumerate(corpus.languages)
     }
     _write(output, rows, report)
 
@@ -137,7 +153,7 @@ def _distinct(ids: list[str]) -> list[str]:
 
 
 def _rows_of(
-    corpus: ParallelCorpus, place: int, names: Sequence[str], negatives: Mapping[int, list[str]]
+    corpus: ParallelCorpus, place: int, names: Sequence[str], negatives: Mapping[int, Negatives], save_scores: bool
 ) -> Iterator[dict[str, Any]]:
     """The rows of corpus.languages[place], in the order of the examples."""
     bit = np.uint64(1 << place)
@@ -154,13 +170,15 @@ def _rows_of(
         earlier = corpus.hard_negatives(examples, np.full(len(examples), place))
         positives = _positives_of(corpus, place, answered)
         for example, group, old in zip(examples.tolist(), groups, earlier, strict=True):
+            found = negatives.get(example, Negatives(old, []))
             row = {
                 "id": names[example],
                 "question": questions.get(example),
                 "passage": passages.get(example),
                 "passage_id": str(group),
-                "negatives": negatives.get(example, old),
+                "negatives": found.texts,
                 "positives": positives.get(example),
+                "scores": found.scores if save_scores else [],
             }
             yield {name: value for name, value in row.items() if value}
 
@@ -177,20 +195,24 @@ def _positives_of(corpus: ParallelCorpus, place: int, answered: NDArray[np.int64
     }
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a `<lang>.jsonl` file that indexing has found good, with every field."""
     with open(path, encoding="utf-8-sig", newline="\n") as file:
         for line in file:
             if line.strip():
                 yield json.loads(line)
 
 
-def _fill(row: dict[str, Any], path: Path, number: Mapping[str, int], negatives: Mapping[int, list[str]]) -> None:
+def _fill(
+    row: dict[str, Any], path: Path, number: Mapping[str, int], negatives: Mapping[int, Negatives], save_scores: bool
+) -> None:
     if row["id"] not in number:
         raise UserError(f"{path}: id {row['id']!r} was not there when mining began; mine again")
     found = negatives.get(number[row["id"]])
     if found is None:
         return
-    if found:
-        row["negatives"] = found
-    else:
-        row.pop("negatives", None)
+    for name, values in (("negatives", found.texts), ("scores", found.scores if save_scores else [])):
+        if values:
+            row[name] = values
+        else:
+            row.pop(name, None)

@@ -23,28 +23,31 @@ class Terms(torch.autograd.Function):
         positive_index: Tensor,
         query_groups: Tensor,
         candidate_groups: Tensor,
+        left_out: Tensor | None,
         want_columns: bool,
         ops: ContrastiveOps,
     ) -> tuple[Tensor, ...]:
         pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
         with torch.autocast(queries.device.type, enabled=False):
-            row_lse, positive_logit, column_lse = ops.forward(*pairs, want_columns)
+            row_lse, positive_logit, column_lse = ops.forward(*pairs, want_columns, left_out)
         ctx.ops = ops
-        ctx.save_for_backward(*pairs, row_lse, column_lse)
+        ctx.save_for_backward(*pairs, left_out, row_lse, column_lse)
         return row_lse, positive_logit, column_lse
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_row_lse: Tensor, grad_positive: Tensor, grad_column_lse: Tensor) -> tuple[Any, ...]:
-        *pairs, row_lse, column_lse = ctx.saved_tensors
+        *pairs, left_out, row_lse, column_lse = ctx.saved_tensors
         upstream = (grad.contiguous() for grad in (grad_row_lse, grad_positive, grad_column_lse))
         grad_row_lse, grad_positive, grad_column_lse = upstream
         with torch.autocast(row_lse.device.type, enabled=False):
-            gradients = ctx.ops.backward(*pairs, row_lse, grad_row_lse, grad_positive, column_lse, grad_column_lse)
+            gradients = ctx.ops.backward(
+                *pairs, row_lse, grad_row_lse, grad_positive, column_lse, grad_column_lse, left_out
+            )
         queries, candidates, *_, scale = pairs
         cast = (grad.to(tensor.dtype) for grad, tensor in zip(gradients, (queries, candidates, scale), strict=True))
         wanted = (grad if want else None for grad, want in zip(cast, ctx.needs_input_grad, strict=False))
-        return *wanted, None, None, None, None, None
+        return *wanted, None, None, None, None, None, None
 
 
 class SummedLoss(torch.autograd.Function):
@@ -59,11 +62,12 @@ class SummedLoss(torch.autograd.Function):
         positive_index: Tensor,
         query_groups: Tensor,
         candidate_groups: Tensor,
+        left_out: Tensor | None,
         ops: ContrastiveOps,
     ) -> Tensor:
         pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
         with torch.autocast(queries.device.type, enabled=False):
-            row_lse, positive_logit, *gradients = ops.forward_backward(*pairs)
+            row_lse, positive_logit, *gradients = ops.forward_backward(*pairs, left_out)
         wanted = ctx.needs_input_grad[:3]
         ctx.save_for_backward(*(grad if want else None for grad, want in zip(gradients, wanted, strict=True)))
         ctx.dtypes = (queries.dtype, candidates.dtype, scale.dtype)
@@ -77,4 +81,4 @@ class SummedLoss(torch.autograd.Function):
             None if gradient is None else (gradient * upstream).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return *gradients, None, None, None, None
+        return *gradients, None, None, None, None, None

@@ -39,6 +39,19 @@ def check_labels(
         check_device(name, values, queries.device)
 
 
+def check_left_out(left_out: Tensor | None, queries: Tensor, candidates: Tensor) -> Tensor | None:
+    """A bit for every pair of a query and a candidate, see `masking.pack_pairs`; gives it back contiguous."""
+    if left_out is None:
+        return None
+    if left_out.dtype != torch.uint8:
+        raise TypeError(f"left_out: expected uint8, got {left_out.dtype}")
+    shape = [len(queries), -(-len(candidates) // 8)]
+    if list(left_out.shape) != shape:
+        raise ValueError(f"left_out: expected shape {shape}, got {list(left_out.shape)}")
+    check_device("left_out", left_out, queries.device)
+    return left_out.contiguous()
+
+
 def check_temperature(temperature: float | Tensor, device: torch.device, *, read: bool = True) -> None:
     """A positive, finite number, or a floating tensor without dimensions on `device`, looked into only if `read`."""
     if isinstance(temperature, Tensor):

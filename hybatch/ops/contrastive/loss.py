@@ -3,7 +3,7 @@
 Logits are inner products divided by the temperature: normalise the embeddings for cosine similarity. They exist tile by
 tile, are float32 whatever the embeddings are in, and enter the log-sum-exp relative to a running maximum.
 
-Shape suffixes: Q queries, D candidates, H embedding width.
+Shape suffixes: Q queries, D candidates, H embedding width, B bytes of a query's bits.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def info_nce(
     query_groups_Q: Tensor,
     candidate_groups_D: Tensor,
     temperature: float | Tensor,
+    left_out_QB: Tensor | None = None,
     validate: bool = True,
     backend: str = "auto",
     block_size: int | None = None,
@@ -60,6 +61,8 @@ def info_nce(
         candidate_groups_D: integers; `UNKNOWN_GROUP` and `EMPTY_SLOT` have the meanings stated there. A candidate of
             the query's own group is no negative, unless it is the positive itself.
         temperature: greater than 0; a float, or a tensor without dimensions, which then receives a gradient.
+        left_out_QB: uint8 [Q, ceil(D / 8)], further pairs that take no part, as `pack_pairs` packs them; a query's
+            positive takes part whatever its bit says.
         validate: check values, too. Without it shapes and dtypes are still checked but nothing is read back from the
             device; NaN and infinity then show in the loss, and positives out of range are undefined behaviour.
         backend: auto, torch, cpu or cuda; float64 is for the torch backend. On a CPU, auto is what
@@ -80,10 +83,11 @@ def info_nce(
     pairs = prepare(
         queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate
     )
+    left_out_QB = checks.check_left_out(left_out_QB, pairs[0], pairs[1])
     ops = choose_ops(pairs[0], INFO_NCE, backend, block_size)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in pairs):
-        return SummedLoss.apply(*pairs, ops)
-    row_lse_Q, positive_logit_Q, _ = Terms.apply(*pairs, False, ops)
+        return SummedLoss.apply(*pairs, left_out_QB, ops)
+    row_lse_Q, positive_logit_Q, _ = Terms.apply(*pairs, left_out_QB, False, ops)
     return (row_lse_Q - positive_logit_Q).sum()
 
 
@@ -96,6 +100,7 @@ def contrastive_terms(
     query_groups_Q: Tensor,
     candidate_groups_D: Tensor,
     temperature: float | Tensor,
+    left_out_QB: Tensor | None = None,
     columns: bool = False,
     validate: bool = True,
     backend: str = "auto",
@@ -111,8 +116,9 @@ def contrastive_terms(
     pairs = prepare(
         queries_QH, candidates_DH, positive_index_Q, query_groups_Q, candidate_groups_D, temperature, validate
     )
+    left_out_QB = checks.check_left_out(left_out_QB, pairs[0], pairs[1])
     ops = choose_ops(pairs[0], CONTRASTIVE_TERMS, backend, block_size)
-    row_lse_Q, positive_logit_Q, column_lse_D = Terms.apply(*pairs, columns, ops)
+    row_lse_Q, positive_logit_Q, column_lse_D = Terms.apply(*pairs, left_out_QB, columns, ops)
     return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_D if columns else None)
 
 

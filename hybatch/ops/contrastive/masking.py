@@ -1,20 +1,37 @@
 """Which candidates a query is compared with.
 
 The pair of query q and candidate d takes part in the softmax of q, and in that of d, unless the candidate's slot is
-empty or its passage group is the query's; the query's own positive always takes part.
+empty, its passage group is the query's, or the pair is left out by a bit of its own; the query's own positive always
+takes part.
 
-Shape suffixes: q queries and d candidates of one tile.
+Shape suffixes: Q queries, D candidates, B bytes of a query's bits, ceil(D / 8); q queries and d candidates of one tile.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 UNKNOWN_GROUP = -1
 """Passage group of a candidate that is no example's passage: it is a negative of every query."""
 EMPTY_SLOT = -2
 """Passage group of a slot that holds no text: it is a candidate of no query."""
+
+
+def pack_pairs(left_out_qd: Tensor) -> Tensor:
+    """A bit a pair: uint8 [q, ceil(d / 8)], candidate d in bit d % 8, of value 2^(d % 8), of byte d // 8."""
+    rows, columns = left_out_qd.shape
+    bits = F.pad(left_out_qd, (0, -columns % 8)).view(rows, -1, 8)
+    return (bits << torch.arange(8, device=bits.device)).sum(-1).to(torch.uint8)
+
+
+def unpack_pairs(left_out_qB: Tensor, columns: slice) -> Tensor:
+    """The pairs of some candidates, bool [q, d], as `pack_pairs` was given them; start and stop are not negative."""
+    first = columns.start // 8
+    bytes_qb1 = left_out_qB[:, first : -(-columns.stop // 8), None]
+    bits = (bytes_qb1 >> torch.arange(8, dtype=torch.uint8, device=bytes_qb1.device)) & 1
+    return bits.flatten(1)[:, columns.start - 8 * first : columns.stop - 8 * first].bool()
 
 
 def comparable_groups(query_groups: Tensor, candidate_groups: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hybatch.ops.contrastive.masking import EMPTY_SLOT, comparable_groups, mask_logits_
+from hybatch.ops.contrastive.masking import EMPTY_SLOT, comparable_groups, mask_logits_, unpack_pairs
 from hybatch.ops.contrastive.tiling import Tiling, choose_tiling
 
 
@@ -24,6 +24,7 @@ def contrastive_forward(
     candidate_groups: Tensor,
     scale: Tensor,
     want_columns: bool,
+    left_out: Tensor | None = None,
     *,
     block_size: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,13 +38,15 @@ def contrastive_forward(
         candidate_groups: [D] int64.
         scale: [] float32 (float64 with float64).
         want_columns: whether to compute `column_lse`.
+        left_out: [Q, ceil(D / 8)] uint8, further pairs that take no part, as `masking.pack_pairs` packs them.
         block_size: see `tiling`.
 
     Returns:
         row_lse [Q], -inf for a query without candidates; positive_logit [Q], the very number that is in row_lse, 0
         where positive_index is -1; column_lse [D], -inf for a candidate without queries, or [0] if not wanted.
     """
-    logits = _TiledLogits(queries, candidates, positive_index, query_groups, candidate_groups, scale, block_size)
+    pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
+    logits = _TiledLogits(*pairs, left_out, block_size)
     rows = _RunningLogSumExp(len(queries), scale)
     columns = _RunningLogSumExp(len(candidates) if want_columns else 0, scale)
     positive_Q = scale.new_zeros(len(queries))
@@ -69,6 +72,7 @@ def contrastive_backward(
     grad_positive: Tensor,
     column_lse: Tensor,
     grad_column_lse: Tensor,
+    left_out: Tensor | None = None,
     *,
     block_size: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,11 +84,13 @@ def contrastive_backward(
         queries, candidates, positive_index, query_groups, candidate_groups, scale: as for `contrastive_forward`.
         row_lse, grad_row_lse, grad_positive: [Q], of scale's dtype.
         column_lse, grad_column_lse: [D], or both [0] for no column term.
+        left_out: as for `contrastive_forward`.
 
     Returns:
         Gradients of queries [Q, H], candidates [D, H] and scale [], all of scale's dtype.
     """
-    logits = _TiledLogits(queries, candidates, positive_index, query_groups, candidate_groups, scale, block_size)
+    pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
+    logits = _TiledLogits(*pairs, left_out, block_size)
     gradients = _Gradients(logits, scale)
     # Where nothing took part, -inf - -inf would be NaN; -inf - inf is as good as masked.
     row_lse, column_lse = (lse.masked_fill(lse == float("-inf"), float("inf")) for lse in (row_lse, column_lse))
@@ -109,6 +115,7 @@ def contrastive_forward_backward(
     query_groups: Tensor,
     candidate_groups: Tensor,
     scale: Tensor,
+    left_out: Tensor | None = None,
     *,
     block_size: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -119,21 +126,21 @@ def contrastive_forward_backward(
     so many candidates that no such tile is small enough, it takes the four.
 
     Args:
-        queries, candidates, query_groups, candidate_groups, scale: as for `contrastive_forward`.
+        queries, candidates, query_groups, candidate_groups, scale, left_out: as for `contrastive_forward`.
         positive_index: [Q] int64; every query must have its positive among the candidates.
 
     Returns:
         row_lse [Q], positive_logit [Q]; gradients of queries [Q, H], candidates [D, H] and scale [].
     """
     pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
-    logits = _TiledLogits(*pairs, block_size)
+    logits = _TiledLogits(*pairs, left_out, block_size)
     if not logits.tiling.has_whole_rows:
-        row_lse, positive, none = contrastive_forward(*pairs, False, block_size=block_size)
+        row_lse, positive, none = contrastive_forward(*pairs, False, left_out, block_size=block_size)
         ones_Q = torch.ones_like(row_lse)
         return (
             row_lse,
             positive,
-            *contrastive_backward(*pairs, row_lse, ones_Q, -ones_Q, none, none, block_size=block_size),
+            *contrastive_backward(*pairs, row_lse, ones_Q, -ones_Q, none, none, left_out, block_size=block_size),
         )
     gradients = _Gradients(logits, scale)
     row_lse_Q, positive_Q = scale.new_empty(len(queries)), scale.new_empty(len(queries))
@@ -162,6 +169,7 @@ class _TiledLogits:
         query_groups: Tensor,
         candidate_groups: Tensor,
         scale: Tensor,
+        left_out: Tensor | None,
         block_size: int | None,
     ) -> None:
         self.queries, self.candidates = queries.to(scale.dtype), candidates.to(scale.dtype)
@@ -169,6 +177,7 @@ class _TiledLogits:
         self.positives_of_tile = scale.new_zeros(0)
         self._scale = scale
         self._positive_index = positive_index
+        self._left_out = left_out
         self._query_groups, self._candidate_groups = comparable_groups(query_groups, candidate_groups)
         self._empty = candidate_groups == EMPTY_SLOT
         size = min(self.tiling.rows, len(queries)) * min(self.tiling.columns, len(candidates))
@@ -193,6 +202,8 @@ class _TiledLogits:
             self._empty[columns],
             self._mask_buffer[:size].view(shape),
         )
+        if self._left_out is not None:
+            tile_qd.masked_fill_(unpack_pairs(self._left_out[rows], columns), float("-inf"))
         tile_qd.scatter_(1, place_q1, torch.where(inside_q1, own_q1, tile_qd.gather(1, place_q1)))
         self.positives_of_tile = torch.where(inside_q1, own_q1, 0.0).squeeze(1)
         return tile_qd

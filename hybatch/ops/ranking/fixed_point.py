@@ -50,16 +50,31 @@ def split_rows(values_NH: Tensor) -> SplitRows:
     A row that holds a NaN or infinity comes out not finite; the others are not disturbed by it.
     """
     rows_NH = values_NH.to(torch.float64)
-    width = rows_NH.size(1)
     if rows_NH.numel() == 0:
         return SplitRows(rows_NH, None)
-    bits = (_FLOAT64_BITS - (width - 1).bit_length()) // 2
-    # The clamp keeps rows of zeros and of infinities within the exponents of float64; no finite float32 reaches it.
-    exponent_N1 = (rows_NH.abs().amax(1, keepdim=True).view(torch.int64) >> 52).clamp(800, 1200)
-    grid_exponent_N1 = exponent_N1 + 1 - bits
+    bits = _bits(rows_NH.size(1))
+    grid_exponent_N1 = _grid_exponents(rows_NH, bits)
     high_NH = _round_to_grid(rows_NH, grid_exponent_N1)
     low_NH = _round_to_grid(rows_NH - high_NH, grid_exponent_N1 - bits)
     return SplitRows(high_NH, low_NH if bool(low_NH.any()) else None)
+
+
+def leading_part(values_NH: Tensor) -> Tensor:
+    """[N, H] float64: each row's leading b bits, the `high` of `split_rows`. Products of such rows are exact."""
+    rows_NH = values_NH.to(torch.float64)
+    if rows_NH.numel() == 0:
+        return rows_NH
+    return _round_to_grid(rows_NH, _grid_exponents(rows_NH, _bits(rows_NH.size(1))))
+
+
+def _bits(width: int) -> int:
+    return (_FLOAT64_BITS - (width - 1).bit_length()) // 2
+
+
+def _grid_exponents(rows_NH: Tensor, bits: int) -> Tensor:
+    # The clamp keeps rows of zeros and of infinities within the exponents of float64; no finite float32 reaches it.
+    exponent_N1 = (rows_NH.abs().amax(1, keepdim=True).view(torch.int64) >> 52).clamp(800, 1200)
+    return exponent_N1 + 1 - bits
 
 
 def _round_to_grid(values_NH: Tensor, grid_exponent_N1: Tensor) -> Tensor:

@@ -18,16 +18,18 @@ from hybatch.models.config import check_config
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
-from hybatch.sampling import BatchSampler, left_out
+from hybatch.sampling import KINDS, BatchSampler, left_out
 from hybatch.sampling.translations import without_translations
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
+from hybatch.training.prompts import saved_prompts, tokenize_each
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.step.batches import BatchLoader, Tokenize
 from hybatch.training.step.chunks import Cutting, cost_of_a_chunk
 from hybatch.training.step.engine import StepEngine
+from hybatch.training.step.guide import GuideTable, open_guide
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
 from hybatch.training.strategy.choose import check_engine_options
@@ -114,7 +116,19 @@ def open_corpora(config: RunConfig, *, progress: bool) -> OpenCorpora:
         raise UserError(
             f"loss.hard_negatives is {config.loss.hard_negatives}, but no corpus lists hard negatives: use 0"
         )
+    _check_positives(config, corpora)
     return corpora
+
+
+def _check_positives(config: RunConfig, corpora: OpenCorpora) -> None:
+    """A guide's vectors and a teacher's scores are of passages and hard negatives, and of no positives beside them."""
+    named = {"loss.guide": config.loss.guide_model is not None, "loss.teacher": config.loss.is_taught}
+    listing = [corpus.name for corpus in corpora.training if corpus.has_positives]
+    for option in [option for option, is_given in named.items() if is_given and listing]:
+        raise UserError(
+            f"{option} goes by passages and hard negatives alone, but {', '.join(listing)} lists several positives: "
+            f"leave {option} out, or take `positives` out of the rows"
+        )
 
 
 def build_sampler(config: RunConfig, corpora: OpenCorpora, *, progress: bool) -> BatchSampler:
@@ -126,6 +140,7 @@ def build_sampler(config: RunConfig, corpora: OpenCorpora, *, progress: bool) ->
             seed=config.seed,
             total_steps=config.training.steps,
             progress=progress and rank() == 0,
+            weights=[one.weight for one in config.corpora],
         )
     )
 
@@ -143,8 +158,11 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     sampler = build_sampler(config, corpora, progress=True)
     for line in [*left_out(sampler), *report_translations(config, sampler)]:
         say(line)
+    for line in report_scores(config, corpora):
+        say(line)
     _check_validation(config, corpora)
     report_shared_texts(config, corpora, say)
+    guide = _open_guide(config, sampler, accelerator, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
     if config.training.compile:
         encoder.pad("training.compile, which would compile anew for texts of other lengths")
@@ -167,16 +185,29 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     loader = BatchLoader(
         sampler=sampler,
         tokenize=own_tokenize(encoder),
+        tokenize_of=tokenize_each(copy.deepcopy(encoder.tokenizer), encoder.config, config.corpora),
         rank=rank(),
         world_size=world_size(),
         cutting=cutting,
         hard_negatives=config.loss.hard_negatives,
         positives=config.loss.most_positives,
         translations=config.loss.aligns,
+        guide=guide,
+        scores=config.loss.is_taught,
+        has_terms=config.loss.has_terms,
         seed=config.seed,
     )
     validation = build_validation(
-        config, corpora.validation, strategy, loss, own_tokenize(encoder), accelerator.device, cutting=cutting
+        config,
+        corpora.validation,
+        strategy,
+        loss,
+        own_tokenize(encoder),
+        accelerator.device,
+        cutting=cutting,
+        tokenize_of=tokenize_each(
+            copy.deepcopy(encoder.tokenizer), encoder.config, config.validation.corpora, "validation.corpora"
+        ),
     )
     for line in validation.left_out if validation is not None else []:
         say(line)
@@ -203,6 +234,43 @@ def report_translations(config: RunConfig, sampler: BatchSampler) -> list[str]:
     return main_first(lambda: without_translations(sampler, progress=rank() == 0))
 
 
+def report_scores(config: RunConfig, corpora: OpenCorpora) -> list[str]:
+    """A line on every training corpus in which the teacher's scores are missing that loss.teacher goes by.
+
+    Raises:
+        UserError: there are none at all.
+    """
+    if not config.loss.is_taught:
+        return []
+    if not any(corpus.has_scores for corpus in corpora.training):
+        raise UserError(
+            "loss.teacher goes by a teacher's scores, but no corpus has any: add them with hybatch score, or leave "
+            "loss.teacher out"
+        )
+    missing = main_first(lambda: [(corpus.name, *corpus.missing_scores()) for corpus in corpora.training])
+    return [
+        f"{name}: {number:,} of {total:,} passages and hard negatives have no score; loss.teacher leaves them out"
+        for name, number, total in missing
+        if number
+    ]
+
+
+def _open_guide(config: RunConfig, sampler: BatchSampler, accelerator: Accelerator, say: Say) -> GuideTable | None:
+    if config.loss.guide_model is None:
+        return None
+    asked_as = {KINDS[cell.kind].query_text for cell in sampler.cells}
+    roles: list[Role] = ["query", "passage"] if "question" in asked_as else ["passage"]
+    return open_guide(
+        config.loss.guide_model,
+        sampler.corpora,
+        sampler.languages,
+        roles=roles,
+        hard_negatives=config.loss.hard_negatives > 0,
+        device=accelerator.device,
+        say=say,
+    )
+
+
 def report_shared_texts(config: RunConfig, corpora: OpenCorpora, say: Say) -> None:
     """Say how many validation texts each training corpus holds."""
     if not config.validation.count_shared_texts:
@@ -222,12 +290,15 @@ def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora
     A fresh one is made by the main process, saved in initial/ and read from there by all, so that its tokenizer is
     trained once.
     """
+    prompts = saved_prompts(config.model, config.corpora, [corpus.name for corpus in corpora.training])
     if config.model.fresh is not None:
         run_on_main(lambda: _save_fresh(config, folder, corpora, languages))
         encoder = build_encoder(replace(config.model, backbone=str(folder.initial), fresh=None), seed=config.seed)
         encoder.config = replace(encoder.config, backbone=config.model.backbone, fresh=config.model.fresh)
+        encoder.prompts = prompts
         return encoder
     encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
+    encoder.prompts = prompts
     if config.training.save_initial and not folder.initial.exists():
         run_on_main(lambda: save_encoder(encoder, folder.initial))
     return encoder

@@ -29,6 +29,7 @@ from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
+from hybatch.training.step.guide import check_guide
 from hybatch.training.step.nonfinite import SkippedSteps
 from hybatch.training.step.prefetch import Prefetcher
 from hybatch.training.strategy import prepared_engine
@@ -63,6 +64,8 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
             accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
             return 0
         main_first(lambda: check_backbone(config.model))
+        if config.loss.guide_model is not None:
+            main_first(lambda: check_guide(str(config.loss.guide_model)))
         parts = assemble(config, folder, accelerator, accelerator.print)
         return TrainingLoop(config, folder, parts, accelerator, watchdog).run(stop)
 
@@ -162,7 +165,7 @@ class TrainingLoop:
         return 0
 
     def _agree(self, result: StepResult, stop: StopRequest) -> tuple[dict[str, float], int, bool]:
-        """Loss of the global batch, and the alignment in it where there is one; the signal that told any process to
+        """Loss of the global batch, and the terms in it where there are any; the signal that told any process to
         stop; whether a checkpoint is due by the clock.
 
         The same message tells whether every process has written its share of the checkpoint in the background.
@@ -170,7 +173,8 @@ class TrainingLoop:
         minutes = self._config.training.checkpoint_every_minutes
         is_late = rank() == 0 and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
         flags = [is_late, self._writer.share_is_missing, *(stop.signal == number for number in STOPPING_SIGNALS)]
-        losses = {"loss": result.loss} | ({} if result.alignment is None else {"alignment": result.alignment})
+        terms = {"loss": result.loss, "alignment": result.alignment, "teacher": result.teacher}
+        losses = {name: term for name, term in terms.items() if term is not None}
         mine = [loss.view(1) for loss in losses.values()]
         mine.append(torch.tensor(flags, dtype=torch.float32, device=self._device))
         summed = iter(sum_over_processes(torch.cat(mine)).tolist())
@@ -198,6 +202,8 @@ class TrainingLoop:
                 **names,
                 **losses,
                 **({} if local.translated_A is None else {"aligned": local.num_translated}),
+                **({} if result.kept_out is None else {"kept_out": int(result.kept_out)}),
+                **({} if result.taught is None else {"taught": int(result.taught)}),
                 "grad_norm": result.grad_norm,
                 "learning_rate": result.learning_rate,
                 "examples_per_second": round(len(local.batch.examples) / seconds, 1),

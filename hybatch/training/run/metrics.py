@@ -14,16 +14,29 @@ from tqdm import tqdm
 from hybatch.atomic import atomic_file
 
 # What trackers get of a step.
-_LOGGED = ("loss", "alignment", "grad_norm", "learning_rate", "examples_per_second", "tflops", "mfu", "padding")
+_LOGGED = (
+    "loss",
+    "alignment",
+    "kept_out",
+    "teacher",
+    "grad_norm",
+    "learning_rate",
+    "examples_per_second",
+    "tflops",
+    "mfu",
+    "padding",
+)
 
 
 class MetricsFile:
     """metrics.jsonl: one object a line, every step once.
 
     Lines of steps have step (counted from 1), kind, dataset, language, loss, with loss.alignment alignment (the term in
-    the loss, before its weight) and aligned (examples whose query has a translation), grad_norm, learning_rate,
-    examples_per_second, tflops and, in bf16 on GPUs whose peak is known, mfu (both of the main process's device, see
-    `flops.rates`), displaced (examples that gave way to another passage group), padding (share of the encoded tokens);
+    the loss, before its weight) and aligned (examples whose query has a translation), with loss.filter kept_out (pairs
+    of a query and a candidate of the batch that it left out), with loss.teacher teacher (its term in the loss, before
+    its weight) and taught (queries that have scores), grad_norm, learning_rate, examples_per_second, tflops and, in
+    bf16 on GPUs whose peak is known, mfu (both of the main process's device, see `flops.rates`), displaced (examples
+    that gave way to another passage group), padding (share of the encoded tokens);
     lines of steps whose update was left out have step, kind, dataset, language and "skipped", the reason;
     lines of validations have step and "validation": {metric: value}.
     """

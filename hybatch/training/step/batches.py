@@ -11,7 +11,7 @@ positives has, and 0 where no query has several; the others leave the rest empty
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybatch.losses import EMPTY_SLOT
+from hybatch.losses import EMPTY_SLOT, GuideVectors
 from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.further import Further, choose_positives
-from hybatch.training.step.translated import Translated, translate
+from hybatch.training.step.guide import GuideTable
+from hybatch.training.step.translated import translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
@@ -47,6 +48,10 @@ class LocalBatch:
         translated_A: int64, the process's examples whose query has a translation; None where none are asked for.
         num_translated: those of the global batch.
         further: the positives beside the passages; None where no query of the global batch has several.
+        guide: another model's vectors of the texts; None where none are asked for.
+        scores_QM: float32 [Q, 1 + N], a teacher's of passages and hard negatives, NaN where there is none; None where
+            none are asked for.
+        has_terms: whether the loss is to be computed with its terms, see `TrainingLoss`.
     """
 
     batch: GlobalBatch
@@ -58,6 +63,9 @@ class LocalBatch:
     translated_A: Tensor | None = None
     num_translated: int = 0
     further: Further | None = None
+    guide: GuideVectors | None = None
+    scores_QM: Tensor | None = None
+    has_terms: bool = False
 
     @property
     def shapes(self) -> list[list[tuple[int, int]]]:
@@ -76,6 +84,8 @@ class LocalBatch:
             negative_groups_QN=negative_groups,
             translated_A=translated,
             further=None if self.further is None else self.further.to(device),
+            guide=None if self.guide is None else self.guide.to(device),
+            scores_QM=None if self.scores_QM is None else self.scores_QM.to(device),
         )
 
 
@@ -105,6 +115,7 @@ class BatchLoader:
     Attributes:
         sampler: says which examples a step has.
         tokenize: texts and role -> features; must not share a tokenizer with another thread.
+        tokenize_of: the same for data sets whose texts have prompts of their own, by their places.
         rank, world_size: which rows are this process's own.
         cutting: how much is encoded at once. Where every process must have equally many chunks, a hard negative that is
             missing is made up for by the passage, a translation by the query, and a further positive by the first
@@ -112,21 +123,29 @@ class BatchLoader:
         hard_negatives: slots per example.
         positives: of an example at most; None for all that there are.
         translations: whether an example is given a translation of its query, where it has one.
+        guide: gives another model's vectors of the texts; None for none.
+        scores: whether an example is given the teacher's scores that the corpus has.
+        has_terms: whether the loss is to be computed with its terms.
         seed: the run's.
     """
 
     sampler: BatchSampler
     tokenize: Tokenize
+    tokenize_of: Mapping[int, Tokenize] = field(default_factory=dict)
     rank: int = 0
     world_size: int = 1
     cutting: Cutting = field(default_factory=Cutting)
     hard_negatives: int = 0
     positives: int | None = 1
     translations: bool = False
+    guide: GuideTable | None = None
+    scores: bool = False
+    has_terms: bool = False
     seed: int = 0
 
     def load(self, step: int) -> LocalBatch:
         batch = self.sampler.batch(step)
+        tokenize = self.tokenize_of.get(batch.dataset, self.tokenize)
         share = len(batch.examples) // self.world_size
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
@@ -144,13 +163,15 @@ class BatchLoader:
         slots += range(first_other, first_other + len(others))
         role = _ROLES[texts.query_text]
         pieces = [
-            *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
-            *self.cutting.cut(self.tokenize(passages, "passage"), slots),
+            *self.cutting.cut(tokenize(texts.questions, role), range(share)),
+            *self.cutting.cut(tokenize(passages, "passage"), slots),
         ]
         translated = None
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
-            pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
+            if translated.text_of:
+                translations = tokenize(list(translated.text_of.values()), role)
+                pieces += self.cutting.cut(translations, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
             for index, (features, slots_n) in enumerate(pieces)
@@ -168,10 +189,27 @@ class BatchLoader:
             translated_A=None if translated is None else torch.from_numpy(translated.examples),
             num_translated=0 if translated is None else translated.num_of_batch,
             further=further,
+            guide=None if self.guide is None else self._guide_vectors(self.guide, texts, negatives),
+            scores_QM=self._scores(texts, step) if self.scores else None,
+            has_terms=self.has_terms,
         )
 
-    def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
-        return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
+    def _scores(self, texts: BatchTexts, step: int) -> Tensor:
+        """[Q, 1 + N]; NaN too where a passage asks, of which no score speaks."""
+        scores = torch.full((len(texts.passages), 1 + self.hard_negatives), float("nan"))
+        if texts.query_text != "question":
+            return scores
+        for row, (own, *of_negatives) in enumerate(texts.scores):
+            chosen = [of_negatives[index] for index in self._stretch(len(of_negatives), step)]
+            scores[row, : 1 + len(chosen)] = torch.tensor([own, *chosen])
+        return scores
+
+    def _guide_vectors(
+        self, guide: GuideTable, texts: BatchTexts, negatives: list[tuple[int, str, int]]
+    ) -> GuideVectors:
+        text_of_slot = {slot: text for slot, text, _ in negatives}
+        role = _ROLES[texts.query_text]
+        return guide.of_batch(texts.questions, role, texts.passages, text_of_slot, self.hard_negatives)
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""
@@ -180,13 +218,16 @@ class BatchLoader:
 
     def _choose_negatives(self, texts: BatchTexts, step: int) -> list[tuple[int, str, int]]:
         """Pick (slot, text, group) of the hard negatives of this step: a stretch of each list from a drawn start."""
-        start = random_seed(self.seed, step)
         chosen = []
         for row, (candidates, groups) in enumerate(zip(texts.hard_negatives, texts.hard_negative_groups, strict=True)):
-            for place in range(min(self.hard_negatives, len(candidates))):
-                index = (start + place) % len(candidates)
+            for place, index in enumerate(self._stretch(len(candidates), step)):
                 chosen.append((row * self.hard_negatives + place, candidates[index], groups[index]))
         return chosen
+
+    def _stretch(self, number: int, step: int) -> list[int]:
+        """Which of so many hard negatives this step takes."""
+        start = random_seed(self.seed, step)
+        return [(start + place) % number for place in range(min(self.hard_negatives, number))]
 
     def _negative_groups(self, negatives: list[tuple[int, str, int]], share: int) -> Tensor | None:
         if not self.hard_negatives:

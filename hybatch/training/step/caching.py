@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybatch.losses import AligningLoss, Loss, LossTerms, both_directions
+from hybatch.losses import Loss, LossTerms, TrainingLoss, Translations, both_directions
 from hybatch.sampling import KINDS
 from hybatch.training.step.batches import LocalBatch
 from hybatch.training.strategy import Strategy
@@ -69,12 +69,10 @@ def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> Los
     groups: dict[str, Any] = {"groups_Q": local.groups_Q, "negative_groups_QN": local.negative_groups_QN}
     if local.further is not None:
         groups["further"] = local.further.with_passages(others)
-    if local.translated_A is None:
+    if not local.has_terms:
         return LossTerms(loss(*compared, **groups))
-    assert isinstance(loss, AligningLoss)
-    return loss.with_alignment(
-        *compared,
-        translations_AH=translations[local.translated_A],
-        translated_A=local.translated_A,
-        **groups,
-    )
+    assert isinstance(loss, TrainingLoss)
+    translated_A, translated = local.translated_A, None
+    if translated_A is not None:
+        translated = Translations(embeddings_AH=translations[translated_A], translated_A=translated_A)
+    return loss.terms(*compared, **groups, translations=translated, guide=local.guide, scores_QM=local.scores_QM)

@@ -20,12 +20,18 @@ class StepResult:
     Attributes:
         loss: this process's loss, a scalar on its device; the mean over processes is the loss of the global batch.
         alignment: the alignment term in it, likewise; None without.
+        kept_out: pairs of the global batch that the loss kept out of its softmax; None without a filter.
+        teacher: the teacher's term in the loss, as `alignment`; None without.
+        taught: queries of the global batch that have a teacher's scores; None without a teacher.
         grad_norm: norm of the global batch's gradient over all parameters, before clipping; the same on every process.
         learning_rate: what the update used.
     """
 
     loss: Tensor
     alignment: Tensor | None
+    kept_out: Tensor | None
+    teacher: Tensor | None
+    taught: Tensor | None
     grad_norm: float
     learning_rate: float
 
@@ -56,4 +62,4 @@ class StepEngine:
         terms = backward(self.strategy, self.loss, local)
         learning_rate = self.learning_rate_at(local.batch.step)
         norm = self.strategy.apply_gradients(learning_rate=learning_rate, max_norm=self.max_grad_norm)
-        return StepResult(terms.loss, terms.alignment, norm, learning_rate)
+        return StepResult(*terms, grad_norm=norm, learning_rate=learning_rate)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 
-from hybatch.corpus import ParallelCorpus
+from hybatch.corpus import CorpusConfig, ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.evaluation import evaluate_encoder, parallel_task
+from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.losses import Loss
 from hybatch.models import Encoder
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.sampling import BatchSampler, NoCellError, SamplingConfig
 from hybatch.sampling.kinds import CROSS_LINGUAL, MONOLINGUAL
 from hybatch.training.config import RunConfig
+from hybatch.training.prompts import prompted
 from hybatch.training.step.batches import BatchLoader, LocalBatch, Tokenize, equally_many_chunks
 from hybatch.training.step.caching import loss_of_embeddings
 from hybatch.training.step.chunks import Cutting
@@ -58,6 +60,7 @@ class LossValidation:
         device: torch.device,
         *,
         cutting: Cutting,
+        tokenize_of: Mapping[int, Tokenize] | None = None,
     ) -> None:
         self._strategy = strategy
         self._loss = loss
@@ -68,6 +71,7 @@ class LossValidation:
             loader = BatchLoader(
                 sampler=sampler,
                 tokenize=tokenize,
+                tokenize_of=tokenize_of or {},
                 rank=rank(),
                 world_size=world_size(),
                 cutting=cutting,
@@ -158,6 +162,7 @@ class MapValidation:
 
     def __init__(self, config: RunConfig, corpora: Sequence[ParallelCorpus], encoder: Encoder) -> None:
         self._encoder = encoder
+        self._corpora = config.validation.corpora
         self._batch_size = config.validation.batch_size or 128
         self._tasks = [
             parallel_task(corpus, measured_languages(config, corpus), config.validation.examples) for corpus in corpora
@@ -165,8 +170,8 @@ class MapValidation:
 
     def measure(self) -> dict[str, float]:
         columns: dict[str, list[float]] = defaultdict(list)
-        for task in self._tasks:
-            results = evaluate_encoder(self._encoder, task, batch_size=self._batch_size, progress=False)
+        for task, corpus in zip(self._tasks, self._corpora, strict=True):
+            results = self._results(task, corpus)
             for setting, metrics in results["summary"].items():
                 for metric in ("map", "rank_distance"):
                     if metrics.get(metric) is not None:
@@ -174,6 +179,15 @@ class MapValidation:
         figures = {name: sum(values) / len(values) for name, values in columns.items()}
         maps = [value for name, value in figures.items() if name.endswith("/map")]
         return {"selection": sum(maps) / len(maps), **figures}
+
+    def _results(self, task: RetrievalTask, corpus: CorpusConfig) -> dict[str, Any]:
+        """Of one corpus, encoded with the prompts that it has."""
+        own = self._encoder.config
+        self._encoder.config = prompted(own, corpus)
+        try:
+            return evaluate_encoder(self._encoder, task, batch_size=self._batch_size, progress=False)
+        finally:
+            self._encoder.config = own
 
 
 def build_validation(
@@ -185,11 +199,13 @@ def build_validation(
     device: torch.device,
     *,
     cutting: Cutting,
+    tokenize_of: Mapping[int, Tokenize] | None = None,
 ) -> Validation | None:
     """What the configuration asks for; None without held-out data.
 
     Args:
         cutting: of the batches that the loss is measured on.
+        tokenize_of: of corpora whose texts have prompts of their own, by their places.
     """
     if not corpora:
         return None
@@ -197,4 +213,4 @@ def build_validation(
         encoder = strategy.encoder
         assert isinstance(encoder, Encoder)
         return MapValidation(config, corpora, encoder)
-    return LossValidation(config, corpora, strategy, loss, tokenize, device, cutting=cutting)
+    return LossValidation(config, corpora, strategy, loss, tokenize, device, cutting=cutting, tokenize_of=tokenize_of)

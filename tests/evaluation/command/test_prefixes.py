@@ -9,7 +9,7 @@ import pytest
 from hybatch.errors import UserError
 from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.results import dump
-from hybatch.models import EncoderConfig, FreshBackboneConfig, build_encoder
+from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
 from tests.evaluation.collection.fakes import fake, write_beir
 from tests.evaluation.conftest import WORDS
 
@@ -92,3 +92,25 @@ def test_prefixes_that_nothing_can_be_done_with_are_refused(
         evaluate([*arguments, "--embeddings", str(tmp_path), "--passage-prefix", "p: "])
     with pytest.raises(UserError, match=r"--query-prefix: .*query_max_length and leave 0 for the text"):
         evaluate([*arguments, "--model", str(models["without"]), "--query-prefix", "seven " * 80])
+
+
+def test_a_prompt_by_name_does_what_its_two_prefixes_do(models: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    encoder = Encoder.load(models["without"])
+    encoder.prompts = {"faq.query": "ask one: ", "faq.passage": "tell two: ", "half.query": "x"}
+    encoder.save(tmp_path / "named")
+    assert Encoder.load(tmp_path / "named").prompts == encoder.prompts
+    arguments = ["--task", "parallel", "--data-dir", str(data), "--model", str(tmp_path / "named")]
+    named = evaluate([*arguments, "--prompt", "faq"]).results
+    own = evaluate(["--task", "parallel", "--data-dir", str(data), "--model", str(models["with"])]).results
+    assert dump(_bare(named)) == dump(_bare(own))
+    assert named["prefixes"] == {"query": "ask one: ", "passage": "tell two: "}
+    for more, message in (
+        (["--prompt", "half"], r"--prompt half: .* keeps no prompts of that name; there are faq$"),
+        (["--prompt", "faq", "--query-prefix", ""], "--prompt faq and --query-prefix: give one or the other"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate([*arguments, *more])
+    with pytest.raises(UserError, match="it has none but its own"):
+        evaluate([*arguments[:-1], str(models["with"]), "--prompt", "faq"])
+    with pytest.raises(UserError, match="--prompt: goes with --model"):
+        evaluate([*arguments[:-2], "--embeddings", str(tmp_path), "--prompt", "faq"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +23,13 @@ def brute_force(
     vectors: Mapping[tuple[str, str], np.ndarray],
     relation: str,
     rule: Rule,
+    judge: Callable[[str, str], float] | None = None,
 ) -> Found:
-    """Mine rows of <lang>.jsonl that have a `passage_id`, in float64.
+    """Mine rows of <lang>.jsonl that have a `passage_id`, in float64; the most similar of those that the rule allows.
 
     Args:
         vectors: (role, text) -> embedding.
+        judge: what a teacher gives a question and a passage.
     """
     flat = [(language, row) for language in sorted(rows) for row in rows[language]]
     passages = list(dict.fromkeys(row["passage"] for _, row in flat if "passage" in row))
@@ -46,12 +48,15 @@ def brute_force(
         ordered = sorted(pool, key=lambda p: (-score[p], passages.index(p)))
         others = [p for p in ordered if p not in answers]
         window = others[rule.first_rank - 1 : rule.last_rank]
+        if judge is not None:
+            score = {p: judge(row["question"], p) for p in passages}
         positive = score[row["passage"]]
         low = [
             p
             for p in window
             if (rule.margin is None or score[p] < positive - rule.margin)
             and (rule.ratio is None or score[p] < positive - (1 - rule.ratio) * abs(positive))
+            and (rule.max_score is None or score[p] < rule.max_score)
         ]
         above_limit += len(window) - len(low)
         negatives[language, row["id"]] = low[: rule.negatives]

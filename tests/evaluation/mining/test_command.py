@@ -16,7 +16,10 @@ from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation import encoding
 from hybatch.evaluation.mining.command import main
+from hybatch.evaluation.teacher import open_teacher
+from tests.evaluation.cross_encoders import write_cross_encoder
 from tests.evaluation.synthetic import write_jsonl
+from tests.processes import run_processes
 
 
 def _arguments(data: Path, model: Path, output: Path, *more: object) -> list[str]:
@@ -77,6 +80,34 @@ def test_rows_that_cannot_be_mined_for_stay_and_old_negatives_of_the_others_go(m
     assert sorted(first["negatives"]) == ["drei", "zwei"]
     assert first["note"] == rows[0]["note"]
     assert last == rows[2]
+
+
+def test_a_cross_encoder_judges_and_its_scores_are_saved(data: Path, model: Path, tmp_path: Path) -> None:
+    folder = write_cross_encoder(tmp_path / "cross", model)
+    more = ("--teacher", folder, "--ratio", 0.9, "--save-scores", "--negatives", 2)
+    main(_arguments(data, model, tmp_path / "mined", *more))
+    main(_arguments(data, model, tmp_path / "random", *more, "--random", "--seed", 4))
+    teacher = open_teacher(str(folder))
+    for mined in (tmp_path / "mined", tmp_path / "random"):
+        filled = [row for rows in _read(mined).values() for row in rows if "negatives" in row]
+        assert filled
+        for row in filled:
+            texts = [row["passage"], *row["negatives"]]
+            scores = teacher.scores([row["question"]] * len(texts), texts, batch_size=8, progress=False)
+            np.testing.assert_allclose(row["scores"], scores, atol=1e-5)
+            assert all(score < row["scores"][0] - 0.1 * abs(row["scores"][0]) for score in row["scores"][1:])
+    assert _read(tmp_path / "random") != _read(tmp_path / "mined")
+    report = json.loads((tmp_path / "random" / "mining.json").read_text())["options"]
+    assert (report["teacher"], report["random"], report["seed"]) == (str(folder), True, 4)
+
+
+@pytest.mark.slow
+def test_two_processes_mine_what_one_does(data: Path, model: Path, tmp_path: Path) -> None:
+    folder = write_cross_encoder(tmp_path / "cross", model)
+    more = ("--teacher", folder, "--max-score", 0.5, "--save-scores", "--random", "--relation", "pool")
+    for processes in (1, 2):
+        run_processes(main, processes, _arguments(data, model, tmp_path / f"{processes}", *more))
+    assert _bytes(tmp_path / "1") == _bytes(tmp_path / "2")
 
 
 def _squad(folder: Path) -> tuple[str, str]:
@@ -179,6 +210,9 @@ def test_a_corpus_of_any_format_becomes_one_that_the_trainer_reads(
         (["--corpus-options", "{format: csv}"], "--corpus-options .*csv"),
         (["--corpus", "FOREIGN"], "no <lang>.jsonl"),
         (["--model", "NOWHERE"], "there is no such folder"),
+        (["--teacher", "NOWHERE"], "there is no such folder"),
+        (["--max-score", "nan"], "--max-score is nan"),
+        (["--random", "--seed", "-1"], "--seed is -1"),
         (["--output", "FOREIGN"], "no hybatch mine has written"),
         (["--output", "DATA"], "a folder apart from --corpus"),
         (["--output", "PARENT"], "a folder apart from --corpus"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ from hypothesis import strategies as st
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
-from hybatch.evaluation.mining.mine import MiningTask, select_negatives, total_figures
-from hybatch.evaluation.mining.selection import Rule
+from hybatch.evaluation.mining.mine import MiningTask, rescore, retrieve, select_negatives, total_figures
+from hybatch.evaluation.mining.selection import Rule, draw_of, select
+from hybatch.evaluation.teacher import Teacher
 from tests.evaluation.mining.oracle import brute_force
 from tests.evaluation.synthetic import write_jsonl
 
@@ -64,26 +68,52 @@ def _mine(
     relation: Any,
     rule: Rule,
     method: str = "torch",
+    teacher: Any = None,
 ) -> tuple[dict[tuple[str, str], list[str]], Any]:
     task = MiningTask(corpus, relation, rule)
     width = len(next(iter(vectors.values())))
     queries = [np.array([vectors["query", t] for t in q.texts]).reshape(-1, width) for q in task.questions]
     passages_UH = np.array([vectors["passage", text] for text in task.candidates.texts])
-    mined = select_negatives(task, queries, passages_UH, method=method)
+    retrieved: Any = retrieve(task, queries, passages_UH, method=method)
+    if teacher is not None:
+        retrieved = rescore(task, list(retrieved), teacher, batch_size=2)
+    mined = select_negatives(task, retrieved)
     ids = corpus.ids(slice(None))
-    return {(x, ids[e]): found for x, of in mined.negatives.items() for e, found in of.items()}, mined.figures
+    return {(x, ids[e]): found.texts for x, of in mined.negatives.items() for e, found in of.items()}, mined.figures
 
 
 _RULES = st.builds(
-    lambda negatives, first, width, margin, ratio: Rule(
-        negatives=negatives, first_rank=first, last_rank=first + width, margin=margin, ratio=ratio
+    lambda negatives, first, width, margin, ratio, max_score: Rule(
+        negatives=negatives,
+        first_rank=first,
+        last_rank=first + width,
+        margin=margin,
+        ratio=ratio,
+        max_score=max_score,
     ),
     st.integers(1, 4),
     st.integers(1, 3),
     st.integers(0, 6),
     st.sampled_from([None, 0.0, 1.0, -2.0]),
     st.sampled_from([None, 0.5, 0.9, 1.0]),
+    st.sampled_from([None, -1.0, 2.0]),
 )
+
+
+class _Rows(Teacher):
+    """Gives every pair a whole number that its texts decide."""
+
+    def __init__(self) -> None:
+        super().__init__("rows")
+        self.asked: list[tuple[str, str]] = []
+
+    def _scores(self, queries: Sequence[str], passages: Sequence[str], **_: object) -> np.ndarray:
+        self.asked += zip(queries, passages, strict=True)
+        return np.array([_opinion(*pair) for pair in zip(queries, passages, strict=True)], dtype=np.float32)
+
+
+def _opinion(query: str, passage: str) -> float:
+    return float(zlib.crc32(f"{query} {passage}".encode()) % 9 - 4)
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,6 +130,64 @@ def test_negatives_are_those_that_sorting_all_scores_gives(seed: int, num: int, 
     assert total.questions == len(found) == total.with_all + total.with_some + total.with_none
     assert total.with_all == sum(len(texts) == rule.negatives for texts in found.values())
     assert total.with_none == sum(not texts for texts in found.values())
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), relation=st.sampled_from(RELATIONS), rule=_RULES)
+def test_a_teacher_judges_what_the_encoder_finds_and_scores_nothing_else(seed: int, relation: str, rule: Rule) -> None:
+    rows = _rows(seed, 10)
+    vectors = _vectors(rows, seed, ties=True)
+    teacher = _Rows()
+    with tempfile.TemporaryDirectory() as folder:
+        found, figures = _mine(_open(Path(folder), rows), vectors, relation, rule, teacher=teacher)
+    expected = brute_force(rows, vectors, relation, rule, _opinion)
+    assert found == expected.negatives
+    total = total_figures(figures)
+    assert (total.answers_passed, total.above_limit) == (expected.answers_passed, expected.above_limit)
+    assert len(teacher.asked) == total.questions + total.above_limit + sum(
+        map(len, brute_force(rows, vectors, relation, replace(rule, negatives=10**6), _opinion).negatives.values())
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), draw=st.integers(0, 10**6), rule=_RULES)
+def test_random_choice_takes_as_many_of_what_the_rule_allows(seed: int, draw: int, rule: Rule) -> None:
+    rows = _rows(seed, 12)
+    vectors = _vectors(rows, seed, ties=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found, _ = _mine(_open(Path(folder), rows), vectors, "pool", replace(rule, random_seed=draw))
+    allowed = brute_force(rows, vectors, "pool", replace(rule, negatives=10**6)).negatives
+    assert found.keys() == allowed.keys()
+    for key, texts in found.items():
+        assert texts == [text for text in allowed[key] if text in texts]
+        assert len(texts) == min(rule.negatives, len(allowed[key]))
+
+
+def test_random_choice_gives_every_passage_of_the_window_the_same_chance() -> None:
+    texts = [f"passage {i}" for i in range(10)]
+    found_K, scores_K = np.arange(10), np.linspace(1, 0, 10, dtype=np.float32)
+    rule = Rule(negatives=3, first_rank=1)
+    counts = np.zeros(10)
+    for seed in range(600):
+        draw = draw_of(seed, "aa", "1", texts)
+        counts[select(found_K, scores_K, np.array([]), 1.0, rule, draw).places] += 1
+    # 600 draws of share 0.3: a standard deviation of 11.
+    assert np.all(np.abs(counts - 180) < 5 * 11.3)
+
+
+def test_a_passage_s_draw_is_its_own_whatever_else_is_in_the_window() -> None:
+    texts = [f"passage {i}" for i in range(40)]
+    draw = draw_of(3, "aa", "1", texts)
+    rule = Rule(negatives=4, first_rank=1)
+
+    def chosen(found: list[int]) -> set[int]:
+        places = select(np.array(found), np.zeros(len(found), dtype=np.float32), np.array([]), 1.0, rule, draw).places
+        return {found[place] for place in places}
+
+    whole = chosen(list(range(40)))
+    assert chosen(list(range(39, -1, -1))) == whole
+    assert chosen(sorted(whole | {0, 1, 2, 3, 4})) == whole
+    assert {draw_of(*key, texts)(0) for key in ((4, "aa", "1"), (3, "bb", "1"), (3, "aa", "2"))}.isdisjoint({draw(0)})
 
 
 @pytest.mark.parametrize("method", ["torch", "faiss-flat"])

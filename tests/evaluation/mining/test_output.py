@@ -9,6 +9,7 @@ import pytest
 
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
+from hybatch.evaluation.mining.mine import Negatives
 from hybatch.evaluation.mining.output import check_rows, write_filled
 from hybatch.evaluation.results import dump
 
@@ -19,7 +20,7 @@ def test_a_byte_order_mark_of_the_old_corpus_is_no_part_of_the_new_one(tmp_path:
     row = {"id": "a", "question": "?", "passage": "A"}
     (folder / "en.jsonl").write_text("\ufeff" + json.dumps(row) + "\n", encoding="utf-8")
     corpus = open_corpus(CorpusConfig(path=str(folder)), cache_dir=tmp_path / "cache", progress=False)
-    write_filled(folder, corpus, tmp_path / "mined", {"en": {0: ["B"]}}, {})
+    write_filled(folder, corpus, tmp_path / "mined", {"en": {0: Negatives(["B"], [])}}, {})
     mined = (tmp_path / "mined" / "en.jsonl").read_text(encoding="utf-8")
     assert json.loads(mined) == row | {"negatives": ["B"]}
 
@@ -32,13 +33,32 @@ def test_fields_that_indexing_leaves_alone_are_kept_whatever_they_hold(tmp_path:
     (folder / "en.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     corpus = open_corpus(CorpusConfig(path=str(folder)), cache_dir=tmp_path / "cache", progress=False)
     check_rows(folder, corpus)
-    write_filled(folder, corpus, tmp_path / "mined", {"en": {0: ["p1"], 1: ["p2"], 2: ["p0"]}}, {"model": "a\udcff"})
+    found = {place: Negatives([text], []) for place, text in enumerate(("p1", "p2", "p0"))}
+    write_filled(folder, corpus, tmp_path / "mined", {"en": found}, {"model": "a\udcff"})
     mined = (tmp_path / "mined" / "en.jsonl").read_text(encoding="utf-8").splitlines()
     before = [dump_of(json.loads(line)) for line in lines]
     after = [{name: value for name, value in json.loads(line).items() if name != "negatives"} for line in mined]
     assert [dump_of(row) for row in after] == before
     assert '"café 😀"' in mined[0]
     assert json.loads((tmp_path / "mined" / "mining.json").read_text(encoding="utf-8")) == {"model": "a\udcff"}
+
+
+@pytest.mark.parametrize("save_scores", [True, False])
+def test_scores_go_with_the_negatives_that_they_are_of(save_scores: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    old = {"negatives": ["x", "y"], "scores": [0.9, 0.5, 0.25]}
+    rows = [{"id": f"{i}", "question": f"q{i}", "passage": f"p{i}"} | old for i in range(3)]
+    (folder / "en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    corpus = open_corpus(CorpusConfig(path=str(folder)), cache_dir=tmp_path / "cache", progress=False)
+    found = {0: Negatives(["p1", "p2"], [1.0, 0.5, -0.25]), 1: Negatives([], [])}
+    write_filled(folder, corpus, tmp_path / "mined", {"en": found}, {}, save_scores=save_scores)
+    lines = (tmp_path / "mined" / "en.jsonl").read_text(encoding="utf-8").splitlines()
+    filled, emptied, untouched = map(json.loads, lines)
+    assert filled["negatives"] == ["p1", "p2"]
+    assert filled.get("scores") == ([1.0, 0.5, -0.25] if save_scores else None)
+    assert not {"negatives", "scores"} & emptied.keys()
+    assert untouched == rows[2]
 
 
 def dump_of(row: object) -> str:

@@ -39,3 +39,4 @@ def test_with_both_the_lesser_limit_holds_and_with_neither_there_is_none(
     both = Rule(ratio=ratio, margin=margin).limit(positive)
     assert both == min(Rule(ratio=ratio).limit(positive), Rule(margin=margin).limit(positive)) <= positive
     assert Rule().limit(positive) == math.inf
+    assert Rule(ratio=ratio, max_score=0.1).limit(positive) == min(0.1, Rule(ratio=ratio).limit(positive))

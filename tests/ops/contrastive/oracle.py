@@ -5,8 +5,9 @@ Shape suffixes: Q queries, D candidates, H embedding width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,15 @@ class Problem:
     query_groups: Tensor  # [Q] int64
     candidate_groups: Tensor  # [D] int64
     temperature: float
+    left_out: Tensor | None = None  # [Q, D] bool
+
+    @property
+    def bits(self) -> Tensor | None:
+        """`left_out` as the ops take it."""
+        if self.left_out is None:
+            return None
+        packed = np.packbits(self.left_out.cpu().numpy(), axis=1, bitorder="little")
+        return torch.from_numpy(packed).to(self.queries.device)
 
     def labels(self) -> dict[str, Tensor]:
         """As the public functions name them."""
@@ -47,8 +57,10 @@ def make_problem(
     peak: float = 20.0,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
+    share_left_out: float | None = None,
 ) -> Problem:
-    """Random rows whose logits reach about +-peak; groups from -2, an empty slot, to num_groups - 1."""
+    """Random rows whose logits reach about +-peak; groups from -2, an empty slot, to num_groups - 1; with
+    `share_left_out` that share of the pairs, positives among them, is left out one by one."""
     generator = torch.Generator().manual_seed(seed)
 
     def rows(count: int) -> Tensor:
@@ -58,7 +70,7 @@ def make_problem(
     def integers(low: int, high: int, count: int) -> Tensor:
         return torch.randint(low, high, (count,), generator=generator).to(device)
 
-    return Problem(
+    problem = Problem(
         rows(num_queries),
         rows(num_candidates),
         integers(0, max(1, num_candidates), num_queries),
@@ -66,6 +78,10 @@ def make_problem(
         integers(-2, num_groups, num_candidates),
         1.0 / peak,
     )
+    if share_left_out is None:
+        return problem
+    left_out = torch.rand(num_queries, num_candidates, generator=generator) < share_left_out
+    return replace(problem, left_out=left_out.to(device))
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,8 @@ def reference(problem: Problem, grad_row: Tensor, grad_positive: Tensor, grad_co
     logits_QD = leaves[0] @ leaves[1].T * leaves[2]
     shares_group_QD = (query_groups[:, None] == candidate_groups) & (candidate_groups >= 0)
     takes_part_QD = ~shares_group_QD & (candidate_groups != -2)
+    if problem.left_out is not None:
+        takes_part_QD &= ~problem.left_out
     takes_part_QD[torch.arange(len(queries)), positive_index] = True
     masked_QD = torch.where(takes_part_QD, logits_QD, float("-inf"))
     row_lse, column_lse = torch.logsumexp(masked_QD, 1), torch.logsumexp(masked_QD, 0)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hybatch.ops.contrastive import pack_pairs
 from tests.ops.contrastive.test_extension import Problem, backward, forward, random_problem, random_weights
 from tests.ops.devices import on_devices, on_devices_with, on_gpu, ops_on, put
 
@@ -54,6 +55,20 @@ def test_loss_and_gradients_are_those_of_the_cpu(device: str, shape: Shape, dtyp
     problem = random_problem(Q, Q=Q, D=D, H=H, scale=20.0)
     problem = replace(problem, queries=problem.queries.to(dtype), candidates=problem.candidates.to(dtype))
     assert_as_on_the_cpu(problem, device)
+
+
+@on_devices_with("shape", [(5, 300, 33), (129, 257, 100)], in_model=in_model, family=FAMILY)
+def test_pairs_left_out_one_by_one_take_no_part(device: str, shape: Shape) -> None:
+    Q, D, H = shape
+    problem = random_problem(Q, Q=Q, D=D, H=H, scale=20.0, absent=False)
+    generator = torch.Generator().manual_seed(H)
+    bits = pack_pairs(torch.rand(Q, D, generator=generator) < 0.3)
+    on_device, bits_there = moved(problem, device), put(bits, device)
+    ours = ops_on(device).contrastive_forward_backward(*on_device.arguments(), bits_there)
+    expected = ops_on("cpu").contrastive_forward_backward(*problem.arguments(), bits)
+    assert_close(ours, expected)
+    without = ops_on("cpu").contrastive_forward_backward(*problem.arguments())
+    assert (expected[0] < without[0]).all()
 
 
 @on_gpu(family=FAMILY)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hybatch.ops.contrastive import pack_pairs, unpack_pairs
 from hybatch.ops.contrastive.backend import ContrastiveOps, contrastive_ops
 from tests.ops.conftest import Place
 from tests.ops.contrastive.oracle import EPSILON, Problem, lse_bound, make_problem, reference
@@ -36,6 +38,8 @@ def _dense_errors(problem: Problem, grads: tuple[Tensor, Tensor, Tensor | None],
     leaves = [tensor.detach().float().requires_grad_() for tensor in (queries, candidates)]
     logits_QD = leaves[0] @ leaves[1].T * scale
     left_out_QD = (query_groups[:, None] == candidate_groups) & (candidate_groups >= 0) | (candidate_groups == -2)
+    if problem.left_out is not None:
+        left_out_QD |= problem.left_out
     left_out_QD[torch.arange(len(queries)), positive_index] = False
     masked_QD = logits_QD.masked_fill(left_out_QD, float("-inf"))
     row_lse, positive_Q = torch.logsumexp(masked_QD, 1), logits_QD[torch.arange(len(queries)), positive_index]
@@ -74,7 +78,9 @@ def _chains(problem: Problem) -> tuple[float, float]:
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@example(seed=1, num_queries=1, num_candidates=255, width=1, num_groups=400, peak=1.0, block_size=None)
+@example(
+    seed=1, num_queries=1, num_candidates=255, width=1, num_groups=400, peak=1.0, block_size=None, share_left_out=None
+)
 @given(
     seed=st.integers(0, 2**32),
     num_queries=SIZES,
@@ -83,6 +89,7 @@ def _chains(problem: Problem) -> tuple[float, float]:
     num_groups=st.sampled_from([1, 3, 400]),
     peak=st.sampled_from([1.0, 20.0, 200.0]),
     block_size=BLOCKS,
+    share_left_out=st.sampled_from([None, 0.02, 0.7]),
 )
 def test_log_sum_exps_and_gradients_equal_the_float64_reference(
     place: Place,
@@ -93,9 +100,17 @@ def test_log_sum_exps_and_gradients_equal_the_float64_reference(
     num_groups: int,
     peak: float,
     block_size: int | None,
+    share_left_out: float | None,
 ) -> None:
     problem = make_problem(
-        seed, num_queries, num_candidates, width, num_groups=num_groups, peak=peak, device=place.device
+        seed,
+        num_queries,
+        num_candidates,
+        width,
+        num_groups=num_groups,
+        peak=peak,
+        device=place.device,
+        share_left_out=share_left_out,
     )
     ops = contrastive_ops(place.backend, block_size)
     _check_one_pass(problem, ops)
@@ -106,7 +121,7 @@ def _check_one_pass(problem: Problem, ops: ContrastiveOps) -> None:
     grads = (*_ones(problem), None)
     true = reference(problem, *grads)
     bound = lse_bound(problem, true.largest_logit)
-    row_lse, positive_logit, *gradients = ops.forward_backward(*problem.pairs())
+    row_lse, positive_logit, *gradients = ops.forward_backward(*problem.pairs(), problem.bits)
     assert (row_lse.double() - true.row_lse).abs().max() <= bound
     assert (positive_logit.double() - true.positive_logit).abs().max() <= bound
     _assert_gradients(problem, tuple(gradients), grads)
@@ -118,13 +133,13 @@ def _check_two_passes_with_columns(problem: Problem, ops: ContrastiveOps, seed: 
     grads = tuple(torch.randn(size, generator=generator).to(problem.queries.device) for size in sizes)
     true = reference(problem, *grads)
     bound = lse_bound(problem, true.largest_logit)
-    row_lse, positive_logit, column_lse = ops.forward(*problem.pairs(), True)
+    row_lse, positive_logit, column_lse = ops.forward(*problem.pairs(), True, problem.bits)
     assert (row_lse.double() - true.row_lse).abs().max() <= bound
     assert (positive_logit.double() - true.positive_logit).abs().max() <= bound
     reached_D = true.column_lse.isfinite()
     assert torch.equal(column_lse.isfinite(), reached_D)
     assert ((column_lse.double() - true.column_lse)[reached_D].abs() <= bound).all()
-    gradients = ops.backward(*problem.pairs(), row_lse, grads[0], grads[1], column_lse, grads[2])
+    gradients = ops.backward(*problem.pairs(), row_lse, grads[0], grads[1], column_lse, grads[2], problem.bits)
     _assert_gradients(problem, gradients, grads)
 
 
@@ -137,6 +152,14 @@ def test_a_query_whose_negatives_are_all_masked_has_no_loss_and_no_gradient(plac
         row_lse, positive_logit, *gradients = ops.forward_backward(*problem.pairs())
         assert torch.equal(row_lse, positive_logit)
         assert all(not gradient.any() for gradient in gradients)
+
+
+def test_pairs_survive_being_packed_whatever_part_of_the_candidates_is_asked_for() -> None:
+    pairs = torch.rand(7, 41, generator=torch.Generator().manual_seed(0)) < 0.5
+    packed = pack_pairs(pairs)
+    assert torch.equal(packed, torch.from_numpy(np.packbits(pairs.numpy(), axis=1, bitorder="little")))
+    for start, stop in ((0, 41), (3, 11), (8, 16), (40, 41), (5, 5)):
+        assert torch.equal(unpack_pairs(packed, slice(start, stop)), pairs[:, start:stop])
 
 
 def test_a_positive_that_is_elsewhere_leaves_zero_and_a_query_without_candidates_minus_infinity(place: Place) -> None:

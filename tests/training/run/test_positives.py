@@ -1,4 +1,4 @@
-"""A run on questions that have several positives: chunked or whole the same."""
+"""A run on questions that have several positives: chunked or whole the same, and what it does not go together with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from hybatch.errors import UserError
 from hybatch.train import main
+from hybatch.training.config import load_run_config
+from hybatch.training.run.assembly import open_corpora
 from tests.training.small_run import losses, write_config
 
 
@@ -41,3 +44,18 @@ def test_chunks_change_nothing_and_the_forms_differ(tmp_path: Path) -> None:
     assert found["chunks"] == pytest.approx(found["mean"], rel=1e-4)
     first = [found[name][0] for name in ("mean", "log-sum", "one")]
     assert len({round(loss, 4) for loss in first}) == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "loss"),
+    [
+        ("loss.guide", {"filter": {"by": "guide"}, "guide": "some/model"}),
+        ("loss.teacher", {"teacher": {"kind": "kl"}}),
+    ],
+)
+def test_a_guide_and_a_teacher_are_refused_which_know_passages_alone(
+    tmp_path: Path, option: str, loss: dict[str, Any]
+) -> None:
+    config = _config(tmp_path, loss={"hard_negatives": 1, **loss})
+    with pytest.raises(UserError, match=f"{option} goes by passages and hard negatives alone, but train lists several"):
+        open_corpora(load_run_config(["--config", str(config)]), progress=False)

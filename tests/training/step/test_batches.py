@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from hybatch.losses import EMPTY_SLOT
 from hybatch.training.step.batches import BatchLoader
-from tests.training.tiny import TinySampler, tokenize
+from tests.training.tiny import TinySampler, score_of, tokenize
 
 
 def _loader(rank: int, world_size: int, negatives: int, **options: Any) -> BatchLoader:
@@ -36,6 +37,19 @@ def test_hard_negatives_fill_their_slots_and_missing_ones_stay_empty(world_size:
         there = [group for group in row if group != EMPTY_SLOT]
         assert len(there) == min(2, len(options))
         assert all(group in options for group in there)
+
+
+def test_every_hard_negative_that_is_taken_brings_its_own_score() -> None:
+    for step in range(3):
+        parts = [_loader(rank, 2, 2, scores=True).load(step) for rank in range(2)]
+        examples = parts[0].batch.examples.tolist()
+        groups = torch.cat([part.negative_groups_QN for part in parts])  # type: ignore[misc]
+        scores = torch.cat([part.scores_QM for part in parts])  # type: ignore[misc]
+        for example, row, found in zip(examples, groups.tolist(), scores.tolist(), strict=True):
+            # The group tells which of the example's hard negatives stands there.
+            places = [None if group == EMPTY_SLOT else (group + 1 - example) % 1000 for group in row]
+            wanted = [math.nan if place is None else score_of(example + 1 + place) for place in places]
+            assert found == pytest.approx([score_of(example), *wanted], nan_ok=True)
 
 
 def test_other_hard_negatives_come_at_other_steps_and_the_same_on_any_number_of_processes() -> None:

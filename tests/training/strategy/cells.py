@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hybatch.losses import AlignmentConfig, ContrastiveLoss
+from hybatch.losses import AlignmentConfig, ContrastiveLoss, FilterConfig, TeacherConfig
 from hybatch.losses.info_nce import Implementation
 from hybatch.losses.several_positives import Form
-from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig
+from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, Role
 from hybatch.models.backbone import fresh_backbone
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.training.step.batches import BatchLoader, equally_many_chunks
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.step.chunks import Cutting
+from hybatch.training.step.guide import GuideTable
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy
 from hybatch.training.strategy.deepspeed import import_deepspeed
@@ -29,6 +33,8 @@ from tests.training.tiny import VOCABULARY, TinySampler, tokenize, translating_s
 BATCH_SIZE = 12
 LEARNING_RATE = 1e-2
 STEPS = 5
+OWN_MARGIN = 0.2549
+"""No score of the five steps is as near this limit as two ways to train may differ (test_equality says how near)."""
 
 
 class TinyLayer(nn.Module):
@@ -79,6 +85,8 @@ class Cell:
         max_norm: far below every gradient norm here, or None.
         aligned: whether queries and translations are brought together, in batches of questions and of translations.
         several: what is made of several positives, two at most; without it each query has one.
+        filtered: by whose scores candidates are kept out that score above the positive plus `margin`, or None.
+        taught: the kind of the term that brings scores to a teacher's, or None.
         encoder: the tiny one, or one of transformers' layers, with padding or without.
     """
 
@@ -87,6 +95,9 @@ class Cell:
     max_norm: float | None = None
     aligned: bool = False
     several: Form | None = None
+    filtered: Literal["self", "guide"] | None = None
+    taught: str | None = None
+    margin: float = OWN_MARGIN
     encoder: Literal["tiny", "padded", "unpadded"] = "tiny"
 
     def cutting(self, strategy: Strategy) -> Cutting:
@@ -126,18 +137,41 @@ class Cell:
     def build_loss(self) -> ContrastiveLoss:
         """Batches as small as these would be dense by default: the cached cells stream, and the ring does."""
         alignment = AlignmentConfig(kind="jsd" if self.max_norm is None else "kl") if self.aligned else None
-        common: dict[str, Any] = {"temperature": 0.05, "symmetric": True, "alignment": alignment}
-        common["positives"] = self.several or "mean"
-        if self.ring:
-            return ContrastiveLoss(gather="ring", **common)
         implementation: Implementation = "streaming" if self.cached else "dense"
-        return ContrastiveLoss(implementation=implementation, **common)
+        return ContrastiveLoss(
+            temperature=0.05,
+            symmetric=True,
+            implementation="auto" if self.ring else implementation,
+            gather="ring" if self.ring else "all",
+            positives=self.several or "mean",
+            alignment=alignment,
+            filter=self.filter,
+            teacher=None if self.taught is None else TeacherConfig(kind=self.taught, weight=0.3, temperature=2.0),
+        )
+
+    @property
+    def filter(self) -> FilterConfig | None:
+        return None if self.filtered is None else FilterConfig(by=self.filtered, margin=self.margin)
 
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
 CELLS += [Cell(aligned=True), Cell(cached=True, max_norm=0.05, aligned=True)]
 CELLS += [Cell(several="mean"), Cell(cached=True, max_norm=0.05, several="log-sum")]
+CELLS += [
+    Cell(cached=True, filtered="self", taught="kl"),
+    Cell(cached=True, max_norm=0.05, filtered="guide", taught="margin-mse"),
+]
 CELLS += [Cell(encoder="unpadded"), Cell(cached=True, max_norm=0.05, encoder="unpadded")]
+
+
+class WordGuide(GuideTable):
+    """A guide that needs no model: its vector of a text is made of the text's bytes alone."""
+
+    def __init__(self) -> None: ...
+
+    def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        made = [np.random.default_rng(list(f"{role} {text}".encode())).normal(size=7) for text in texts]
+        return np.array([row / np.linalg.norm(row) for row in made], dtype=np.float32).reshape(-1, 7)
 
 
 def tiny_strategy(name: str, cell: Cell | None = None, **zero: Any) -> Strategy:
@@ -181,6 +215,9 @@ def tiny_loader(strategy: Strategy, cell: Cell) -> BatchLoader:
         hard_negatives=2,
         positives=2,
         translations=cell.aligned,
+        guide=WordGuide() if cell.filtered == "guide" else None,
+        scores=cell.taught is not None,
+        has_terms=cell.aligned or cell.filtered is not None or cell.taught is not None,
         seed=5,
     )
 

@@ -3,8 +3,9 @@
 One launch per number of processes and strategy runs all cells: plain and cached, with dropout and without, clipped and
 not; the plain ones with the dense loss, the cached ones with the streaming loss, and one of each in a ring over the
 processes; two with translations and an alignment term and two with several positives a query, one of each cached,
-clipped and in a ring. Without dropout the truth is one process that holds the whole batch at once. With it (the masks
-depend on how the batch is shared) the truth is the plain step of the same launch.
+clipped and in a ring; two that keep candidates out and learn from a teacher, one by its own scores, one by a guide's
+and in a ring. Without dropout the truth is one process that holds the whole batch at once. With it (the masks depend on
+how the batch is shared) the truth is the plain step of the same launch.
 """
 
 from __future__ import annotations
@@ -69,6 +70,18 @@ def test_every_strategy_trains_as_one_process_on_the_whole_batch(
         for (losses, norms, _, _), (other_losses, other_norms, _, _) in zip(of_ranks[0], others, strict=True):
             assert losses == other_losses
             assert norms == other_norms
+
+
+@pytest.mark.slow
+def test_no_score_is_so_near_its_limit_that_another_way_to_train_would_keep_out_others(
+    whole_batch: dict[Cell, Any],
+) -> None:
+    filtered = next(cell for cell in map(_plain, CELLS) if cell.filtered == "self")
+    nearby = [replace(filtered, margin=filtered.margin + shift) for shift in (-0.0015, 0.0015)]
+    losses = whole_batch[filtered][0]
+    assert [found[0] for found in run_cells("none", nearby)] == [losses] * 2
+    (unfiltered,) = run_cells("none", [replace(filtered, filtered=None)])
+    assert all(abs(loss - other) > 0.01 * loss for loss, other in zip(losses, unfiltered[0], strict=True))
 
 
 @pytest.mark.slow

@@ -38,15 +38,22 @@ std::vector<Tensor> Results(const std::tuple<Tensors...>& tensors) {
   return std::apply([](const auto&... each) { return std::vector<Tensor>{each...}; }, tensors);
 }
 
+// Optional tensors at the end may be left out, as the schemas have it.
+inline const Value& Given(std::span<const Value> values, size_t place) {
+  static const Value none;
+  return place < values.size() ? values[place] : none;
+}
+
 template <class Result, class... Arguments, size_t... kPlaces>
 std::vector<Tensor> CallUnboxed(Result (*function)(Arguments...), std::span<const Value> values,
                                 std::index_sequence<kPlaces...>) {
-  if (values.size() != sizeof...(Arguments)) headeronly::Throw("an op is called with ", values.size(), " arguments");
+  constexpr size_t kFewest = (0 + ... + !std::is_same_v<std::remove_cvref_t<Arguments>, std::optional<Tensor>>);
+  if (values.size() < kFewest || values.size() > sizeof...(Arguments)) headeronly::Throw("an op is called with ", values.size(), " arguments");
   if constexpr (std::is_void_v<Result>) {
-    function(Unboxed<std::remove_cvref_t<Arguments>>::Of(values[kPlaces])...);
+    function(Unboxed<std::remove_cvref_t<Arguments>>::Of(Given(values, kPlaces))...);
     return {};
   } else {
-    return Results(function(Unboxed<std::remove_cvref_t<Arguments>>::Of(values[kPlaces])...));
+    return Results(function(Unboxed<std::remove_cvref_t<Arguments>>::Of(Given(values, kPlaces))...));
   }
 }
 
