@@ -64,7 +64,7 @@ def _aligned(chunk_size: int | None, kind: str, gather: Any) -> list[tuple[float
     found = []
     for step in ALIGNED_STEPS:
         strategy, _, loader = _parts(chunk_size, 2, 3, False)
-        loader = replace(loader, sampler=translating_sampler(batch_size=8), translations=True)
+        loader = replace(loader, sampler=translating_sampler(batch_size=8), translations=True, has_terms=True)
         terms = (plain_backward if chunk_size is None else cached_backward)(strategy, loss, loader.load(step))
         assert terms.alignment is not None
         value, apart = (sum_over_processes(part).item() / world_size() for part in (terms.loss, terms.alignment))
