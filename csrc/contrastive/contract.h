@@ -4,7 +4,7 @@
 //
 // The pair (q, d) takes part if and only if d == positive_index[q], or the candidate is neither an empty slot
 // (candidate_groups[d] == kEmptySlot) nor of the query's own group (candidate_groups[d] >= 0 and equal to
-// query_groups[q]), nor left out: bit d % 8, of value 2^(d % 8), of byte left_out[q * LeftOutStride(D) + d / 8]. Then
+// query_groups[q]), nor left out: bit d % 8, of value 2^(d % 8), of byte left_out[q * left_out_stride + d / 8]. Then
 //
 //   row_lse[q]        = log sum over the d that take part of exp(logit(q, d)), minus infinity if none does
 //   column_lse[d]     = log sum over the q that take part of exp(logit(q, d)), likewise
@@ -41,7 +41,8 @@ struct LossInputs {
   const int64_t* query_groups;     // [Q]
   const int64_t* candidate_groups; // [D]
   const float* scale;              // one value
-  const uint8_t* left_out;         // [Q, LeftOutStride(D)], or null: no pair is left out by it
+  const uint8_t* left_out;         // [Q, left_out_stride], or null: no pair is left out by it
+  int64_t left_out_stride;         // LeftOutStride(D)
 };
 
 struct ForwardTask {

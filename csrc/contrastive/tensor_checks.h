@@ -28,8 +28,9 @@ inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, cons
   inputs.candidate_groups = candidate_groups.const_data_ptr<int64_t>();
   inputs.scale = scale.const_data_ptr<float>();
   inputs.left_out = nullptr;
+  inputs.left_out_stride = LeftOutStride(inputs.candidates.rows);
   if (left_out.has_value()) {
-    CheckTensor(*left_out, "left_out", ScalarType::Byte, {inputs.queries.rows, LeftOutStride(inputs.candidates.rows)});
+    CheckTensor(*left_out, "left_out", ScalarType::Byte, {inputs.queries.rows, inputs.left_out_stride});
     inputs.left_out = left_out->const_data_ptr<uint8_t>();
   }
   return inputs;

@@ -172,7 +172,7 @@ bool Check(const Shape& shape, std::mt19937& random) {
     return LossInputs{{queries, type, shape.queries, shape.width},
                       {candidates, type, shape.candidates, shape.width},
                       p.positive_index.data(), p.query_groups.data(), p.candidate_groups.data(), &p.scale,
-                      p.left_out.data()};
+                      p.left_out.data(), LeftOutStride(shape.candidates)};
   };
   for (const InstructionSet set : hybatch::SupportedInstructionSets()) {
     const Outputs out = ForwardThenBackward(shape, p, inputs(false), set, 3);

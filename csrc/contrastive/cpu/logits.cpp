@@ -95,9 +95,8 @@ void Logits::Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) co
 void Logits::LeaveOut(int64_t panel, int64_t block, const Strip& strip) const {
   const int64_t lanes = kernels_.tile.lanes, first = first_candidate(block);
   const int64_t count = std::min(block_size_, inputs_.candidates.rows - first);
-  const int64_t stride = LeftOutStride(inputs_.candidates.rows);
   for (int row = 0; row < strip.rows; ++row) {
-    const uint8_t* bits = inputs_.left_out + (first_query(panel) + row) * stride + first / 8;
+    const uint8_t* bits = inputs_.left_out + (first_query(panel) + row) * inputs_.left_out_stride + first / 8;
     for (int64_t byte = 0; byte < DivideUp(count, 8); ++byte) {
       for (unsigned rest = bits[byte]; rest != 0; rest &= rest - 1) {
         const int64_t column = byte * 8 + __builtin_ctz(rest);

@@ -19,7 +19,7 @@ HYBATCH_HD inline bool TakesPart(const LossInputs& inputs, int64_t query, int64_
   const int64_t positive = inputs.positive_index[query];
   if (!TakesPart(candidate, inputs.candidate_groups[candidate], positive, inputs.query_groups[query])) return false;
   if (inputs.left_out == nullptr || candidate == positive) return true;
-  const uint8_t byte = inputs.left_out[query * LeftOutStride(inputs.candidates.rows) + candidate / 8];
+  const uint8_t byte = inputs.left_out[query * inputs.left_out_stride + candidate / 8];
   return (byte >> (candidate % 8) & 1) == 0;
 }
 

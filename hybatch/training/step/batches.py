@@ -199,8 +199,9 @@ class BatchLoader:
         scores = torch.full((len(texts.passages), 1 + self.hard_negatives), float("nan"))
         if texts.query_text != "question":
             return scores
+        start = random_seed(self.seed, step)
         for row, (own, *of_negatives) in enumerate(texts.scores):
-            chosen = [of_negatives[index] for index in self._stretch(len(of_negatives), step)]
+            chosen = [of_negatives[index] for index in self._stretch(len(of_negatives), start)]
             scores[row, : 1 + len(chosen)] = torch.tensor([own, *chosen])
         return scores
 
@@ -218,15 +219,15 @@ class BatchLoader:
 
     def _choose_negatives(self, texts: BatchTexts, step: int) -> list[tuple[int, str, int]]:
         """Pick (slot, text, group) of the hard negatives of this step: a stretch of each list from a drawn start."""
+        start = random_seed(self.seed, step)
         chosen = []
         for row, (candidates, groups) in enumerate(zip(texts.hard_negatives, texts.hard_negative_groups, strict=True)):
-            for place, index in enumerate(self._stretch(len(candidates), step)):
+            for place, index in enumerate(self._stretch(len(candidates), start)):
                 chosen.append((row * self.hard_negatives + place, candidates[index], groups[index]))
         return chosen
 
-    def _stretch(self, number: int, step: int) -> list[int]:
-        """Which of so many hard negatives this step takes."""
-        start = random_seed(self.seed, step)
+    def _stretch(self, number: int, start: int) -> list[int]:
+        """Which of so many hard negatives a step takes."""
         return [(start + place) % number for place in range(min(self.hard_negatives, number))]
 
     def _negative_groups(self, negatives: list[tuple[int, str, int]], share: int) -> Tensor | None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from numpy.typing import NDArray
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
 from hybatch.corpus.index.keys import KeyTable, keys_of
-from hybatch.errors import UserError
 from hybatch.evaluation.encoding import encode_distinct
 from hybatch.losses import GuideVectors
 from hybatch.models import Encoder, Role
@@ -164,36 +164,42 @@ def _write(
         encoder.refuse_tokenless(texts, role)
     number = sum(map(len, texts_of.values()))
     say(f"the guide {model} encodes {number:,} distinct texts, once; its vectors are kept in {directory}")
-    slabs = ((role, slab) for role, texts in texts_of.items() for slab in _encoded(encoder, texts, role, model))
-    if rank() > 0:
-        for _ in slabs:
-            pass
-        return
-    try:
-        with atomic_directory(directory) as partial:
-            for role, texts in texts_of.items():
-                np.save(partial / f"{role}.keys.npy", keys_of(texts))
-            files = {
-                role: np.lib.format.open_memmap(
-                    partial / f"{role}.vectors.npy", "w+", np.float32, (len(texts), encoder.embedding_size)
-                )
-                for role, texts in texts_of.items()
-            }
-            for role, (start, rows_UG) in slabs:
-                files[role][start : start + len(rows_UG)] = rows_UG
-            for file in files.values():
-                file.flush()
-    except OSError as error:
-        raise UserError(
-            f"{directory}: the guide's vectors cannot be written ({error.strerror or error}); set HYBATCH_CACHE_DIR to "
-            "a folder with room that can be written"
-        ) from error
+    slabs = ((role, rows_UG) for role, texts in texts_of.items() for rows_UG in _encoded(encoder, texts, role, model))
+    problem = None
+    if rank() == 0:
+        try:
+            _save(directory, texts_of, encoder.embedding_size, slabs)
+        except OSError as error:
+            problem = (
+                f"{directory}: the guide's vectors cannot be written ({error.strerror or error}); "
+                "set HYBATCH_CACHE_DIR to a folder with room that can be written"
+            )
+    # Of the other processes all, of the first what a full disk has left: encoding is collective.
+    for _ in slabs:
+        pass
+    fail_together(problem)
 
 
-def _encoded(
-    encoder: Encoder, texts: Sequence[str], role: Role, model: str
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(place of the first, vectors) of one slab of texts after the other; collective."""
+def _save(
+    directory: Path,
+    texts_of: Mapping[Role, Sequence[str]],
+    width: int,
+    slabs: Iterator[tuple[Role, NDArray[np.float32]]],
+) -> None:
+    with atomic_directory(directory) as partial, ExitStack() as stack:
+        files = {}
+        for role, texts in texts_of.items():
+            np.save(partial / f"{role}.keys.npy", keys_of(texts))
+            # Not mapped: a full disk would end the process without a word.
+            files[role] = stack.enter_context(open(partial / f"{role}.vectors.npy", "wb"))
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), width)}
+            np.lib.format.write_array_header_1_0(files[role], header)
+        for role, rows_UG in slabs:
+            files[role].write(rows_UG.data)
+
+
+def _encoded(encoder: Encoder, texts: Sequence[str], role: Role, model: str) -> Iterator[NDArray[np.float32]]:
+    """The vectors of one slab of texts after the other; collective."""
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         slab = texts[start : start + _TEXTS_AT_ONCE]
-        yield start, encode_distinct(encoder, slab, role, batch_size=_BATCH_SIZE, model=model)
+        yield encode_distinct(encoder, slab, role, batch_size=_BATCH_SIZE, model=model)
