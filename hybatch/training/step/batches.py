@@ -23,7 +23,7 @@ from hybatch.models import Role
 from hybatch.processes import gather_objects
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
-from hybatch.training.step.translated import translate
+from hybatch.training.step.translated import Translated, translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
@@ -122,7 +122,11 @@ class BatchLoader:
 
     def load(self, step: int) -> LocalBatch:
         batch = self.sampler.batch(step)
-        tokenize = self.tokenize_of.get(batch.dataset, self.tokenize)
+        own = replace(self, tokenize=self.tokenize_of.get(batch.dataset, self.tokenize))
+        return own._load(batch, step)
+
+    def _load(self, batch: GlobalBatch, step: int) -> LocalBatch:
+        """The rows of `step`'s batch, all of whose texts `tokenize` is for."""
         share = len(batch.examples) // self.world_size
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
@@ -133,16 +137,14 @@ class BatchLoader:
         slots = [*range(share, 2 * share), *(2 * share + slot for slot, _, _ in negatives)]
         role = _ROLES[texts.query_text]
         pieces = [
-            *self.cutting.cut(tokenize(texts.questions, role), range(share)),
-            *self.cutting.cut(tokenize(passages, "passage"), slots),
+            *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
+            *self.cutting.cut(self.tokenize(passages, "passage"), slots),
         ]
         translated = None
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
             behind = (2 + self.hard_negatives) * share
-            if translated.text_of:
-                translations = tokenize(list(translated.text_of.values()), role)
-                pieces += self.cutting.cut(translations, [behind + example for example in translated.text_of])
+            pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
             for index, (features, slots_n) in enumerate(pieces)
@@ -160,6 +162,9 @@ class BatchLoader:
             translated_A=None if translated is None else torch.from_numpy(translated.examples),
             num_translated=0 if translated is None else translated.num_of_batch,
         )
+
+    def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
+        return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
 
     def _fill_slots(self, negatives: list[tuple[int, str, int]], passages: list[str]) -> list[tuple[int, str, int]]:
         """Add the passage, as a candidate of no query, in every slot that has no hard negative."""
