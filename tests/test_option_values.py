@@ -21,7 +21,7 @@ from hybatch.models.config import FreshBackboneConfig
 from hybatch.options import check_options, check_value, limits, limits_of, number_of
 from hybatch.sampling import SamplingConfig, ShareSchedule
 from hybatch.sampling.config import Phase
-from hybatch.training.config import RunConfig, instantiate, run_parser
+from hybatch.training.config import RunConfig, TaskConfig, instantiate, run_parser
 from tests.options import command_parser, recipe_options
 
 NEEDED: dict[type, dict[str, Any]] = {
@@ -33,6 +33,7 @@ NEEDED: dict[type, dict[str, Any]] = {
     CorpusConfig: {"path": "embedded"},
     ShareSchedule: {"start": 0.5, "end": 0.5},
     Phase: {"kind": "x-y", "share": 0.5},
+    TaskConfig: {"task": "embedded"},
 }
 """What must be given to make an object of these classes."""
 
@@ -159,7 +160,10 @@ def _refusal_on_the_command_line(parser: jsonargparse.ArgumentParser, name: str,
     return ""
 
 
-@pytest.mark.parametrize("name", [name for _, _, name in NUMERIC if "corpora" not in name and name.count(".") < 3])
+@pytest.mark.parametrize(
+    "name",
+    [name for _, _, name in NUMERIC if not {"corpora", "tasks"} & {*name.split(".")} and name.count(".") < 3],
+)
 def test_on_the_command_line_a_number_too_great_is_refused_by_name(
     name: str, parser: jsonargparse.ArgumentParser
 ) -> None:

@@ -7,13 +7,14 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError as ParseError
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
+from hybatch.evaluation.settings.metrics import METRICS
 from hybatch.losses import DEFAULT_LOSS, LOSSES, LossConfig
 from hybatch.models import EncoderConfig
 from hybatch.options import check_options, check_value, declared, limits
@@ -23,6 +24,16 @@ from hybatch.training.config_file import check_config_file, check_languages_of, 
 from hybatch.training.schedule import ScheduleShape
 
 StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
+
+RANK_DISTANCE = "rank_distance"
+TASK_FIGURES = (
+    *(f"{setting}.{metric}" for setting in ("monolingual", "cross_lingual", "multilingual") for metric in METRICS),
+    f"multilingual.{RANK_DISTANCE}",
+)
+"""The figures that validation.tasks measure."""
+TaskFigure = str
+if not TYPE_CHECKING:  # what the parser of configurations offers and checks
+    TaskFigure = Literal[TASK_FIGURES]
 
 _EVERY = limits(ge=1, le=1_000_000_000)
 _BATCH = limits(ge=1, le=1_000_000)
@@ -116,16 +127,41 @@ class TrainingConfig:
 
 
 @dataclass(kw_only=True)
+class TaskConfig:
+    """A task of `hybatch evaluate`, measured during the run."""
+
+    task: str
+    """Its name, as `hybatch evaluate --list-tasks` has it: of those that are scored in every language setting."""
+    languages: list[str] | None = None
+    """Only these languages; by default all that the task has."""
+    data_dir: str | None = None
+    """Parent of the task's folder, or the corpus folder of task parallel, `$VARIABLES` and `~` expanded; by default
+    HYBATCH_DATA_DIR."""
+    every_steps: int | None = field(default=None, metadata=_EVERY)
+    """Measure after every so many steps, and after the last; None: as validation.every_steps."""
+    metric: TaskFigure = "multilingual.map"
+    """The figure that decides which encoder is best where validation.metric names this task."""
+    batch_size: int = field(default=128, metadata=_BATCH)
+    """Texts that a process encodes at once."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "validation.tasks")
+
+
+@dataclass(kw_only=True)
 class ValidationConfig:
     """Measuring the encoder during the run, to keep the best and to stop early."""
 
     corpora: list[CorpusConfig] = field(default_factory=list)
-    """Held-out data sets; without any there is no validation."""
+    """Held-out data sets."""
+    tasks: list[TaskConfig] = field(default_factory=list)
+    """Tasks of `hybatch evaluate` to measure, too; without these and held-out data there is no validation."""
     every_steps: int = field(default=500, metadata=_EVERY)
     """Validate after every so many steps, and after the last."""
-    metric: Literal["loss", "map"] = "loss"
+    metric: Literal["loss", "map"] | str = "loss"
     """What decides which encoder is best. loss: mean of the losses over a fixed set of batches of each of `kinds`; map:
-    mean of the monolingual, cross-lingual and multilingual mAP over the corpora."""
+    mean of the monolingual, cross-lingual and multilingual mAP over the corpora; the name of one of `tasks`: its
+    figure, and the corpora are measured by their loss."""
     kinds: list[KindName] | None = None
     """loss: kinds of batches (default: x-x-mono and x-y); runs are compared by the same."""
     patience: int | None = field(default=None, metadata=_EVERY)
@@ -156,7 +192,15 @@ class ValidationConfig:
             raise UserError("validation.languages is an empty list; name languages, or leave it out to measure on all")
         if any(corpus.weight != 1 for corpus in self.corpora):
             raise UserError("validation.corpora: weight is of data sets to train on; leave it out")
-        if not self.corpora and (self.metric == "map" or self.patience is not None):
+        names = [one.task for one in self.tasks]
+        if len(set(names)) < len(names):
+            raise UserError(f"validation.tasks names a task twice: {', '.join(names)}")
+        if self.metric not in ("loss", "map", *names):
+            raise UserError(
+                f"validation.metric is {self.metric!r}: it must be one of {', '.join(('loss', 'map', *names))}, "
+                "or a task of validation.tasks"
+            )
+        if not self.corpora and (self.metric == "map" or (self.patience is not None and self.metric not in names)):
             option = "metric map" if self.metric == "map" else "patience"
             raise UserError(f"validation.{option} needs held-out data: name some in validation.corpora")
 

@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-score",
-        type=number_of("--max-score", float, ge=-1_000_000, le=1_000_000),
+        type=number_of("--max-score", float, ge=-1000, le=1000),
         metavar="SCORE",
         help="a negative must score below this, whatever its positive scores",
     )

@@ -37,6 +37,7 @@ from hybatch.training.strategy.text_chunk import Features
 from hybatch.training.texts import some_texts
 from hybatch.training.validation.measures import Validation, build_validation, check_languages, validation_samplers
 from hybatch.training.validation.overlap import count_shared_texts
+from hybatch.training.validation.tasks import load_tasks, task_validations
 
 Say = Callable[[str], None]
 
@@ -47,6 +48,8 @@ class RunParts:
 
     Attributes:
         flops: what the arithmetic of the whole encoder depends on.
+        validations: what is measured during the run.
+        selecting: the one of them that decides which encoder is best.
         fingerprints: of the corpora, by their place in the configuration.
         backbone_weights: which weights the backbone has in its folder or on the hub (see `backbone_weights`).
     """
@@ -56,7 +59,8 @@ class RunParts:
     sampler: BatchSampler
     loader: BatchLoader
     engine: StepEngine
-    validation: Validation | None
+    validations: list[Validation]
+    selecting: Validation | None
     fingerprints: dict[str, str]
     backbone_weights: dict[str, str]
 
@@ -89,7 +93,7 @@ def check_config_for_processes(config: RunConfig, prepared: PreparedEngine) -> N
         raise UserError("model.unpad is always, but training.compile needs padded texts: use auto, or do not compile")
     check_config(config.model)
     sizes = [("sampling.batch_size", config.sampling.batch_size)]
-    if config.validation.corpora and config.validation.metric == "loss" and config.validation.batch_size is not None:
+    if config.validation.corpora and config.validation.metric != "map" and config.validation.batch_size is not None:
         sizes.append(("validation.batch_size", config.validation.batch_size))
     for option, size in sizes:
         if size % processes:
@@ -161,6 +165,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     for line in report_scores(config, corpora):
         say(line)
     _check_validation(config, corpora)
+    tasks = load_tasks(config)
     report_shared_texts(config, corpora, say)
     guide = _open_guide(config, sampler, accelerator, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
@@ -209,6 +214,10 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
             copy.deepcopy(encoder.tokenizer), encoder.config, config.validation.corpora, "validation.corpora"
         ),
     )
+    measured: dict[str, Validation] = {}
+    if validation is not None:
+        measured["map" if config.validation.metric == "map" else "loss"] = validation
+    measured |= task_validations(config, tasks, strategy)
     for line in validation.left_out if validation is not None else []:
         say(line)
     return RunParts(
@@ -217,7 +226,8 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         sampler=sampler,
         loader=loader,
         engine=engine,
-        validation=validation,
+        validations=list(measured.values()),
+        selecting=measured.get(config.validation.metric),
         fingerprints=corpora.fingerprints(),
         backbone_weights=run_on_main(lambda: backbone_weights(config.model)),
     )
@@ -390,5 +400,5 @@ def _check_validation(config: RunConfig, corpora: OpenCorpora) -> None:
     if not corpora.validation:
         return
     check_languages(config, corpora.validation)
-    if config.validation.metric == "loss":
+    if config.validation.metric != "map":
         validation_samplers(config, corpora.validation)

@@ -36,6 +36,7 @@ from hybatch.training.strategy import prepared_engine
 from hybatch.training.survival.agreement import check_agreement, facts_at_start, facts_of_batch
 from hybatch.training.survival.stopping import STOPPING_SIGNALS, BestSoFar, StopRequest
 from hybatch.training.survival.watchdog import Watchdog
+from hybatch.training.validation.measures import Validation
 
 
 def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int:
@@ -89,7 +90,7 @@ class TrainingLoop:
         self._writer = CheckpointWriter(
             folder.checkpoints, strategy, background=config.training.checkpoint_in_background
         )
-        larger_is_better = parts.validation is not None and parts.validation.larger_is_better
+        larger_is_better = parts.selecting is not None and parts.selecting.larger_is_better
         self._best = BestSoFar(
             larger_is_better=larger_is_better,
             patience=config.validation.patience,
@@ -149,7 +150,7 @@ class TrainingLoop:
                 step = local.batch.step + 1
                 self._watchdog.progress(step)
                 self._report(step, local, result, losses, time.perf_counter() - started)
-                validation_due = step == total_steps or step % self._config.validation.every_steps == 0
+                validation_due = bool(self._due(step))
                 if stopped_by and step < total_steps:
                     # The time that is left after a signal is for the checkpoint; the resumed run validates first.
                     self._save_checkpoint(local, wait=True, validation_due=validation_due)
@@ -218,15 +219,26 @@ class TrainingLoop:
         return rates(self._parts.flops, local.shapes, cached=cached, seconds=seconds, peak_tflops=self._peak_tflops)
 
     def _validate(self, step: int) -> None:
-        if self._parts.validation is None:
+        figures: dict[str, float] = {}
+        for validation in self._due(step):
+            measured = validation.measure()
+            self._watchdog.progress(step)
+            if validation is not self._parts.selecting:
+                del measured["selection"]
+            figures |= measured
+        if figures:
+            self._reporter.validation(step, figures)
+        if "selection" not in figures:
             return
-        figures = self._parts.validation.measure()
-        self._watchdog.progress(step)
-        self._reporter.validation(step, figures)
         if self._best.update(figures["selection"], step):
             self._save_encoder(self._folder.best)
         elif self._best.exhausted:
             self._reporter.say(f"stopping early at step {step}: {self._best.reason_to_stop}")
+
+    def _due(self, step: int) -> list[Validation]:
+        """What is measured after a step."""
+        is_last = step == self._config.training.steps
+        return [one for one in self._parts.validations if is_last or step % one.every_steps == 0]
 
     def _save_encoder(self, directory: Path) -> None:
         weights = self._parts.engine.strategy.state_dict()

@@ -31,7 +31,7 @@ _FREE = re.compile(
     r"|training\.(on_nonfinite|max_skipped_steps|timeout_minutes|heartbeat_seconds)"
     r"|loss\.gather"
     r"|(validation\.)?corpora\.\d+\.path"
-    r"|validation\.count_shared_texts"
+    r"|validation\.(count_shared_texts|tasks\.\d+\.data_dir)"
 )
 
 

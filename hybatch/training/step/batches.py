@@ -26,7 +26,7 @@ from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
 from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.further import Further, choose_positives
 from hybatch.training.step.guide import GuideTable
-from hybatch.training.step.translated import translate
+from hybatch.training.step.translated import Translated, translate
 from hybatch.training.strategy.text_chunk import Features, TextChunk
 
 Tokenize = Callable[[list[str], Role], Features]
@@ -145,7 +145,11 @@ class BatchLoader:
 
     def load(self, step: int) -> LocalBatch:
         batch = self.sampler.batch(step)
-        tokenize = self.tokenize_of.get(batch.dataset, self.tokenize)
+        own = replace(self, tokenize=self.tokenize_of.get(batch.dataset, self.tokenize))
+        return own._load(batch, step)
+
+    def _load(self, batch: GlobalBatch, step: int) -> LocalBatch:
+        """The rows of `step`'s batch, all of whose texts `tokenize` is for."""
         share = len(batch.examples) // self.world_size
         rows = slice(self.rank * share, (self.rank + 1) * share)
         texts = self.sampler.texts(batch, rows)
@@ -163,15 +167,13 @@ class BatchLoader:
         slots += range(first_other, first_other + len(others))
         role = _ROLES[texts.query_text]
         pieces = [
-            *self.cutting.cut(tokenize(texts.questions, role), range(share)),
-            *self.cutting.cut(tokenize(passages, "passage"), slots),
+            *self.cutting.cut(self.tokenize(texts.questions, role), range(share)),
+            *self.cutting.cut(self.tokenize(passages, "passage"), slots),
         ]
         translated = None
         if self.translations:
             translated = translate(self.sampler, batch, rows, texts, fill=self.cutting.equal_chunks)
-            if translated.text_of:
-                translations = tokenize(list(translated.text_of.values()), role)
-                pieces += self.cutting.cut(translations, [behind + example for example in translated.text_of])
+            pieces += self._cut_translations(translated, role, [behind + example for example in translated.text_of])
         chunks = [
             TextChunk(features, slots_n, random_seed(self.seed, step, self.rank, index), self.cutting.is_padded)
             for index, (features, slots_n) in enumerate(pieces)
@@ -193,6 +195,9 @@ class BatchLoader:
             scores_QM=self._scores(texts, step) if self.scores else None,
             has_terms=self.has_terms,
         )
+
+    def _cut_translations(self, translated: Translated, role: Role, slots: list[int]) -> list[tuple[Features, Tensor]]:
+        return self.cutting.cut(self.tokenize(list(translated.text_of.values()), role), slots) if slots else []
 
     def _scores(self, texts: BatchTexts, step: int) -> Tensor:
         """[Q, 1 + N]; NaN too where a passage asks, of which no score speaks."""

@@ -33,6 +33,7 @@ class Validation(Protocol):
     """Something to measure. Collective: all processes measure together and get the same figures."""
 
     larger_is_better: bool
+    every_steps: int
     left_out: list[str]
     """Lines on what cannot be measured on these data."""
 
@@ -62,6 +63,7 @@ class LossValidation:
         cutting: Cutting,
         tokenize_of: Mapping[int, Tokenize] | None = None,
     ) -> None:
+        self.every_steps = config.validation.every_steps
         self._strategy = strategy
         self._loss = loss
         self._device = device
@@ -161,6 +163,7 @@ class MapValidation:
     left_out: list[str] = []  # noqa: RUF012 (read only)
 
     def __init__(self, config: RunConfig, corpora: Sequence[ParallelCorpus], encoder: Encoder) -> None:
+        self.every_steps = config.validation.every_steps
         self._encoder = encoder
         self._corpora = config.validation.corpora
         self._batch_size = config.validation.batch_size or 128
