@@ -134,7 +134,7 @@ def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) 
 
 JSONL = FormatEntry(
     name="jsonl",
-    description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"` and '
+    description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"`, '
     '`"negatives": [...]` and `"scores": [...]`; a row may lack `question` or `passage`',
     recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
     build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
