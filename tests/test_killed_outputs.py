@@ -10,6 +10,7 @@ import pytest
 
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.evaluation.embeddings import save_embeddings
+from hybatch.evaluation.mining.mine import Negatives
 from hybatch.evaluation.mining.output import write_filled
 from hybatch.evaluation.results import write_results
 from hybatch.paths import check_writable
@@ -37,7 +38,8 @@ def _mine(folder: Path) -> Write:
     source.mkdir()
     (source / "en.jsonl").write_text(json.dumps({"id": "a", "question": "?", "passage": "A"}) + "\n")
     corpus = open_corpus(CorpusConfig(path=str(source)), cache_dir=folder / "cache", progress=False)
-    return lambda output, version: write_filled(source, corpus, output, {"en": {0: [str(version)]}}, {"mined": version})
+    found = {version: {"en": {0: Negatives([str(version)], [])}} for version in (1, 2)}
+    return lambda output, version: write_filled(source, corpus, output, found[version], {"mined": version})
 
 
 def _report(folder: Path) -> Write:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import runpy
@@ -108,7 +109,9 @@ def test_each_systems_linker_is_told_that_ops_leave_no_symbol_undefined_and_the_
 ) -> None:
     setup["sys"] = SimpleNamespace(platform=system, stderr=sys.stderr)
     setup["find_torch"] = lambda: setup["Torch"](tmp_path, "2.13.0", has_cuda=False)
-    build = setup["BuildWithNinja"](setuptools.Distribution({"ext_modules": setup["extensions"]()}))
+    # Of whichever distutils setuptools' commands stand on: its own, or Python's where that was imported first.
+    distribution = importlib.import_module("distutils.dist").Distribution
+    build = setup["BuildWithNinja"](distribution({"ext_modules": setup["extensions"]()}))
     build.ensure_finalized()
     lines = build.ninja_file(tmp_path).splitlines()
     commands = {rule.split()[1]: command for rule, command in pairwise(lines) if rule.startswith("rule ")}
