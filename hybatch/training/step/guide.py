@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +27,7 @@ from hybatch.losses import GuideVectors
 from hybatch.models import Encoder, Role
 from hybatch.models.encoder import refuse_offsets
 from hybatch.models.folders import locate
+from hybatch.paths import cache_directory
 from hybatch.processes import fail_together, rank, run_on_main
 from hybatch.training.texts import texts_in_role
 
@@ -129,11 +129,10 @@ def open_guide(
 def _directory(
     model: str, corpora: Sequence[ParallelCorpus], languages: Sequence[str], roles: Sequence[Role], hard_negatives: bool
 ) -> Path:
-    root = Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
     folder = locate(model)
     texts = [[corpus.fingerprint for corpus in corpora], sorted(languages), sorted(roles), hard_negatives]
     content = json.dumps([_FORMAT, _content_of(folder), texts], sort_keys=True)
-    return root / "guides" / hashlib.sha256(content.encode()).hexdigest()[:16]
+    return cache_directory() / "guides" / hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _content_of(folder: Path) -> list[tuple[str, str]]:
