@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
+from hybatch.evaluation import RetrievalTask
 from hybatch.losses import Loss
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
 from hybatch.models.config import check_config
@@ -187,7 +188,25 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         is_padded=encoder.padded_because is not None,
         equal_chunks=strategy.equal_chunks,
     )
-    loader = BatchLoader(
+    loader = _build_loader(config, sampler, encoder, cutting, guide)
+    validations = _build_validations(config, corpora, tasks, encoder, strategy, loss, accelerator.device, cutting, say)
+    return RunParts(
+        encoder=encoder,
+        flops=flops,
+        sampler=sampler,
+        loader=loader,
+        engine=engine,
+        validations=list(validations.values()),
+        selecting=validations.get(config.validation.metric),
+        fingerprints=corpora.fingerprints(),
+        backbone_weights=run_on_main(lambda: backbone_weights(config.model)),
+    )
+
+
+def _build_loader(
+    config: RunConfig, sampler: BatchSampler, encoder: Encoder, cutting: Cutting, guide: GuideTable | None
+) -> BatchLoader:
+    return BatchLoader(
         sampler=sampler,
         tokenize=own_tokenize(encoder),
         tokenize_of=tokenize_each(copy.deepcopy(encoder.tokenizer), encoder.config, config.corpora),
@@ -202,35 +221,39 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
         has_terms=config.loss.has_terms,
         seed=config.seed,
     )
+
+
+def _build_validations(
+    config: RunConfig,
+    corpora: OpenCorpora,
+    tasks: Sequence[RetrievalTask],
+    encoder: Encoder,
+    strategy: Strategy,
+    loss: Loss,
+    device: torch.device,
+    cutting: Cutting,
+    say: Say,
+) -> dict[str, Validation]:
+    """By what validation.metric calls them."""
+    built: dict[str, Validation] = {}
+    prompted = tokenize_each(
+        copy.deepcopy(encoder.tokenizer), encoder.config, config.validation.corpora, "validation.corpora"
+    )
     validation = build_validation(
         config,
         corpora.validation,
         strategy,
         loss,
         own_tokenize(encoder),
-        accelerator.device,
+        device,
         cutting=cutting,
-        tokenize_of=tokenize_each(
-            copy.deepcopy(encoder.tokenizer), encoder.config, config.validation.corpora, "validation.corpora"
-        ),
+        tokenize_of=prompted,
     )
-    measured: dict[str, Validation] = {}
     if validation is not None:
-        measured["map" if config.validation.metric == "map" else "loss"] = validation
-    measured |= task_validations(config, tasks, strategy)
-    for line in validation.left_out if validation is not None else []:
-        say(line)
-    return RunParts(
-        encoder=encoder,
-        flops=flops,
-        sampler=sampler,
-        loader=loader,
-        engine=engine,
-        validations=list(measured.values()),
-        selecting=measured.get(config.validation.metric),
-        fingerprints=corpora.fingerprints(),
-        backbone_weights=run_on_main(lambda: backbone_weights(config.model)),
-    )
+        built["map" if config.validation.metric == "map" else "loss"] = validation
+        for line in validation.left_out:
+            say(line)
+    return built | task_validations(config, tasks, strategy)
 
 
 def report_translations(config: RunConfig, sampler: BatchSampler) -> list[str]:
