@@ -26,8 +26,8 @@ import torch
 from measure import Contender, Timing, environment, interleaved, rate_cells, write_figures
 from torch import Tensor
 
-from hybatch.evaluation.encoding import encode_texts
-from hybatch.evaluation.precision import autocast_dtype
+from hybatch.evaluation.encoding.encode import encode_texts
+from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.tasks.lareqa import load_lareqa
 from hybatch.models import Encoder
 from hybatch.models.backbone import unused_parameters

@@ -22,7 +22,7 @@ import processor
 import torch
 
 from hybatch.atomic import atomic_file
-from hybatch.processor import processor_facts
+from hybatch.ops.processor import processor_facts
 
 
 @dataclass

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybatch.processor import processor_name
+from hybatch.ops.processor import processor_name
 
 SOURCE = Path(__file__).with_name("peak.cpp")
 COMPILERS = ("g++", "c++", "clang++")
@@ -70,7 +70,7 @@ def microarchitecture(found: Mapping[str, str]) -> Microarchitecture | None:
 
 
 def name(found: Mapping[str, str]) -> str:
-    """As `hybatch.processor` has it, and the microarchitecture where it is in the table."""
+    """As `hybatch.ops.processor` has it, and the microarchitecture where it is in the table."""
     known = microarchitecture(found)
     return processor_name(found, *([known.title] if known else []))
 

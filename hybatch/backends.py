@@ -28,10 +28,10 @@ from hybatch.ops.backend import (
     why_missing,
 )
 from hybatch.ops.description import OPS
+from hybatch.ops.processor import processor_facts
 from hybatch.ops.trial import Figures, Trial, figures_of, remember, remembered
 from hybatch.paths import cache_directory
 from hybatch.processes import fail_together, gather_objects, run_on_main
-from hybatch.processor import processor_facts
 from hybatch.version import __version__
 
 MEASURED = {name: op.trial for name, op in OPS.items() if op.trial is not None}

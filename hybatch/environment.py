@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hybatch.backends import recall_all_figures
 from hybatch.ops import describe
-from hybatch.processor import processor_facts, processor_name
+from hybatch.ops.processor import processor_facts, processor_name
 from hybatch.version import __version__
 
 VARIABLES = ("HYBATCH_BACKEND", "HYBATCH_CACHE_DIR", "HYBATCH_DATA_DIR", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")

@@ -18,7 +18,7 @@ import yaml
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
-from hybatch.evaluation.precision import Precision
+from hybatch.evaluation.encoding.precision import Precision
 from hybatch.evaluation.results import RESULTS
 from hybatch.evaluation.settings.task import SETTINGS
 from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES

@@ -32,8 +32,8 @@ from hybatch.corpus import open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.results import RESULTS
 from hybatch.evaluation.settings.per_query import PER_QUERY, read_query_tables
-from hybatch.models.folders import locate
-from hybatch.models.layout import read_layout
+from hybatch.models.folder.finding import locate
+from hybatch.models.folder.layout import read_layout
 from hybatch.reporting.grids.record_file import read_record_config, write_record_file
 from hybatch.reporting.grids.records import QUESTION_FIGURES, RECORD, QuestionFigures, Run, ids_digest
 from hybatch.reporting.results import PairResults, Results, read_results

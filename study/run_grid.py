@@ -23,7 +23,7 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
-from hybatch.evaluation.precision import PRECISIONS
+from hybatch.evaluation.encoding.precision import PRECISIONS
 from study.children import Children, Interrupted
 from study.claim import claim
 from study.grid import read_grid

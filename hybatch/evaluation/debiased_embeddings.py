@@ -13,10 +13,10 @@ import numpy as np
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity, StoredEmbeddings
 from hybatch.evaluation.task import TextsTask
-from hybatch.models.debiased import RECORD
-from hybatch.models.folders import locate
+from hybatch.models.folder.debiased import RECORD
+from hybatch.models.folder.finding import locate
+from hybatch.models.folder.layout import Layout, read_layout
 from hybatch.models.head import Dense
-from hybatch.models.layout import Layout, read_layout
 
 _ROWS_AT_ONCE = 1024
 

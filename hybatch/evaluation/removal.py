@@ -10,7 +10,7 @@ from hybatch.corpus.index.keys import keys_of
 from hybatch.evaluation.embeddings import PARTS
 from hybatch.evaluation.task import TextsTask
 from hybatch.models import LanguageOffsets
-from hybatch.models.debiased import Debiased
+from hybatch.models.folder.debiased import Debiased
 
 _UNSEEN, _FITTED = "unseen_languages", "task_texts_fitted"
 

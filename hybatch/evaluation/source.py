@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.debiased_embeddings import DebiasedEmbeddings, check_width, read_removal
 from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
-from hybatch.evaluation.encoding import EncodedTask
-from hybatch.evaluation.precision import autocast_dtype
+from hybatch.evaluation.encoding.cut_texts import CutTexts
+from hybatch.evaluation.encoding.encode import EncodedTask
+from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.removal import seen_by_removal
 from hybatch.evaluation.task import ScoringOptions, TextsTask
 from hybatch.models import Encoder, Role

@@ -18,7 +18,7 @@ from hybatch.models import Role
 
 if TYPE_CHECKING:
     from hybatch.evaluation.embeddings import TaskEmbeddings
-    from hybatch.evaluation.precision import Precision
+    from hybatch.evaluation.encoding.precision import Precision
     from hybatch.evaluation.source import Source
 
 Part = Literal["queries", "candidates"]

@@ -16,9 +16,9 @@ import torch
 from tqdm import tqdm
 
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.models import Encoder, Role
-from hybatch.models.folders import locate
+from hybatch.models.folder.finding import locate
 from hybatch.processes import gather_objects, rank, world_size
 
 # Bounds the rows of embeddings that are gathered to be multiplied.

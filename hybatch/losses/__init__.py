@@ -1,9 +1,7 @@
 """Losses over the whole global batch, whichever processes hold it."""
 
-from hybatch.losses.alignment import AlignmentConfig, alignment_sum
 from hybatch.losses.contrastive import ContrastiveConfig, ContrastiveLoss
 from hybatch.losses.directions import both_directions
-from hybatch.losses.divergences import DIVERGENCES
 from hybatch.losses.false_negatives import FilterConfig
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import choose_computation, dense_info_nce, streaming_info_nce
@@ -21,7 +19,9 @@ from hybatch.losses.reduction import share_of_batch_mean
 from hybatch.losses.registry import DEFAULT_LOSS, LOSSES
 from hybatch.losses.ring import ring_terms
 from hybatch.losses.several_positives import FurtherPositives
-from hybatch.losses.teacher import LESSONS, TeacherConfig
+from hybatch.losses.terms.alignment import AlignmentConfig, alignment_sum
+from hybatch.losses.terms.divergences import DIVERGENCES
+from hybatch.losses.terms.teacher import LESSONS, TeacherConfig
 from hybatch.ops.contrastive import EMPTY_SLOT, UNKNOWN_GROUP
 
 __all__ = [

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
-from hybatch.losses.alignment import AlignmentConfig, alignment_sum
-from hybatch.losses.divergences import DIVERGENCES
 from hybatch.losses.false_negatives import FilterConfig, Judged, keep_out
 from hybatch.losses.gather import exchange_with_gradient, gather, gather_with_gradient
 from hybatch.losses.info_nce import Implementation, choose_computation, without_positives
@@ -31,7 +29,9 @@ from hybatch.losses.several_positives import (
     sum_over_positives,
     sum_over_queries,
 )
-from hybatch.losses.teacher import TeacherConfig, teacher_sum
+from hybatch.losses.terms.alignment import AlignmentConfig, alignment_sum
+from hybatch.losses.terms.divergences import DIVERGENCES
+from hybatch.losses.terms.teacher import TeacherConfig, teacher_sum
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.options import limits
 from hybatch.processes import rank, world_size

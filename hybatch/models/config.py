@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hybatch.errors import UserError
+from hybatch.models.folder.prompts import passage_prompt, prompts_of, query_prompt
 from hybatch.models.named import named_model
-from hybatch.models.prompts import passage_prompt, prompts_of, query_prompt
 from hybatch.options import check_options, limits
 
 Role = Literal["query", "passage"]

@@ -20,11 +20,11 @@ from hybatch.errors import UserError
 from hybatch.models import tokenization
 from hybatch.models.backbone import quiet_transformers, unused_parameters
 from hybatch.models.config import EncoderConfig, Role, check_config
-from hybatch.models.debiased import Debiased, write_debiased
+from hybatch.models.folder.debiased import Debiased, write_debiased
+from hybatch.models.folder.layout import write_layout
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer
-from hybatch.models.layout import write_layout
 from hybatch.models.parts import saved_parts, seeded_parts
 from hybatch.models.pooling import pool, pool_sequence
 from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, why_padded
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
             for an encoder whose embeddings are what `forward` gives.
         debiased: how language bias was taken out of it after training, where it was.
         prompts: what its folder has beside the configuration's prefixes, by name: those of the data sets it was trained
-            on that have their own (`hybatch.models.prompts.names_of`).
+            on that have their own (`hybatch.models.folder.prompts.names_of`).
     """
 
     def __init__(

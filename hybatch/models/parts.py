@@ -22,14 +22,14 @@ from hybatch.models.backbone import (
     unused_parameters,
 )
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
-from hybatch.models.debiased import Debiased
-from hybatch.models.folders import check_holds_model, locate
+from hybatch.models.folder.debiased import Debiased
+from hybatch.models.folder.finding import check_holds_model, locate
+from hybatch.models.folder.layout import Layout, read_layout
+from hybatch.models.folder.prompts import further_prompts, passage_prompt, query_prompt
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
-from hybatch.models.layout import Layout, read_layout
 from hybatch.models.named import LABSE, named_model
-from hybatch.models.prompts import further_prompts, passage_prompt, query_prompt
 from hybatch.models.tokenization import check_room, train_tokenizer
 
 _LABSE_VOCABULARY = 501153

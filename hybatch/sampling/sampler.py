@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
-from hybatch.sampling.answers import join_answers
 from hybatch.sampling.cells import Cell, ExcludedCell, find_cells
+from hybatch.sampling.companions.answers import join_answers
 from hybatch.sampling.config import SamplingConfig, training_languages
 from hybatch.sampling.keyed import Int64Array, KeyedPermutation, UInt64Array, derive_key, draws, subkey
 from hybatch.sampling.kinds import COMPOSITIONS, KINDS, Text

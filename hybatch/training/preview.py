@@ -16,15 +16,15 @@ from transformers import PreTrainedTokenizerBase
 from hybatch.models import Role
 from hybatch.models.backbone import read_tokenizer
 from hybatch.models.config import check_config
-from hybatch.models.folders import locate
-from hybatch.models.layout import read_layout
+from hybatch.models.folder.finding import locate
+from hybatch.models.folder.layout import read_layout
 from hybatch.models.parts import check_backbone
 from hybatch.models.tokenization import train_tokenizer, untruncated_lengths
 from hybatch.ops.contrastive import EMPTY_SLOT
 from hybatch.options import number_of
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
-from hybatch.sampling.positives import draw_positives, positive_counts
-from hybatch.sampling.translations import translation_languages
+from hybatch.sampling.companions.positives import draw_positives, positive_counts
+from hybatch.sampling.companions.translations import translation_languages
 from hybatch.training.config import RunConfig, instantiate, run_parser
 from hybatch.training.prompts import prompted, tokenize_each
 from hybatch.training.run.assembly import (

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
-from hybatch.models.prompts import names_of
+from hybatch.models.folder.prompts import names_of
 from hybatch.models.tokenization import check_room, tokenize
 from hybatch.training.step.batches import Tokenize
 

@@ -10,7 +10,7 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import StoredEmbeddings, check_save_directory, save_embeddings, unit_rows
-from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.encoding.encode import EncodedTask
 from hybatch.evaluation.results import dump
 from hybatch.evaluation.settings.scoring import score
 from hybatch.evaluation.settings.task import RetrievalTask

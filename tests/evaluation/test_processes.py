@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import encode_distinct
+from hybatch.evaluation.encoding.encode import encode_distinct
 from hybatch.evaluation.results import dump
 from hybatch.evaluation.settings.scoring import evaluate_encoder, score
 from tests.evaluation.synthetic import MemoryEmbeddings, ToyEncoder, random_embeddings, synthetic_task

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig, build_encoder
-from hybatch.models.folders import locate
+from hybatch.models.folder.finding import locate
 from hybatch.models.named import LABSE, NAMED_MODELS, hub_id, named_model, near_names
 from hybatch.training.plan.sizes import encoder_sizes
 from tests.models import published
@@ -59,7 +59,7 @@ def test_a_name_is_fetched_by_its_hub_id(monkeypatch, tmp_path) -> None:
     asked = []
     (tmp_path / "model.safetensors").touch()
     monkeypatch.setattr(
-        "hybatch.models.folders.snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path)
+        "hybatch.models.folder.finding.snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path)
     )
     monkeypatch.chdir(tmp_path)
     assert locate("labse") == tmp_path
@@ -92,7 +92,7 @@ def test_an_unknown_name_is_an_error_with_the_near_ones(given, hint, monkeypatch
 
 
 def test_a_known_name_that_cannot_be_fetched_is_not_called_unknown(monkeypatch) -> None:
-    monkeypatch.setattr("hybatch.models.folders.snapshot_download", _offline)
+    monkeypatch.setattr("hybatch.models.folder.finding.snapshot_download", _offline)
     with pytest.raises(UserError, match="could not be fetched") as caught:
         Encoder.load("bge-m3")
     assert "near names" not in str(caught.value)
@@ -115,7 +115,7 @@ def _offline(*_: object, **__: object) -> None:
     ],
 )
 def test_a_recipe_has_the_model_s_prefixes_unless_it_gives_its_own(name, prefixes, monkeypatch) -> None:
-    monkeypatch.setattr("hybatch.models.prompts.hf_hub_download", _offline)
+    monkeypatch.setattr("hybatch.models.folder.prompts.hf_hub_download", _offline)
     config = EncoderConfig(backbone=name)
     assert (config.query_prefix, config.passage_prefix) == prefixes
     own = EncoderConfig(backbone=name, query_prefix="", passage_prefix="text: ")
@@ -124,7 +124,7 @@ def test_a_recipe_has_the_model_s_prefixes_unless_it_gives_its_own(name, prefixe
 
 @pytest.mark.parametrize("name", ["mine", "multilingual-e5-small"])
 def test_a_folder_trained_further_keeps_its_own_prompts(name: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("hybatch.models.prompts.hf_hub_download", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("hybatch.models.folder.prompts.hf_hub_download", lambda *_: pytest.fail("the hub was asked"))
     folder = tmp_path / name
     folder.mkdir()
     prompts = folder / "config_sentence_transformers.json"
@@ -142,7 +142,7 @@ def test_a_model_of_the_hub_trained_further_keeps_its_own_prompts(tmp_path: Path
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "ask: "}}))
     asked = []
     fetch = lambda *given: asked.append(given) or str(tmp_path / given[1])  # noqa: E731
-    monkeypatch.setattr("hybatch.models.prompts.hf_hub_download", fetch)
+    monkeypatch.setattr("hybatch.models.folder.prompts.hf_hub_download", fetch)
     config = EncoderConfig(backbone="someone/else")
     assert (config.query_prefix, config.passage_prefix) == ("ask: ", "Passage: ")
     assert asked == [("someone/else", "config_sentence_transformers.json")]

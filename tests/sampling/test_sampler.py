@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hybatch.errors import UserError
 from hybatch.sampling import COMPOSITIONS, KINDS, BatchSampler, GlobalBatch, SamplingConfig, ShareSchedule
-from hybatch.sampling.answers import join_answers
+from hybatch.sampling.companions.answers import join_answers
 from hybatch.sampling.keyed import KeyedPermutation, subkey
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus, sampler_of

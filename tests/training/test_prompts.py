@@ -11,7 +11,7 @@ import pytest
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig
-from hybatch.models.prompts import PROMPTS
+from hybatch.models.folder.prompts import PROMPTS
 from hybatch.sampling import BatchSampler, SamplingConfig
 from hybatch.train import main
 from hybatch.training.preview import main as preview

@@ -18,8 +18,8 @@ from hybatch.evaluation.collection.passages import Passages
 from hybatch.evaluation.collection.runs import write_run
 from hybatch.evaluation.collection.search import search
 from hybatch.evaluation.collection.shards import EncodedPassages, default_root
-from hybatch.evaluation.cut_texts import CutTexts
-from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.encoding.cut_texts import CutTexts
+from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.evaluation.language_figures import metrics_of, summarise
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.metrics import figures_per_query, mean

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.passages import Passages, Shard
-from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import write_array
-from hybatch.evaluation.encoding import check_finite, encode_batch
+from hybatch.evaluation.encoding.cut_texts import CutTexts
+from hybatch.evaluation.encoding.encode import check_finite, encode_batch
 from hybatch.models import Encoder
 from hybatch.models.encoder import refuse_offsets
 from hybatch.paths import cache_directory

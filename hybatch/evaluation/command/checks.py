@@ -15,7 +15,7 @@ from hybatch.evaluation.collection.gpus import gpus_for
 from hybatch.evaluation.collection.search import import_faiss
 from hybatch.evaluation.debiased_embeddings import read_removal
 from hybatch.evaluation.embeddings import check_save_directory
-from hybatch.evaluation.precision import autocast_dtype
+from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.results import check_output
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.task import ScoringOptions, Task

@@ -14,12 +14,12 @@ from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
 from hybatch.evaluation.collection.own import OWN_DOCUMENTS
 from hybatch.evaluation.collection.search import METHODS
-from hybatch.evaluation.precision import PRECISIONS
+from hybatch.evaluation.encoding.precision import PRECISIONS
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
 from hybatch.models import Role
-from hybatch.models.prompts import further_prompts, names_of, prompts_of
+from hybatch.models.folder.prompts import further_prompts, names_of, prompts_of
 from hybatch.options import number_of
 from hybatch.paths import path_of
 

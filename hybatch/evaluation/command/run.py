@@ -14,7 +14,7 @@ import torch
 
 from hybatch.evaluation.command.checks import checked_task, named_precision, used_prefixes
 from hybatch.evaluation.command.options import evaluate_parser, scoring_options, source_of
-from hybatch.evaluation.cut_texts import cut_warnings
+from hybatch.evaluation.encoding.cut_texts import cut_warnings
 from hybatch.evaluation.removal import removal_warnings
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables

@@ -22,9 +22,9 @@ from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.task import SETTINGS
 from hybatch.evaluation.table import table_console
 from hybatch.models import Encoder
-from hybatch.models.debiased import RECORD, Debiased
-from hybatch.models.folders import check_holds_model, locate
-from hybatch.models.layout import read_layout
+from hybatch.models.folder.debiased import RECORD, Debiased
+from hybatch.models.folder.finding import check_holds_model, locate
+from hybatch.models.folder.layout import read_layout
 from hybatch.options import number_of
 from hybatch.paths import check_writable, expand_path, path_of
 from hybatch.processes import fail_together, launched_group, main_first, rank

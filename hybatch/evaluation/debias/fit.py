@@ -14,9 +14,9 @@ import numpy as np
 from hybatch.corpus.index.keys import keys_of
 from hybatch.evaluation.debias.method import LanguageMeans, Method, MethodOptions
 from hybatch.evaluation.debias.texts import Texts
-from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.models import Encoder, LanguageOffsets
-from hybatch.models.debiased import Debiased
+from hybatch.models.folder.debiased import Debiased
 
 
 def language_means(encoder: Encoder, texts: Texts, *, batch_size: int, progress: bool, model: str) -> LanguageMeans:

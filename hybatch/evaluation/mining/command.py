@@ -20,7 +20,7 @@ from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.formats.registry import find_format
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
-from hybatch.evaluation.cut_texts import CutTexts, cut_warnings
+from hybatch.evaluation.encoding.cut_texts import CutTexts, cut_warnings
 from hybatch.evaluation.mining.mine import (
     Mined,
     MiningFigures,

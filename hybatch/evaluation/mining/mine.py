@@ -16,8 +16,8 @@ from tqdm import tqdm
 from hybatch.corpus import ParallelCorpus
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import Found
-from hybatch.evaluation.cut_texts import CutTexts
-from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.encoding.cut_texts import CutTexts
+from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.evaluation.mining.nearest import Nearest, nearest
 from hybatch.evaluation.mining.selection import Rule, Selection, draw_of, in_window, select
 from hybatch.evaluation.mining.texts import Candidates, Questions, Relation, read_questions

@@ -11,9 +11,9 @@ from typing import Any
 
 from hybatch.errors import UserError
 from hybatch.models import Encoder
-from hybatch.models.folders import check_holds_model, locate
+from hybatch.models.folder.finding import check_holds_model, locate
+from hybatch.models.folder.layout import read_layout
 from hybatch.models.laser import holds_laser
-from hybatch.models.layout import read_layout
 from hybatch.models.named import hub_id, named_model
 
 _RUN_FILE = "config.yaml"

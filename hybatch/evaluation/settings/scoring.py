@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import TaskEmbeddings
-from hybatch.evaluation.encoding import EncodedTask
+from hybatch.evaluation.encoding.encode import EncodedTask
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.best_languages import TOP_CUTOFFS, BestLanguages, best_languages, language_counts
 from hybatch.evaluation.settings.bias_figures import AnswerRanks, bias_figures, pivot_of

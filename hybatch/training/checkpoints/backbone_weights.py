@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
-from hybatch.models.folders import locate
+from hybatch.models.folder.finding import locate
 
 # transformers takes the first that is there; sentence-transformers does the same for its dense layers.
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")

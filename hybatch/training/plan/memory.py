@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from hybatch.losses.alignment import TILES_AT_ONCE, tile_side
 from hybatch.losses.info_nce import DENSE_LOGITS_BYTES
+from hybatch.losses.terms.alignment import TILES_AT_ONCE, tile_side
 from hybatch.training.plan.activations import ActivationProfile
 
 StrategyName = Literal["none", "ddp", "zero1", "zero2", "zero3", "zero3-offload", "fsdp2"]

@@ -14,7 +14,7 @@ from hybatch.models import EncoderConfig
 from hybatch.models.backbone import build_backbone, dropouts, fresh_config, unused_parameters
 from hybatch.models.config import PoolingMode
 from hybatch.models.flops import EncoderFlops, encoder_flops
-from hybatch.models.layout import Layout, read_layout
+from hybatch.models.folder.layout import Layout, read_layout
 from hybatch.models.named import hub_id, named_model
 from hybatch.paths import expand_path
 from hybatch.training.plan.published import published_config, published_names

@@ -20,7 +20,7 @@ from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
 from hybatch.processes import main_first, rank, run_on_main, world_size
 from hybatch.sampling import KINDS, BatchSampler, left_out
-from hybatch.sampling.translations import without_translations
+from hybatch.sampling.companions.translations import without_translations
 from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig

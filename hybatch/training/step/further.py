@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hybatch.losses import FurtherPositives
 from hybatch.sampling import BatchSampler, GlobalBatch
-from hybatch.sampling.positives import Positive, draw_positives, positive_counts
+from hybatch.sampling.companions.positives import Positive, draw_positives, positive_counts
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import ParallelCorpus
 from hybatch.corpus.index.keys import KeyTable, keys_of
-from hybatch.evaluation.encoding import encode_distinct
+from hybatch.evaluation.encoding.encode import encode_distinct
 from hybatch.losses import GuideVectors
 from hybatch.models import Encoder, Role
 from hybatch.models.encoder import refuse_offsets
-from hybatch.models.folders import locate
+from hybatch.models.folder.finding import locate
 from hybatch.paths import cache_directory
 from hybatch.processes import fail_together, rank, run_on_main
 from hybatch.training.texts import texts_in_role

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch
-from hybatch.sampling.translations import NO_LANGUAGE, translation_languages, translations
+from hybatch.sampling.companions.translations import NO_LANGUAGE, translation_languages, translations
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hybatch.errors import UserError
-from hybatch.evaluation import encoding
 from hybatch.evaluation.command import evaluate
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
 from tests.evaluation.conftest import WORDS
@@ -77,7 +76,7 @@ def test_they_are_named_with_the_folder(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("encoding began")
 
-    monkeypatch.setattr(encoding, "encode_distinct", encode)
+    monkeypatch.setattr("hybatch.evaluation.encoding.encode.encode_distinct", encode)
     with pytest.raises(UserError, match=f"{broken}.*{message}"):
         evaluate(["--task", "parallel", "--data-dir", str(data), "--model", str(broken)])
 

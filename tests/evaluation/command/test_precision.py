@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation import precision
 from hybatch.evaluation.command import evaluate
+from hybatch.evaluation.encoding import precision
 
 
 def _embeddings(folder: Path) -> np.ndarray:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.evaluation import encoding
 from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.embeddings import StoredEmbeddings
@@ -83,7 +82,7 @@ def test_bad_options_are_refused_before_any_encoding(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("encoding began")
 
-    monkeypatch.setattr(encoding, "encode_distinct", encode)
+    monkeypatch.setattr("hybatch.evaluation.encoding.encode.encode_distinct", encode)
     with pytest.raises(UserError, match=message):
         evaluate(_arguments(data, "--model", model, *(places.get(word, word) for word in more)))
 

@@ -21,7 +21,7 @@ from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.debias.command import main
 from hybatch.evaluation.debiased_embeddings import DebiasedEmbeddings, read_removal
 from hybatch.evaluation.embeddings import StoredEmbeddings
-from hybatch.evaluation.encoding import EncodedTask, encode_texts
+from hybatch.evaluation.encoding.encode import EncodedTask, encode_texts
 from hybatch.evaluation.mteb.model import find_model
 from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.models import Encoder, Role

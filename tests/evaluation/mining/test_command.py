@@ -14,7 +14,6 @@ import yaml
 from hybatch.cli import main as hybatch
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
-from hybatch.evaluation import encoding
 from hybatch.evaluation.mining.command import main
 from hybatch.evaluation.teacher import open_teacher
 from tests.evaluation.cross_encoders import write_cross_encoder
@@ -241,7 +240,7 @@ def test_bad_input_is_refused_before_any_encoding(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("encoding began")
 
-    monkeypatch.setattr(encoding, "encode_distinct", encode)
+    monkeypatch.setattr("hybatch.evaluation.encoding.encode.encode_distinct", encode)
     with pytest.raises(UserError, match=message):
         main(_arguments(data, model, tmp_path / "mined", *(places.get(word, word) for word in more)))
     assert not (tmp_path / "mined").exists()

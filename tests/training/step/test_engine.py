@@ -11,7 +11,7 @@ import torch
 
 from hybatch.losses import AlignmentConfig, ContrastiveLoss
 from hybatch.processes import rank, sum_over_processes, world_size
-from hybatch.sampling.translations import NO_LANGUAGE, translation_languages
+from hybatch.sampling.companions.translations import NO_LANGUAGE, translation_languages
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.step.chunks import Cutting

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hybatch.sampling.positives import draw_positives
+from hybatch.sampling.companions.positives import draw_positives
 from hybatch.training.step.batches import BatchLoader, LocalBatch
 from hybatch.training.step.chunks import Cutting
 from tests.training.tiny import TinySampler, tokenize

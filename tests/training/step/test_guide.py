@@ -12,7 +12,7 @@ import torch
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
 from hybatch.training.step import guide
 from hybatch.training.step.guide import GuideTable, check_guide, open_guide

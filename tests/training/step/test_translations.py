@@ -11,7 +11,7 @@ import torch
 
 from hybatch.losses import ContrastiveLoss
 from hybatch.models import Role
-from hybatch.sampling.translations import NO_LANGUAGE, translation_languages, translations
+from hybatch.sampling.companions.translations import NO_LANGUAGE, translation_languages, translations
 from hybatch.training.step.batches import BatchLoader
 from hybatch.training.step.caching import loss_of_embeddings
 from hybatch.training.step.chunks import Cutting

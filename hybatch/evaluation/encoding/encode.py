@@ -15,9 +15,9 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from hybatch.errors import UserError
-from hybatch.evaluation.cut_texts import CutTexts
 from hybatch.evaluation.embeddings import EVERY_ROW, PARTS, Part, Rows, Similarity
-from hybatch.evaluation.encoding_rate import EncodingDone
+from hybatch.evaluation.encoding.cut_texts import CutTexts
+from hybatch.evaluation.encoding.rate import EncodingDone
 from hybatch.evaluation.task import TextsTask
 from hybatch.models import Encoder, LanguageOffsets, Role
 from hybatch.models.encoder import refuse_offsets

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.cut_texts import CutTexts, cut_warnings
-from hybatch.evaluation.encoding import encode_texts
+from hybatch.evaluation.encoding.cut_texts import CutTexts, cut_warnings
+from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
 from tests.evaluation.synthetic import write_jsonl
 from tests.processes import run_processes

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from hybatch.errors import UserError
 from hybatch.sampling import KINDS
-from hybatch.sampling.translations import NO_LANGUAGE, translation_languages, translations, without_translations
+from hybatch.sampling.companions.translations import (
+    NO_LANGUAGE,
+    translation_languages,
+    translations,
+    without_translations,
+)
 from tests.sampling.chi_square import chance_of_counts
 from tests.sampling.corpora import FakeCorpus, fresh_folder, full_corpus, ragged_corpus, sampler_of
 from tests.sampling.patience import PATIENT

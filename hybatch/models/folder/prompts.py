@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from hybatch.errors import UserError
-from hybatch.models.json_files import read_object
+from hybatch.models.folder.json_files import read_object
 from hybatch.paths import expand_path
 
 PROMPTS = "config_sentence_transformers.json"

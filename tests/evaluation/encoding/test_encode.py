@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation import encoding, precision
-from hybatch.evaluation.encoding import EncodedTask, encode_distinct
-from hybatch.evaluation.encoding_rate import EncodingDone
-from hybatch.evaluation.precision import autocast_dtype
+from hybatch.evaluation.encoding import encode, precision
+from hybatch.evaluation.encoding.encode import EncodedTask, encode_distinct
+from hybatch.evaluation.encoding.precision import autocast_dtype
+from hybatch.evaluation.encoding.rate import EncodingDone
 from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.models import EncoderConfig, build_encoder
 from hybatch.models.flops import encoder_flops
@@ -83,13 +83,13 @@ def test_no_text_at_all_gives_no_rows() -> None:
 
 
 def test_a_cpu_encodes_no_more_tokens_at_once_than_its_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_CPU_TOKENS", 20)
+    monkeypatch.setattr("hybatch.evaluation.encoding.encode._CPU_TOKENS", 20)
     encoder: Any = ToyEncoder()
     texts = ["a" * length for length in (30, 9, 8, 7, 6, 1)]
     found = encode_distinct(encoder, texts, "query", batch_size=3, progress=False)
     # One letter more each, for the role: 31 alone, 2 x 10 and 9, then 3 x 8 no more.
     assert encoder.forwards == 4
-    np.testing.assert_allclose(found, encoder(encoder.tokenize(texts, "query")).detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(found, encoder(encoder.tokenize(encode, "query")).detach().numpy(), atol=1e-6)
 
 
 def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
     config = EncoderConfig(backbone=str(folder), query_max_length=40, passage_max_length=60, head="dense")
     encoder = build_encoder(config, seed=0)
     texts = sorted(TEXTS)
-    lengths = encoder.lengths(texts, "passage")
+    lengths = encoder.lengths(encode, "passage")
     flops = encoder_flops(encoder.backbone, encoder.head)  # what nothing depends on is frozen
     longest_first = sorted(lengths, reverse=True)
     without_padding = [(1, length) for length in lengths]

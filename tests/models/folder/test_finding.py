@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybatch.errors import UserError
-from hybatch.models.folders import check_holds_model
+from hybatch.models.folder.finding import check_holds_model
 
 
 def test_the_folder_of_a_training_run_is_answered_with_its_encoders(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hybatch.losses.divergences import DIVERGENCES, Divergence
 from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.losses.ring import collect_gradients, index_in_block, pairs_of_block, passing_blocks
+from hybatch.losses.terms.divergences import DIVERGENCES, Divergence
 from hybatch.ops.contrastive import EMPTY_SLOT, unpack_pairs
 from hybatch.options import check_options, limits
 

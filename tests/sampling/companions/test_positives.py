@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hybatch.sampling import BatchSampler, SamplingConfig
-from hybatch.sampling.positives import draw_positives, positive_counts
+from hybatch.sampling.companions.positives import draw_positives, positive_counts
 from tests.corpus.layouts import opened, write_jsonl
 
 NUMBER = 12

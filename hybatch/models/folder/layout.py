@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from hybatch.errors import UserError
 from hybatch.models.backbone import check_finite
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
-from hybatch.models.debiased import Debiased, read_debiased
+from hybatch.models.folder.debiased import Debiased, read_debiased
+from hybatch.models.folder.json_files import read_json, read_object, write_json
+from hybatch.models.folder.prompts import PROMPTS, read_prompts
 from hybatch.models.head import Dense
-from hybatch.models.json_files import read_json, read_object, write_json
 from hybatch.models.language_offsets import LanguageOffsets, read_offsets, write_offsets
-from hybatch.models.prompts import PROMPTS, read_prompts
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"

@@ -33,9 +33,9 @@ from hybatch.losses import (
     ContrastiveLoss,
     TrainingLoss,
     Translations,
-    alignment,
     alignment_sum,
 )
+from hybatch.losses.terms import alignment
 from tests.processes import run_processes
 
 kinds = pytest.mark.parametrize("kind", DIVERGENCES)

@@ -12,7 +12,7 @@ import pytest
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.ops.contrastive import EMPTY_SLOT
 from hybatch.sampling import BatchSampler, SamplingConfig
-from hybatch.sampling.answers import join_answers
+from hybatch.sampling.companions.answers import join_answers
 
 Rows = Sequence[tuple[str, str, list[str]]]
 """(question, passage, negatives) in one language."""

@@ -1,0 +1,1 @@
+"""What goes into a batch with an example: its other positives, translations, whatever else answers it."""
