@@ -21,6 +21,9 @@ COMMANDS = {
     "mteb": ("hybatch.evaluation.mteb.command", "run tasks of MTEB on a model, with the installed package mteb"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
     "compare": ("hybatch.reporting.compare", "how sure the differences between results are, query by query"),
+    "card": ("hybatch.publishing.card", "put results, as tables and a figure, into an encoder's model card"),
+    "push": ("hybatch.publishing.push", "send a finished encoder to a repository of the Hugging Face hub"),
+    "export": ("hybatch.publishing.export", "write an encoder for another runtime (ONNX)"),
     "env": ("hybatch.environment", "versions, devices, and the backend that each op will use"),
 }
 

@@ -155,7 +155,7 @@ def _cannot_be_read(folder: Path, part: str, error: BaseException) -> UserError:
     if "trust_remote_code" in str(error):
         return _needs_code(folder, part)
     if isinstance(error, SafetensorError):
-        files = [path.name for path in sorted(folder.glob("*.safetensors")) if not _is_whole(path)]
+        files = [path.name for path in sorted(folder.glob("*.safetensors")) if not is_whole(path)]
         return UserError(
             f"{folder}: {', '.join(files) or 'the weights'} cannot be read, truncated or damaged ({error})"
         )
@@ -182,7 +182,7 @@ def _wants_own_class(folder: Path) -> bool:
     )
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt"):
             return True

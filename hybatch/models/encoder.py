@@ -19,6 +19,7 @@ from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
 from hybatch.models import tokenization
 from hybatch.models.backbone import quiet_transformers, unused_parameters
+from hybatch.models.card import CARD, Origin, model_card, saved_as_it_is
 from hybatch.models.config import EncoderConfig, Role, check_config
 from hybatch.models.folder.debiased import Debiased, write_debiased
 from hybatch.models.folder.layout import write_layout
@@ -48,6 +49,7 @@ class Encoder(nn.Module):
         debiased: how language bias was taken out of it after training, where it was.
         prompts: what its folder has beside the configuration's prefixes, by name: those of the data sets it was trained
             on that have their own (`hybatch.models.folder.prompts.names_of`).
+        card: the README.md of the folder that it was loaded from, where `save` wrote that.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Encoder(nn.Module):
         offsets: LanguageOffsets | None = None,
         debiased: Debiased | None = None,
         prompts: Mapping[str, str] | None = None,
+        card: str | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -68,6 +71,7 @@ class Encoder(nn.Module):
         self.offsets = offsets
         self.debiased = debiased
         self.prompts = dict(prompts or {})
+        self.card = card
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
         self.autocast_dtype: torch.dtype | None = None
         self.padded_because = _settle_padding(config, backbone)
@@ -142,7 +146,13 @@ class Encoder(nn.Module):
         hidden_1NH = backbone(**inputs, token_sequence=sequence, return_dict=True).last_hidden_state
         return pool_sequence(hidden_1NH, sequence, self.config.pooling)
 
-    def save(self, directory: str | Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    def save(
+        self,
+        directory: str | Path,
+        state_dict: Mapping[str, Tensor] | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> None:
         """Write a folder in sentence-transformers' layout; it appears whole or not at all.
 
         `SentenceTransformer(directory)` gives the same vectors with `encode_query` (queries within their maximum
@@ -152,6 +162,8 @@ class Encoder(nn.Module):
         Args:
             directory: replaced if it exists.
             state_dict: the whole of `Encoder.state_dict()`, where this process holds only a shard of the weights.
+            origin: how it was made, for the folder's README.md; by default the `card` that it was loaded with, else
+                what its configuration tells.
 
         Raises:
             OSError: the folder cannot be written; what stood there before is untouched.
@@ -171,6 +183,19 @@ class Encoder(nn.Module):
             )
             if self.debiased is not None:
                 write_debiased(folder, self.debiased)
+            (folder / CARD).write_text(self.model_card(origin), encoding="utf-8")
+
+    def model_card(self, origin: Origin | None = None) -> str:
+        """What `save` writes into README.md."""
+        if origin is None and self.card is not None:
+            return self.card
+        return model_card(
+            self.config,
+            origin or saved_as_it_is(self.config),
+            width=self.embedding_size,
+            further=self.prompts,
+            by_language=self.offsets is not None,
+        )
 
     @classmethod
     def load(cls, path_or_hub_id: str | Path, *, languages_known: bool = False) -> Encoder:

@@ -49,6 +49,7 @@ class Parts(NamedTuple):
     offsets: LanguageOffsets | None = None
     debiased: Debiased | None = None
     prompts: dict[str, str] | None = None
+    card: str | None = None
 
 
 class _Habits(NamedTuple):
@@ -105,7 +106,9 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
         parts = _folder_parts(config, layout)
         further = further_prompts(layout.prompts)
-        return parts._replace(offsets=layout.offsets, debiased=layout.debiased, prompts=further)
+        return parts._replace(
+            offsets=layout.offsets, debiased=layout.debiased, prompts=further, card=layout.card
+        )
     named = named_model(path_or_hub_id)
     config = EncoderConfig(
         backbone=path_or_hub_id,

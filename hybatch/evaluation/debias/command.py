@@ -13,9 +13,9 @@ from rich.table import Table
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
-from hybatch.evaluation.debias.card import card
 from hybatch.evaluation.debias.fit import debiased_encoder, distances, key_table, language_means
 from hybatch.evaluation.debias.method import LanguageMeans, Method, MethodOptions
+from hybatch.evaluation.debias.origin import debiased_origin
 from hybatch.evaluation.debias.registry import METHODS
 from hybatch.evaluation.debias.texts import Texts, draw_texts
 from hybatch.evaluation.results import versions
@@ -51,17 +51,19 @@ def main(argv: Sequence[str]) -> int:
             encoder, texts, batch_size=arguments.batch_size, progress=rank() == 0, model=arguments.model
         )
         record = _record(arguments, method, options, corpora, texts)
-        debiased = Debiased(record=record, text_keys=key_table(texts), card=card(record))
+        debiased = Debiased(record=record, text_keys=key_table(texts))
         without = debiased_encoder(encoder, means, method, options, debiased)
-        problem = _write(arguments, without, texts, means) if rank() == 0 else None
+        problem = _write(arguments, without, record, texts, means) if rank() == 0 else None
         fail_together(problem)
     return 0
 
 
-def _write(arguments: argparse.Namespace, encoder: Encoder, texts: Texts, means: LanguageMeans) -> str | None:
+def _write(
+    arguments: argparse.Namespace, encoder: Encoder, record: Mapping[str, Any], texts: Texts, means: LanguageMeans
+) -> str | None:
     """What went wrong, if anything did."""
     try:
-        encoder.save(arguments.output)
+        encoder.save(arguments.output, origin=debiased_origin(record))
     except OSError as error:
         return f"--output {arguments.output}: cannot be written ({error.strerror or error})"
     table_console().print(_table(arguments, texts, distances(means)))

@@ -11,12 +11,11 @@ from typing import Any
 
 from hybatch.errors import UserError
 from hybatch.models import Encoder
-from hybatch.models.folder.finding import check_holds_model, locate
+from hybatch.models.folder.finding import check_holds_model, finished_encoder, locate
 from hybatch.models.folder.layout import read_layout
 from hybatch.models.laser import holds_laser
 from hybatch.models.named import hub_id, named_model
 
-_RUN_FILE = "config.yaml"
 _SIDES = {"query": ("query",), "document": ("document", "passage")}
 
 
@@ -30,11 +29,8 @@ def find_model(run_path_or_hub_id: str) -> tuple[str, Path]:
     folder = locate(run_path_or_hub_id)
     if holds_laser(folder):
         raise UserError(f"--model {folder}: LASER-2 is no SentenceTransformer, which mteb needs; use hybatch evaluate")
-    if (folder / _RUN_FILE).is_file() and not (folder / "config.json").is_file():
-        if not (folder / "final").is_dir():
-            raise UserError(f"--model {folder}: a training run without a final model; finish it, or give {folder}/best")
-        folder = folder / "final"
-        run_path_or_hub_id = str(folder)
+    if (finished := finished_encoder(folder, "--model")) != folder:
+        folder, run_path_or_hub_id = finished, str(finished)
     layout = read_layout(folder)
     check_holds_model(layout.backbone_folder)
     if layout.offsets is not None:

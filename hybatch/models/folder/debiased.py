@@ -13,7 +13,6 @@ from hybatch.errors import UserError
 
 RECORD = "debias.json"
 _TEXTS = "debias_texts.npy"
-_CARD = "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,19 +22,16 @@ class Debiased:
     Attributes:
         record: for debias.json and results.json: "method", its options, "model", "corpora", "languages", "texts".
         text_keys: uint64 [n, 2], see `hybatch.corpus.index.keys`: the texts it was fitted on.
-        card: what the folder's README.md says.
     """
 
     record: dict[str, Any]
     text_keys: np.ndarray
-    card: str
 
 
 def write_debiased(folder: Path, debiased: Debiased) -> None:
     """Write it into an existing folder."""
     text = json.dumps(debiased.record, indent=2, ensure_ascii=False)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
-    (folder / _CARD).write_text(debiased.card, encoding="utf-8")
     np.save(folder / _TEXTS, debiased.text_keys)
 
 
@@ -50,9 +46,8 @@ def read_debiased(folder: Path) -> Debiased | None:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         text_keys = np.load(folder / _TEXTS, allow_pickle=False)
-        card = (folder / _CARD).read_text(encoding="utf-8") if (folder / _CARD).is_file() else ""
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{folder}: what {RECORD} and {_TEXTS} say cannot be read ({error}); debias again") from error
     if not isinstance(record, dict) or "method" not in record or text_keys.ndim != 2 or text_keys.shape[1] != 2:
         raise UserError(f"{folder / RECORD}: was not written by hybatch debias; debias again")
-    return Debiased(record=record, text_keys=text_keys, card=card)
+    return Debiased(record=record, text_keys=text_keys)

@@ -27,7 +27,8 @@ _TOKENIZERS = (
     "spm.model",
     "spiece.model",
 )
-_SMALL_FILES = ["*.json", "*.txt", "*.model"]
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "README.md"]
+_RUN_FILE = "config.yaml"
 _OTHER_RUNTIMES = ["onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.onnx"]
 
 
@@ -67,6 +68,22 @@ def _fetch(repository: str) -> Path:
         wanted = "*.bin" if not has_weights else "*_Dense/*.bin"
         folder = Path(snapshot_download(repository, allow_patterns=[wanted], ignore_patterns=_OTHER_RUNTIMES))
     return folder
+
+
+def finished_encoder(folder: Path, option: str) -> Path:
+    """The folder itself, or of a training run's folder that of its final encoder.
+
+    Args:
+        option: what a message calls the place where the folder was given.
+
+    Raises:
+        UserError: the run has no final encoder yet.
+    """
+    if not (folder / _RUN_FILE).is_file() or (folder / "config.json").is_file():
+        return folder
+    if not (folder / "final").is_dir():
+        raise UserError(f"{option} {folder}: a training run without a final model; finish it, or give {folder}/best")
+    return folder / "final"
 
 
 def check_holds_model(folder: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hybatch.errors import UserError
 from hybatch.models.backbone import check_finite
+from hybatch.models.card import CARD
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
 from hybatch.models.folder.debiased import Debiased, read_debiased
 from hybatch.models.folder.json_files import read_json, read_object, write_json
@@ -57,6 +58,8 @@ class Layout:
     """How language bias was taken out of it, where it was."""
     config: EncoderConfig | None = None
     """The configuration that hybatch saved with the model."""
+    card: str | None = None
+    """The README.md beside it."""
 
 
 def read_layout(folder: Path) -> Layout:
@@ -93,6 +96,7 @@ def read_layout(folder: Path) -> Layout:
     layout.prompts = read_prompts(folder)
     if (folder / OWN_FILE).is_file():
         layout.config = _read_own(folder / OWN_FILE)
+        layout.card = _read_card(folder / CARD)
     return layout
 
 
@@ -184,6 +188,15 @@ def _read_own(path: Path) -> EncoderConfig:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: was not written by a release like this one ({__version__}): {error}") from error
+
+
+def _read_card(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); write it in UTF-8, or remove it") from error
 
 
 def write_layout(

@@ -16,35 +16,42 @@ from hybatch.reporting.tables.published import (
 )
 from hybatch.reporting.tables.table import Column, ReportTable, Row, file_name
 
+_NOTHING: tuple[list[Row], str] = ([], "")
 
-def report_tables(measured: Sequence[Measured[PairResults]]) -> list[ReportTable]:
+
+def report_tables(measured: Sequence[Measured[PairResults]], *, published: bool = True) -> list[ReportTable]:
     """For every task: the summary in the form of the paper's Table 1, then one table per kind of setting.
 
     Results of one task over other languages are another task here: their means do not compare.
+
+    Args:
+        published: put the published figures below the measured ones.
     """
     tables = []
     for name, group in by_task(measured).items():
-        tables.append(_summary_table(name, group))
-        tables.extend(_language_table(name, group, measure) for measure in MEASURES)
+        tables.append(_summary_table(name, group, published))
+        tables.extend(_language_table(name, group, measure, published) for measure in MEASURES)
     return tables
 
 
-def _summary_table(name: str, group: Sequence[Measured[PairResults]]) -> ReportTable:
+def _summary_table(name: str, group: Sequence[Measured[PairResults]], published: bool) -> ReportTable:
     columns = tuple(Column(one.heading, one.digits, one.higher_is_better) for one in MEASURES)
     rows = [Row(one.label, tuple(one.results.summary[m.setting].get(m.metric) for m in MEASURES)) for one in group]
-    published, note = _published_rows(group[0].results, [(measure, "mean") for measure in MEASURES])
+    below, note = _published_rows(group[0].results, [(measure, "mean") for measure in MEASURES]) if published else _NOTHING
     counts = group[0].results.summary
     sizes = ", ".join(f"{counts[s]['num_settings']} {s.replace('_', '-')}" for s in ("monolingual", "cross_lingual"))
     return ReportTable(
         slug=f"{file_name(name)}-summary",
         title=f"{name}: mAP in every kind of setting and rank distance",
         columns=columns,
-        rows=(*rows, *published),
+        rows=(*rows, *below),
         note=f"Mo., Cr., Mul.: mAP, means over {sizes} settings and one pool per query language. {note}".strip(),
     )
 
 
-def _language_table(name: str, group: Sequence[Measured[PairResults]], measure: Measure) -> ReportTable:
+def _language_table(
+    name: str, group: Sequence[Measured[PairResults]], measure: Measure, published: bool
+) -> ReportTable:
     languages = group[0].results.languages
     columns = tuple(Column(heading, measure.digits, measure.higher_is_better) for heading in (*languages, "mean"))
     rows = []
@@ -52,12 +59,13 @@ def _language_table(name: str, group: Sequence[Measured[PairResults]], measure: 
         values = one.results.by_language(measure.setting, measure.metric)
         mean = one.results.summary[measure.setting].get(measure.metric)
         rows.append(Row(one.label, (*(values[language] for language in languages), mean)))
-    published, note = _published_rows(group[0].results, [(measure, language) for language in (*languages, "mean")])
+    cells = [(measure, language) for language in (*languages, "mean")]
+    below, note = _published_rows(group[0].results, cells) if published else _NOTHING
     return ReportTable(
         slug=f"{file_name(name)}-{measure.slug}",
         title=f"{name}: {measure.title}",
         columns=columns,
-        rows=(*rows, *published),
+        rows=(*rows, *below),
         note=note,
     )
 

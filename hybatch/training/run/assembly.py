@@ -15,6 +15,7 @@ from hybatch.errors import UserError
 from hybatch.evaluation import RetrievalTask
 from hybatch.losses import Loss
 from hybatch.models import Encoder, EncoderConfig, Role, build_encoder
+from hybatch.models.card import Origin
 from hybatch.models.config import check_config
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.tokenization import tokenize
@@ -25,6 +26,7 @@ from hybatch.training.checkpoints.backbone_weights import backbone_weights
 from hybatch.training.checkpoints.encoder import save_encoder
 from hybatch.training.config import RunConfig
 from hybatch.training.prompts import saved_prompts, tokenize_each
+from hybatch.training.run.origin import run_origin
 from hybatch.training.run.run_folder import RunFolder
 from hybatch.training.schedule import learning_rate_factor
 from hybatch.training.step.batches import BatchLoader, Tokenize
@@ -333,14 +335,20 @@ def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora
     encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
     encoder.prompts = prompts
     if config.training.save_initial and not folder.initial.exists():
-        run_on_main(lambda: save_encoder(encoder, folder.initial))
+        origin = _initial_origin(config, corpora, languages)
+        run_on_main(lambda: save_encoder(encoder, folder.initial, origin=origin))
     return encoder
 
 
 def _save_fresh(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> None:
     if not folder.initial.exists():
         texts = tokenizer_texts(config.model, corpora, languages)
-        save_encoder(build_encoder(config.model, seed=config.seed, texts=texts), folder.initial)
+        encoder = build_encoder(config.model, seed=config.seed, texts=texts)
+        save_encoder(encoder, folder.initial, origin=_initial_origin(config, corpora, languages))
+
+
+def _initial_origin(config: RunConfig, corpora: OpenCorpora, languages: Sequence[str]) -> Origin:
+    return run_origin(config, names=[corpus.name for corpus in corpora.training], languages=languages, step=0)
 
 
 def tokenizer_texts(model: EncoderConfig, corpora: OpenCorpora, languages: Sequence[str]) -> Sequence[str]:

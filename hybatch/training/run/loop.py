@@ -26,6 +26,7 @@ from hybatch.training.checkpoints.writer import CheckpointWriter
 from hybatch.training.config import RunConfig
 from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes
 from hybatch.training.run.metrics import Reporter
+from hybatch.training.run.origin import run_origin
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
@@ -108,6 +109,7 @@ class TrainingLoop:
 
     def _run(self, checkpoint: Checkpoint | None, stop: StopRequest) -> int:
         first_step = checkpoint.step if checkpoint is not None else 0
+        self._step = first_step
         self._accelerator.init_trackers(
             "hybatch", init_kwargs={"tensorboard": {"purge_step": first_step + 1}} if first_step else {}
         )
@@ -147,7 +149,7 @@ class TrainingLoop:
                     check_agreement(facts_of_batch(local.batch), "on the first batch")
                 result = self._parts.engine.step(local.to(self._device))
                 losses, stopped_by, save_now = self._agree(result, stop)
-                step = local.batch.step + 1
+                self._step = step = local.batch.step + 1
                 self._watchdog.progress(step)
                 self._report(step, local, result, losses, time.perf_counter() - started)
                 validation_due = bool(self._due(step))
@@ -242,7 +244,10 @@ class TrainingLoop:
 
     def _save_encoder(self, directory: Path) -> None:
         weights = self._parts.engine.strategy.state_dict()
-        run_on_main(lambda: save_encoder(self._parts.encoder, directory, weights))
+        sampler = self._parts.sampler
+        names = [corpus.name for corpus in sampler.corpora]
+        origin = run_origin(self._config, names=names, languages=sampler.languages, step=self._step)
+        run_on_main(lambda: save_encoder(self._parts.encoder, directory, weights, origin=origin))
 
     def _checkpoint_due(self, step: int) -> bool:
         every = self._config.training.checkpoint_every_steps

@@ -1,0 +1,103 @@
+"""Results in a model card: tables and heatmaps between two marks, and the hub's `model-index`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+
+from hybatch.errors import UserError
+from hybatch.reporting.results import SETTINGS, LanguageResults, PairResults, Results
+from hybatch.reporting.tables.by_language import language_tables
+from hybatch.reporting.tables.markdown import markdown_text
+from hybatch.reporting.tables.measured import Measured
+from hybatch.reporting.tables.measures import MEASURES
+from hybatch.reporting.tables.pairs import report_tables
+from hybatch.reporting.tables.render import markdown
+
+_BEGIN, _END = "<!-- results of hybatch card: what stands here is replaced -->", "<!-- end of the results -->"
+_BLOCK = re.compile(rf"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.S)
+_TITLE = re.compile(r"^# (.+)$", re.M)
+_RETRIEVAL = ("information-retrieval", "Information Retrieval")
+
+
+def with_results(
+    card: str,
+    measured: Sequence[Measured[Results]],
+    own: Sequence[Measured[Results]],
+    figures: Mapping[str, str],
+    *,
+    place: str,
+) -> str:
+    """The card with the results in it; those of an earlier call are replaced.
+
+    Args:
+        card: the README.md as it is.
+        measured: what the tables show.
+        own: those of the card's encoder, which go into the metadata, too.
+        figures: task -> path of its heatmap, from the card.
+        place: what messages call the card.
+
+    Raises:
+        UserError: its front matter cannot be read.
+    """
+    try:
+        parsed = ModelCard(card)
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{place}: its front matter cannot be read ({' '.join(str(error).split())}); mend it") from error
+    new = [result for one in own for result in _eval_results(one.results)]
+    tasks = {result.dataset_type for result in new}
+    others = [result for result in parsed.data.eval_results or [] if result.dataset_type not in tasks]
+    title = _TITLE.search(parsed.text)
+    parsed.data.model_name = parsed.data.model_name or (title[1] if title else "encoder")
+    parsed.data.eval_results = [*others, *new]
+    block = f"{_BEGIN}\n\n{_section(measured, own, figures)}\n{_END}\n"
+    found = _BLOCK.search(parsed.text)
+    if found:
+        text = parsed.text[: found.start()] + block + parsed.text[found.end() :]
+    else:
+        text = parsed.text.rstrip("\n") + "\n\n" + block
+    return f"---\n{parsed.data.to_yaml()}\n---\n{text}"
+
+
+def _section(measured: Sequence[Measured[Results]], own: Sequence[Measured[Results]], figures: Mapping[str, str]) -> str:
+    pairs = [Measured(one.label, one.results) for one in measured if isinstance(one.results, PairResults)]
+    rows = [Measured(one.label, one.results) for one in measured if isinstance(one.results, LanguageResults)]
+    parts = ["## Results\n", f"Measured by `hybatch evaluate`, this encoder as {_labels(own)}.\n"]
+    parts += [markdown(table) for table in (*report_tables(pairs, published=False), *language_tables(rows))]
+    for task, path in figures.items():
+        words = f"{task}: mAP of every pair of languages, and of the pool of all"
+        parts.append(f"![{markdown_text(words)}]({path})\n")
+    return "\n".join(parts)
+
+
+def _labels(own: Sequence[Measured[Results]]) -> str:
+    return ", ".join(dict.fromkeys(markdown_text(one.label) for one in own))
+
+
+def _eval_results(results: Results) -> Iterator[EvalResult]:
+    """The means of a task, as the hub's `model-index` has them: one data set configuration for each kind of setting."""
+    if isinstance(results, PairResults):
+        for setting in SETTINGS:
+            measures = [one for one in MEASURES if one.setting == setting]
+            yield from _of(results, setting, [one.metric for one in measures])
+    else:
+        yield from _of(results, "mean", results.metrics)
+
+
+def _of(results: Results, setting: str, metrics: Sequence[str]) -> Iterator[EvalResult]:
+    for metric in metrics:
+        value = results.summary[setting].get(metric)
+        if value is not None:
+            yield EvalResult(
+                task_type=_RETRIEVAL[0],
+                task_name=_RETRIEVAL[1],
+                dataset_type=results.task,
+                dataset_name=results.task,
+                dataset_config=setting.replace("_", "-"),
+                metric_type=metric,
+                metric_name=f"{metric.replace('_', ' ')}, {setting.replace('_', '-')}",
+                metric_value=value,
+            )
