@@ -106,9 +106,7 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
         parts = _folder_parts(config, layout)
         further = further_prompts(layout.prompts)
-        return parts._replace(
-            offsets=layout.offsets, debiased=layout.debiased, prompts=further, card=layout.card
-        )
+        return parts._replace(offsets=layout.offsets, debiased=layout.debiased, prompts=further, card=layout.card)
     named = named_model(path_or_hub_id)
     config = EncoderConfig(
         backbone=path_or_hub_id,

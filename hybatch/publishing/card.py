@@ -44,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
     inputs = read_inputs(arguments.results)
     measured: list[Measured[Results]] = [*inputs.measured, *inputs.by_language]
     if not measured:
-        raise UserError("--results: holds no results of hybatch evaluate; give a results.json, or a folder that has one")
+        raise UserError(
+            "--results: holds no results of hybatch evaluate; give a results.json, or a folder that has one"
+        )
     own = _of_this_encoder(measured, folder, arguments.measured_as)
     text = _card_of(folder)
     figures = _draw(own, output)
@@ -61,8 +63,8 @@ def _of_this_encoder(
     if not own:
         models = ", ".join(sorted({one.results.model for one in measured}))
         raise UserError(
-            f"--results: are of {models}, not of {folder}; give those of hybatch evaluate --model {folder}, or say what "
-            "they call it: --measured-as MODEL"
+            f"--results: are of {models}, not of {folder}; give those of hybatch evaluate --model {folder}, "
+            "or say what they call it: --measured-as MODEL"
         )
     tasks = [one.results.task for one in own]
     if twice := sorted({task for task in tasks if tasks.count(task) > 1}):

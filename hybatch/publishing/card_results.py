@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard
@@ -45,24 +46,28 @@ def with_results(
     """
     try:
         parsed = ModelCard(card)
+        facts: Any = parsed.data
     except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{place}: its front matter cannot be read ({' '.join(str(error).split())}); mend it") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{place}: its front matter cannot be read ({reason}); mend it") from error
     new = [result for one in own for result in _eval_results(one.results)]
     tasks = {result.dataset_type for result in new}
-    others = [result for result in parsed.data.eval_results or [] if result.dataset_type not in tasks]
+    others = [result for result in facts.eval_results or [] if result.dataset_type not in tasks]
     title = _TITLE.search(parsed.text)
-    parsed.data.model_name = parsed.data.model_name or (title[1] if title else "encoder")
-    parsed.data.eval_results = [*others, *new]
+    facts.model_name = facts.model_name or (title[1] if title else "encoder")
+    facts.eval_results = [*others, *new]
     block = f"{_BEGIN}\n\n{_section(measured, own, figures)}\n{_END}\n"
     found = _BLOCK.search(parsed.text)
     if found:
         text = parsed.text[: found.start()] + block + parsed.text[found.end() :]
     else:
         text = parsed.text.rstrip("\n") + "\n\n" + block
-    return f"---\n{parsed.data.to_yaml()}\n---\n{text}"
+    return f"---\n{facts.to_yaml()}\n---\n{text}"
 
 
-def _section(measured: Sequence[Measured[Results]], own: Sequence[Measured[Results]], figures: Mapping[str, str]) -> str:
+def _section(
+    measured: Sequence[Measured[Results]], own: Sequence[Measured[Results]], figures: Mapping[str, str]
+) -> str:
     pairs = [Measured(one.label, one.results) for one in measured if isinstance(one.results, PairResults)]
     rows = [Measured(one.label, one.results) for one in measured if isinstance(one.results, LanguageResults)]
     parts = ["## Results\n", f"Measured by `hybatch evaluate`, this encoder as {_labels(own)}.\n"]

@@ -54,4 +54,6 @@ def _check_weights(backbone: Path) -> None:
         if lacking := [name for name in names if not (backbone / str(name)).is_file()]:
             raise UserError(f"{backbone}: {', '.join(lacking)} of {_INDEX} is missing; save the encoder again")
     if damaged := [path.name for path in sorted(backbone.glob("*.safetensors")) if not is_whole(path)]:
-        raise UserError(f"{backbone}: {', '.join(damaged)} cannot be read, truncated or damaged; save the encoder again")
+        raise UserError(
+            f"{backbone}: {', '.join(damaged)} cannot be read, truncated or damaged; save the encoder again"
+        )

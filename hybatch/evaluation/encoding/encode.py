@@ -167,24 +167,50 @@ def encode_distinct(
     was_training = encoder.training
     encoder.eval()
     bar = tqdm(total=len(texts), desc=f"encoding {role}", unit="text", disable=not progress or rank() > 0, leave=False)
+
+    def encode(batch: np.ndarray, is_idle: bool) -> np.ndarray:
+        return encode_batch(encoder, [texts[i] for i in batch], role, None if is_idle else cut)
+
     try:
         with torch.inference_mode(), bar:
-            for first in range(0, len(batches), world_size()):
-                number = first + rank()
-                idle = number >= len(batches)
-                batch = batches[0 if idle else number]
-                rows_UH[batch] = encode_batch(encoder, [texts[i] for i in batch], role, None if idle else cut)
-                bar.update(sum(map(len, batches[first : first + world_size()])))
+            encode_shares(rows_UH, batches, encode, device=next(encoder.parameters()).device, progress=bar.update)
     finally:
         encoder.train(was_training)
     if done is not None:
         done.add(encoder, [lengths_U[batch] for batch in batches])
-    if world_size() > 1:
-        _exchange(rows_UH, batches, next(encoder.parameters()).device)
     for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
         names = partial(_named, texts, role, start)
         check_finite(rows_UH[start : start + _EXCHANGE_ROWS], names, model)
     return rows_UH
+
+
+def encode_shares(
+    rows_UH: np.ndarray,
+    batches: Sequence[np.ndarray],
+    encode: Callable[[np.ndarray, bool], np.ndarray],
+    *,
+    device: torch.device,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Fill in the rows of all batches, each process encoding a share of the batches; collective.
+
+    Args:
+        rows_UH: float32; written in place, alike on every process.
+        batches: of row numbers.
+        encode: gives the rows of a batch; told whether it is called only because all processes run the encoder equally
+            often, on a batch that is another's.
+        device: that rows are sent from.
+        progress: told how many rows were encoded by all processes together.
+    """
+    for first in range(0, len(batches), world_size()):
+        number = first + rank()
+        is_idle = number >= len(batches)
+        batch = batches[0 if is_idle else number]
+        rows_UH[batch] = encode(batch, is_idle)
+        if progress is not None:
+            progress(sum(map(len, batches[first : first + world_size()])))
+    if world_size() > 1:
+        _exchange(rows_UH, batches, device)
 
 
 def encode_batch(encoder: Encoder, texts: Sequence[str], role: Role, cut: CutTexts | None = None) -> np.ndarray:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from hybatch.errors import UserError
 from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
 from hybatch.evaluation.mteb.results import row_names, task_name, to_results
+from hybatch.evaluation.mteb.sharing import load_main_first, shared_cache
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.table import results_table, table_console
 from hybatch.options import number_of
 from hybatch.paths import path_of
+from hybatch.processes import launched_group, main_first, rank, run_on_main, world_size
 
 SUMMARY = "run tasks of MTEB on a model, with the installed package mteb"
 
@@ -28,48 +30,67 @@ def main(argv: Sequence[str]) -> int:
     """Run `hybatch mteb` and return its exit code.
 
     Below --output, `results/<model>/<revision>/<task>.json` are mteb's own files, and `<task>/results.json` is what
-    `hybatch report` reads. A task whose file is there already is not run again, unless the model has changed.
+    `hybatch report` reads. A task whose file is there already is not run again, unless the model has changed. Under a
+    launcher with several processes all of them encode, and the first one reads and writes the files.
 
     Raises:
         UserError: mteb is missing, an option, a task or the model cannot be used, or a task's data cannot be fetched.
     """
     arguments = _parser().parse_args(argv)
-    _check_options(arguments)
+    _check_device(arguments.device)
+    with launched_group():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     tasks = find_tasks(arguments.tasks, arguments.languages)
-    model, folder = find_model(arguments.model)
+    model, folder = main_first(lambda: find_model(arguments.model))
     prompts = settle_prompts(model, folder, query=arguments.query_prompt, passage=arguments.passage_prompt)
     if arguments.output:
-        for task in tasks:
-            check_output(
-                arguments.output / task.metadata.name,
-                task=task_name(task),
-                model=model,
-                languages=row_names(task),
-                overwrite=arguments.overwrite,
-            )
+        run_on_main(lambda: _check_outputs(arguments, tasks, model))
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     encoder = load_model(model, folder, prompts, device=device)
     console = table_console()
     for task in tasks:
         started = time.perf_counter()
         results = to_results(task, _measure(encoder, task, arguments), model=model)
-        if arguments.output:
-            timings = {"total_seconds": time.perf_counter() - started, "device": device}
-            write_results(arguments.output / task.metadata.name, results, timings)
-        console.print(results_table(results))
-    if arguments.output:
+        seconds = time.perf_counter() - started
+        timings = {"total_seconds": seconds, "device": device, "processes": world_size()}
+        run_on_main(lambda: _report(arguments, task, results, timings, console))  # noqa: B023 (called at once)
+    if arguments.output and rank() == 0:
         print(f"wrote {arguments.output}: results.json of each task, and mteb's own files under results/")
     return 0
+
+
+def _check_outputs(arguments: argparse.Namespace, tasks: Sequence[Any], model: str) -> None:
+    for task in tasks:
+        check_output(
+            arguments.output / task.metadata.name,
+            task=task_name(task),
+            model=model,
+            languages=row_names(task),
+            overwrite=arguments.overwrite,
+        )
+
+
+def _report(
+    arguments: argparse.Namespace, task: Any, results: dict[str, Any], timings: dict[str, Any], console: Console
+) -> None:
+    if arguments.output:
+        write_results(arguments.output / task.metadata.name, results, timings)
+    console.print(results_table(results))
 
 
 def _measure(encoder: Any, task: Any, arguments: argparse.Namespace) -> Any:
     """mteb's TaskResult."""
     mteb = import_mteb()
+    load_main_first(task)
     try:
         outcome = mteb.evaluate(
             encoder,
             task,
             encode_kwargs={"batch_size": arguments.batch_size},
+            show_progress_bar=rank() == 0,
             cache=_cache(mteb, encoder, task, arguments.output) if arguments.output else None,
             overwrite_strategy="always" if arguments.overwrite else "only-missing",
             co2_tracker=False,
@@ -85,7 +106,9 @@ def _measure(encoder: Any, task: Any, arguments: argparse.Namespace) -> Any:
 
 def _cache(mteb: Any, encoder: Any, task: Any, output: Path) -> Any:
     """mteb's cache below `output`, without the task's file where a kill cut it short: mteb fails on such a file."""
-    cache = mteb.ResultCache(output)
+    cache = shared_cache(mteb, output)
+    if rank() > 0:
+        return cache
     file = cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta)
     if file.exists():
         try:
@@ -95,11 +118,9 @@ def _cache(mteb: Any, encoder: Any, task: Any, output: Path) -> Any:
     return cache
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    if arguments.device == "cuda" and not torch.cuda.is_available():
+def _check_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("hybatch mteb: runs in one process; start it without accelerate launch")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hybatch.errors import UserError
+from hybatch.evaluation.mteb.sharing import share_encoding
 from hybatch.models import Encoder
+from hybatch.models.card import CARD
 from hybatch.models.folder.finding import check_holds_model, finished_encoder, locate
 from hybatch.models.folder.layout import read_layout
 from hybatch.models.laser import holds_laser
@@ -97,6 +99,7 @@ def load_model(model_name: str, folder: Path, prompts: Mapping[str, str], *, dev
         model = SentenceTransformer(str(folder), device=device)
     model.prompts = dict(prompts)
     model.default_prompt_name = "query"
+    share_encoding(model)
     wrapped = SentenceTransformerEncoderWrapper(model)
     identity = {"name": _two_part_name(model_name, folder), "revision": _digest(folder, prompts)}
     wrapped.mteb_model_meta = wrapped.mteb_model_meta.model_copy(update=identity)
@@ -112,7 +115,10 @@ def _two_part_name(model_name: str, folder: Path) -> str:
 def _digest(folder: Path, prompts: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
+        name = path.relative_to(folder)
+        if name.parts[0] in (CARD, "figures"):
+            continue  # `hybatch card` writes them, and no vector depends on them
+        digest.update(str(name).encode())
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -42,10 +42,10 @@ def base_model(backbone: str) -> BaseModel:
     own_id = given if folder is None and _HUB_ID.fullmatch(given) else None
     stated = facts.get("base_model")
     above = stated if isinstance(stated, str) and _HUB_ID.fullmatch(stated) else None
-    licence = facts.get("license") or (named and named.licence.lower())
+    licence = facts.get("license") or (None if named is None else named.licence.lower())
     return BaseModel(
         name=own_id or Path(given).name,
-        hub_id=own_id or above or (named and named.hub_id),
+        hub_id=own_id or above or (None if named is None else named.hub_id),
         licence=licence if isinstance(licence, str) and _LICENCE.fullmatch(licence) else None,
     )
 

@@ -64,12 +64,12 @@ def model_card(
     base = origin.base
     facts = ModelCardData(
         language=[code for code in origin.languages if _LANGUAGE.fullmatch(code)] or None,
-        license=base and base.licence,
+        license=None if base is None else base.licence,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=list(_TAGS),
         datasets=list(origin.datasets) or None,
-        base_model=base and base.hub_id,
+        base_model=None if base is None else base.hub_id,
     )
     text = _template().render(
         origin=origin, base=base, config=config, width=width, further=further, by_language=by_language

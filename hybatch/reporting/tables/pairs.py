@@ -37,7 +37,8 @@ def report_tables(measured: Sequence[Measured[PairResults]], *, published: bool 
 def _summary_table(name: str, group: Sequence[Measured[PairResults]], published: bool) -> ReportTable:
     columns = tuple(Column(one.heading, one.digits, one.higher_is_better) for one in MEASURES)
     rows = [Row(one.label, tuple(one.results.summary[m.setting].get(m.metric) for m in MEASURES)) for one in group]
-    below, note = _published_rows(group[0].results, [(measure, "mean") for measure in MEASURES]) if published else _NOTHING
+    cells = [(measure, "mean") for measure in MEASURES]
+    below, note = _published_rows(group[0].results, cells) if published else _NOTHING
     counts = group[0].results.summary
     sizes = ", ".join(f"{counts[s]['num_settings']} {s.replace('_', '-')}" for s in ("monolingual", "cross_lingual"))
     return ReportTable(
