@@ -110,7 +110,9 @@ def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
         assert (done.tokens, done.operations(encoder)) == (sum(lengths), flops.forward(shapes))
         rates = done.rates(encoder, 2.0)
         assert rates["tokens_per_second"] == done.tokens / 2
-        assert rates["share_of_product_rate"] == pytest.approx(done.operations(encoder) / 2e12 / rates["product_tflops"])
+        assert rates["share_of_product_rate"] == pytest.approx(
+            done.operations(encoder) / 2e12 / rates["product_tflops"]
+        )
         assert rates.get("padded_because") == reason
 
 
