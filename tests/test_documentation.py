@@ -19,7 +19,10 @@ from hybatch.sampling import COMPOSITIONS, KINDS
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("bias", "comparison", "data", "encoders", "sampling", "study", "tasks")),
+    *(
+        f"docs/{name}.md"
+        for name in ("bias", "comparison", "data", "encoders", "handing-on", "sampling", "study", "tasks")
+    ),
 )
 
 

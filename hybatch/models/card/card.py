@@ -84,7 +84,8 @@ def cell(text: str) -> str:
 
 def code(text: str) -> str:
     """A text as code in a cell, spaces at its ends kept visible; "none" for an empty one."""
-    shown = text.replace("\n", "\\n").replace("|", "\\|")
+    lines = (text + ".").splitlines()  # the full stop keeps a line end that is the last character
+    shown = "\\n".join(lines)[:-1].replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}" if shown else "none"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,15 @@ def local_tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Registers LocalRetrieval and LocalBitext with mteb; counts how often the data of each is loaded."""
     pytest.importorskip("mteb", reason="mteb is not installed; pip install 'hybatch[mteb]'")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    loaded = {"LocalRetrieval": 0, "LocalBitext": 0}
     registry = importlib.import_module("mteb.get_tasks")._TASKS_REGISTRY
+    return register_tasks(lambda name, task: monkeypatch.setitem(registry, name, task))
+
+
+def register_tasks(register: Callable[[str, Any], object]) -> dict[str, int]:
+    """Hand the tasks over by name; how often the data of each is loaded is counted in what is returned."""
+    loaded = {"LocalRetrieval": 0, "LocalBitext": 0}
     for task in (_retrieval_task(loaded), _bitext_task(loaded)):
-        monkeypatch.setitem(registry, task.metadata.name, task)
+        register(task.metadata.name, task)
     return loaded
 
 

@@ -76,6 +76,25 @@ def test_results_land_in_the_report_and_in_mteb_s_own_form(tmp_path: Path, local
     assert "x-y/final" in page
 
 
+def test_mteb_itself_reads_the_results_with_the_model_s_description(
+    tmp_path: Path, local_tasks: dict[str, int]
+) -> None:
+    save_encoder(tmp_path / "run" / "final")
+    assert _run(tmp_path / "run" / "final", tmp_path / "out") == 0
+    mteb = importlib.import_module("mteb")
+    tasks = [mteb.get_task(name) for name in local_tasks]
+    (read,) = mteb.ResultCache(tmp_path / "out").load_results(tasks=tasks, require_model_meta=True).model_results
+    assert read.model_name == "run/final"
+    scores = {one.task_name: one.get_score() for one in read.task_results}
+    assert set(scores) == set(local_tasks)
+    for name, score in scores.items():
+        results = read_any_results(tmp_path / "out" / name / "results.json")
+        (mean,) = (value for key, value in results["summary"]["mean"].items() if key != "num_languages")
+        assert score == pytest.approx(mean, abs=1e-5)
+    (described,) = (tmp_path / "out" / "results").glob("*/*/model_meta.json")
+    assert json.loads(described.read_text())["revision"] == read.model_revision
+
+
 def test_what_was_measured_is_kept_and_a_changed_model_is_measured_again(
     tmp_path: Path, local_tasks: dict[str, int]
 ) -> None:

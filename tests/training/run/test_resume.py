@@ -51,8 +51,9 @@ def test_a_signal_leaves_its_code_and_a_validation_that_was_due_is_made_up_for(
     both = [[row for row in read_metrics(tmp_path / name) if "validation" in row] for name in ("run", "whole")]
     assert both[0] == both[1]
     for name in ("best", "final"):
-        weights = [(tmp_path / run / name / "model.safetensors").read_bytes() for run in ("run", "whole")]
-        assert weights[0] == weights[1]
+        for file in ("model.safetensors", "README.md"):
+            written = [(tmp_path / run / name / file).read_bytes() for run in ("run", "whole")]
+            assert written[0] == written[1], file
 
 
 def test_the_checkpoint_of_another_model_is_refused_and_the_fields_named(

@@ -60,7 +60,8 @@ def _kill_at_some_moment(processes: list[BaseProcess], run: Path, draw: random.R
 
 def _assert_same(one: Path, other: Path) -> None:
     for name in ("final", "best"):
-        assert (one / name / "model.safetensors").read_bytes() == (other / name / "model.safetensors").read_bytes()
+        for file in ("model.safetensors", "README.md"):
+            assert (one / name / file).read_bytes() == (other / name / file).read_bytes(), file
     assert losses(one) == losses(other)
     assert [step for step, _ in losses(one)] == list(range(1, STEPS + 1))
     validations = [[row for row in read_metrics(run) if "validation" in row] for run in (one, other)]
