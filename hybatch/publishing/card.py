@@ -48,9 +48,12 @@ def main(argv: Sequence[str]) -> int:
             "--results: holds no results of hybatch evaluate; give a results.json, or a folder that has one"
         )
     own = _of_this_encoder(measured, folder, arguments.measured_as)
-    text = _card_of(folder)
-    figures = _draw(own, output)
-    write_text(output / CARD, with_results(text, measured, own, figures, place=str(folder / CARD)))
+    pairs = [one.results for one in own if isinstance(one.results, PairResults)]
+    figures = {one.task: f"{_FIGURES}/settings-{file_name(one.task)}.png" for one in pairs}
+    text = with_results(_card_of(folder), measured, own, figures, place=str(folder / CARD))
+    for one in pairs:
+        _draw(one, output / figures[one.task])
+    write_text(output / CARD, text)
     print(f"wrote {output / CARD}" + (f" and {', '.join(figures.values())}" if figures else ""))
     return 0
 
@@ -88,18 +91,11 @@ def _card_of(folder: Path) -> str:
         raise UserError(f"{folder / CARD}: cannot be read ({error})") from error
 
 
-def _draw(own: Sequence[Measured[Results]], output: Path) -> dict[str, str]:
-    """Task -> the heatmap's path below the card."""
-    figures = {}
-    for one in own:
-        if isinstance(one.results, PairResults):
-            name = f"{_FIGURES}/settings-{file_name(one.results.task)}.png"
-            try:
-                save_figure(draw_heatmap(one.results, title=one.results.task), output / name)
-            except OSError as error:
-                raise UserError(f"{output / name}: cannot be written ({error.strerror or error})") from error
-            figures[one.results.task] = name
-    return figures
+def _draw(results: PairResults, path: Path) -> None:
+    try:
+        save_figure(draw_heatmap(results, title=results.task), path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,14 +15,14 @@ from huggingface_hub import ModelCardData
 from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
 from hybatch.models import Encoder
-from hybatch.models.card import CARD, base_model, versions_used
+from hybatch.models.card import CARD, BaseModel, base_model, versions_used
 from hybatch.models.card.base import front_matter
 from hybatch.models.encoder import refuse_offsets
 from hybatch.models.folder.finding import finished_encoder, locate
 from hybatch.models.folder.json_files import write_json
 from hybatch.models.folder.prompts import PROMPTS
 from hybatch.models.laser import LaserTokenizer
-from hybatch.paths import check_writable, path_of
+from hybatch.paths import check_writable, expand_path, path_of
 from hybatch.publishing.onnx_graph import GRAPH, TOLERANCE, import_onnx, largest_difference, write_graph
 
 SUMMARY = "write an encoder for another runtime (ONNX)"
@@ -41,18 +41,23 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output.exists() and any(arguments.output.iterdir()):
         raise UserError(f"--output {arguments.output}: is there already; choose another folder, or remove it")
     folder = finished_encoder(locate(arguments.model), "MODEL")
-    encoder = Encoder.load(folder if Path(arguments.model).is_dir() else arguments.model, languages_known=True)
+    # A hub id and a short name tell more than the folder in the hub's cache.
+    model = str(folder) if Path(expand_path(arguments.model, "MODEL")).is_dir() else arguments.model
+    encoder = Encoder.load(model, languages_known=True)
     check_exportable(encoder, str(folder))
     try:
         with atomic_directory(arguments.output) as partial:
             write_graph(encoder, partial / GRAPH)
             difference = largest_difference(encoder, partial / GRAPH)
-            if difference > TOLERANCE:
+            if not difference <= TOLERANCE:  # also where it is no number
                 raise UserError(
                     f"{folder}: the exported graph's vectors are {difference:.1e} from the encoder's, more than "
                     f"{TOLERANCE:g}; its architecture, {encoder.backbone.config.model_type}, is not exported right"
                 )
-            _write_beside(encoder, partial, facts=front_matter(folder / CARD), name=base_model(str(folder)).name)
+            languages = front_matter(folder / CARD).get("language")
+            _write_beside(
+                encoder, partial, name=Path(arguments.model).name, base=base_model(model), languages=languages
+            )
     except OSError as error:
         raise UserError(f"--output {arguments.output}: cannot be written ({error.strerror or error})") from error
     print(f"wrote {arguments.output}: {GRAPH}, whose vectors are at most {difference:.1e} from the encoder's")
@@ -73,7 +78,7 @@ def check_exportable(encoder: Encoder, name: str) -> None:
         raise UserError(f"{name}: its tokenizer ({kind}) is Python alone, and no tokenizer.json can be written of it")
 
 
-def _write_beside(encoder: Encoder, folder: Path, *, facts: dict[str, Any], name: str) -> None:
+def _write_beside(encoder: Encoder, folder: Path, *, name: str, base: BaseModel, languages: Any) -> None:
     """What is needed beside the graph: tokenizer, prompts, and a page that says how to put them together."""
     config, tokenizer = encoder.config, encoder.tokenizer
     assert not isinstance(tokenizer, LaserTokenizer)
@@ -84,9 +89,9 @@ def _write_beside(encoder: Encoder, folder: Path, *, facts: dict[str, Any], name
     own = {"query": config.query_prefix, "passage": config.passage_prefix, "document": config.passage_prefix}
     write_json(folder / PROMPTS, {"prompts": {**own, **encoder.prompts}, "similarity_fn_name": "cosine"})
     head = ModelCardData(
-        language=facts.get("language"),
-        license=facts.get("license"),
-        base_model=facts.get("base_model"),
+        language=languages,
+        license=base.licence,
+        base_model=base.hub_id,
         library_name="onnx",
         pipeline_tag="sentence-similarity",
         tags=["onnx", "sentence-similarity", "hybatch"],

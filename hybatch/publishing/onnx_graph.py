@@ -93,7 +93,8 @@ def write_graph(encoder: Encoder, path: Path) -> None:
 
 
 def largest_difference(encoder: Encoder, path: Path) -> float:
-    """Between a number of the graph's vectors and of the encoder's, over batches of unlike sizes and lengths."""
+    """Between a number of the graph's vectors and of the encoder's, over batches of unlike sizes and lengths; NaN where
+    either has one."""
     session = import_onnx().InferenceSession(path)
     roles: tuple[Role, Role] = ("query", "passage")
     worst = 0.0
@@ -103,7 +104,7 @@ def largest_difference(encoder: Encoder, path: Path) -> float:
             with torch.inference_mode():
                 expected = encoder(features).numpy()
             (found,) = session.run([_OUTPUT], {name: features[name].numpy() for name in _INPUTS})
-            worst = max(worst, float(np.abs(found - expected).max()))
+            worst = float(np.maximum(worst, np.abs(found - expected).max()))
     return worst
 
 
