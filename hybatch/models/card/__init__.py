@@ -2,6 +2,6 @@
 
 from hybatch.models.card.base import CARD, BaseModel, base_model
 from hybatch.models.card.card import Origin, model_card, saved_as_it_is
-from hybatch.models.card.versions import commit, versions_used
+from hybatch.models.card.versions import versions_used
 
-__all__ = ["CARD", "BaseModel", "Origin", "base_model", "commit", "model_card", "saved_as_it_is", "versions_used"]
+__all__ = ["CARD", "BaseModel", "Origin", "base_model", "model_card", "saved_as_it_is", "versions_used"]

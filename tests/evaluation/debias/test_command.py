@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from itertools import product
@@ -145,6 +146,22 @@ def test_sentence_transformers_reads_what_lir_wrote(model: Path, fitted_on: Path
     np.testing.assert_allclose(theirs.encode_query(texts), _vectors(ours, texts, "query"), atol=1e-5)
     np.testing.assert_allclose(theirs.encode_document(texts), _vectors(ours, texts, "passage"), atol=1e-5)
     assert np.abs(_vectors(ours, texts, "query") - _vectors(before, texts, "query")).max() > 1e-3
+
+
+def test_what_the_card_tells_people_to_run_moves_vectors_by_their_language(
+    model: Path, fitted_on: Path, tmp_path: Path
+) -> None:
+    folder = _debias(model, fitted_on, tmp_path / "without", "--method", "centre")
+    (snippet,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)
+    names: dict[str, Any] = {}
+    exec(snippet.replace("MODEL", str(folder)).replace('"de"', '"aa"').replace('"en"', '"bb"'), names)
+    encoder = Encoder.load(folder, languages_known=True)
+    assert encoder.offsets is not None
+    sides: list[tuple[Role, str, str, str]] = [("query", "aa", "question", "queries")]
+    sides += [("passage", "bb", "passage", "passages")]
+    for role, language, texts, found in sides:
+        rows = _vectors(encoder, names[texts], role).astype(np.float32)
+        np.testing.assert_allclose(names[found], encoder.offsets.moved(rows, language, role), atol=1e-5)
 
 
 def test_equal_texts_tie_in_one_language_and_part_in_two(model: Path, fitted_on: Path, tmp_path: Path) -> None:

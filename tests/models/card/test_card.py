@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.models import Encoder, EncoderConfig, build_encoder
-from hybatch.models.card import CARD, Origin, base_model, model_card
+from hybatch.models.card import CARD, Origin, base_model, model_card, versions
 from hybatch.models.card.card import cell, code
 from tests.models.backbones import save_backbone
 
@@ -128,3 +129,21 @@ def test_whatever_is_said_in_a_table_stays_in_its_cell(text: str) -> None:
     for shown in (cell(text), code(text)):
         assert len(shown.splitlines()) <= 1
         assert not re.search(r"(?<!\\)\|", shown)
+
+
+@pytest.mark.parametrize(
+    ("origin", "known"),
+    [
+        (
+            '{"url": "https://host/x", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}',
+            "hybatch 0.1.0 (abc123),",
+        ),
+        ('{"url": "file:///home/me/x", "dir_info": {"editable": true}}', "hybatch 0.1.0, torch"),
+        (None, "hybatch 0.1.0, torch"),
+    ],
+)
+def test_the_commit_is_told_where_pip_knows_it(monkeypatch: pytest.MonkeyPatch, origin: str | None, known: str) -> None:
+    installed = SimpleNamespace(read_text=lambda name: origin if name == "direct_url.json" else None)
+    monkeypatch.setattr(versions, "distribution", lambda name: installed)
+    monkeypatch.setattr(versions, "__version__", "0.1.0")
+    assert versions.versions_used().startswith(known)
