@@ -21,7 +21,7 @@ DOCUMENTS = (
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("bias", "comparison", "data", "encoders", "handing-on", "sampling", "study", "tasks")
+        for name in ("bias", "comparison", "data", "encoders", "publishing", "sampling", "study", "tasks")
     ),
 )
 
