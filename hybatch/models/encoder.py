@@ -183,7 +183,7 @@ class Encoder(nn.Module):
             )
             if self.debiased is not None:
                 write_debiased(folder, self.debiased)
-            (folder / CARD).write_text(self.model_card(origin), encoding="utf-8")
+            (folder / CARD).write_text(self.model_card(origin), encoding="utf-8", errors="surrogateescape")
 
     def model_card(self, origin: Origin | None = None) -> str:
         """What `save` writes into README.md."""

@@ -96,7 +96,9 @@ def read_layout(folder: Path) -> Layout:
     layout.prompts = read_prompts(folder)
     if (folder / OWN_FILE).is_file():
         layout.config = _read_own(folder / OWN_FILE)
-        layout.card = _read_card(folder / CARD)
+        # Whatever people wrote into it, in whatever encoding, it is written back as it was.
+        card = folder / CARD
+        layout.card = card.read_text(encoding="utf-8", errors="surrogateescape") if card.is_file() else None
     return layout
 
 
@@ -188,15 +190,6 @@ def _read_own(path: Path) -> EncoderConfig:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: was not written by a release like this one ({__version__}): {error}") from error
-
-
-def _read_card(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); write it in UTF-8, or remove it") from error
 
 
 def write_layout(
