@@ -47,19 +47,17 @@ def _assert_same_vectors(model: Path, exported: Path) -> None:
             np.testing.assert_allclose(page["encode"](texts, role), expected, atol=TOLERANCE)
 
 
-def test_mean_pooling(tmp_path: Path) -> None:
-    model = save_encoder(tmp_path / "model")
+def test_mean_pooling_and_a_dense_head(tmp_path: Path) -> None:
+    model = save_encoder(tmp_path / "model", head="dense")
     assert _export(model, tmp_path / "out") == 0
     _assert_same_vectors(model, tmp_path / "out")
     assert _export(model, tmp_path / "out") == 2, "what is there is not replaced"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("architecture", "options"), [("labse", {"pooling": "cls"}), ("mbert", {"pooling": "last", "head": "dense"})]
-)
-def test_other_poolings_and_dense_heads(tmp_path: Path, architecture: str, options: dict[str, str]) -> None:
-    model = save_encoder(tmp_path / "model", architecture, **options)
+@pytest.mark.parametrize(("architecture", "pooling"), [("labse", "cls"), ("mbert", "last")])
+def test_other_poolings(tmp_path: Path, architecture: str, pooling: str) -> None:
+    model = save_encoder(tmp_path / "model", architecture, pooling=pooling)
     assert _export(model, tmp_path / "out") == 0
     _assert_same_vectors(model, tmp_path / "out")
 
