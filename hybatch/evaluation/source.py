@@ -18,6 +18,7 @@ from hybatch.evaluation.encoding.encode import EncodedTask
 from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.removal import seen_by_removal
 from hybatch.evaluation.task import ScoringOptions, TextsTask
+from hybatch.evaluation.vectors.prefixes import refuse_wider
 from hybatch.models import Encoder, Role
 from hybatch.models.tokenization import check_room
 from hybatch.processes import rank, world_size
@@ -86,14 +87,16 @@ class Source:
         """Encode the texts of a task, or read their embeddings; collective under torch.distributed.
 
         Raises:
-            UserError: the model or the files cannot be used, or the embeddings not be saved.
+            UserError: the model or the files cannot be used, have fewer dimensions than are asked for, or the
+                embeddings cannot be saved.
         """
         started = time.perf_counter()
         if self.ready is not None:
-            ready = self._ready(self.ready, task)
+            ready = self._ready(self.ready, task, options)
             self.timings["loading_seconds"] = time.perf_counter() - started
             return ready
         encoder = self.encoder(options, languages_known=True)
+        refuse_wider(options.dimensions, encoder.embedding_size, self.name)
         if encoder.debiased is not None:
             self.debias |= seen_by_removal(encoder.debiased, encoder.offsets, task)
         loaded = time.perf_counter()
@@ -116,8 +119,9 @@ class Source:
             self._save(encoded, task)
         return encoded
 
-    def _ready(self, folder: Path, task: TextsTask) -> TaskEmbeddings:
+    def _ready(self, folder: Path, task: TextsTask, options: ScoringOptions) -> TaskEmbeddings:
         stored = StoredEmbeddings(folder, task, self.similarity)
+        refuse_wider(options.dimensions, stored.width, self.name)
         if self.removal is None:
             return stored
         layout = read_removal(self.removal)

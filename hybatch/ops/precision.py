@@ -16,11 +16,11 @@ def round_rows(rows_NH: Tensor, precision: str, backend: str) -> Tensor:
     """The embeddings as the ops of `backend` take them for `precision`; contiguous and detached.
 
     To nearest, ties to even. For tf32 the CUDA kernels round by themselves. Codes stay what they are for the compiled
-    ops; for others they become the float32 values that they stand for, which changes no score.
+    ops; for torch they become the float32 values that they stand for, which changes no score.
     """
     rows_NH = rows_NH.detach()
     if rows_NH.dtype in CODE_DTYPES:
-        return (rows_NH if backend == "cpu" else values_of(rows_NH).float()).contiguous()
+        return (values_of(rows_NH).float() if backend == "torch" else rows_NH).contiguous()
     if precision in _SIXTEEN_BIT:
         rows_NH = rows_NH.to(_SIXTEEN_BIT[precision])
     elif precision == "tf32":

@@ -40,7 +40,7 @@ struct Bits {
   }
 
   static void StoreScores(float* scores, __m512i begin, __m512i differing) {
-    const __m512i sums = _mm512_sub_epi32(begin, _mm512_slli_epi32(differing, 1));
+    const __m512i sums = _mm512_sub_epi32(begin, _mm512_add_epi32(differing, differing));
     _mm512_store_ps(scores, _mm512_maskz_cvtepi32_ps(kAll, sums));
   }
 };
