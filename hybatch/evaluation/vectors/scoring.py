@@ -12,7 +12,7 @@ from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.task import ScoringOptions, Scored, Task
+from hybatch.evaluation.task import Scored, ScoringOptions, Task
 from hybatch.evaluation.vectors.kinds import VECTOR_KINDS
 from hybatch.evaluation.vectors.prefixes import PrefixEmbeddings
 
@@ -106,7 +106,8 @@ def _score_choice(
 ) -> ScoredChoice:
     width = embeddings.embeddings("candidates", task.languages[0], slice(0)).shape[1]
     started = time.perf_counter()
-    cut = embeddings if choice.dimensions is None or choice.dimensions == width else PrefixEmbeddings(embeddings, choice.dimensions)
+    dimensions = choice.dimensions or width
+    cut = embeddings if dimensions == width else PrefixEmbeddings(embeddings, dimensions)
     vectors = VECTOR_KINDS[choice.kind].of(cut, task)
     per_query: QueryTables = {}
     results = task.score_embeddings(vectors, model=source.name, options=options, per_query=per_query)
