@@ -12,13 +12,18 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.evaluation.debiased_embeddings import DebiasedEmbeddings, check_width, read_removal
-from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
+from hybatch.evaluation.embeddings import (
+    Similarity,
+    StoredEmbeddings,
+    TaskEmbeddings,
+    refuse_wider,
+    save_embeddings,
+)
 from hybatch.evaluation.encoding.cut_texts import CutTexts
 from hybatch.evaluation.encoding.encode import EncodedTask
 from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.removal import seen_by_removal
 from hybatch.evaluation.task import ScoringOptions, TextsTask
-from hybatch.evaluation.vectors.prefixes import refuse_wider
 from hybatch.models import Encoder, Role
 from hybatch.models.tokenization import check_room
 from hybatch.processes import rank, world_size

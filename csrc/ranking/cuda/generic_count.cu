@@ -112,28 +112,25 @@ __device__ void MultiplySlab(const unsigned char* stage, int thread_row, int thr
   }
 }
 
-// The same of codes, 16 bytes at a time.
+// The same of codes, 8 bytes at a time: with 16 of them popcounts would run out of registers.
 template <ElementKind kKind>
 __device__ void MultiplyCodes(const unsigned char* stage, int thread_row, int thread_column, Scores& scores) {
   const unsigned char* queries = stage + thread_row * kRowBytes;
   const unsigned char* candidates = stage + kOperandBytes + thread_column * kRowBytes;
 #pragma unroll 1
-  for (int at = 0; at < kSlabBytes; at += 16) {
-    uint4 query[kPerThread];
+  for (int at = 0; at < kSlabBytes; at += 8) {
+    uint2 query[kPerThread];
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
-      query[i] = *reinterpret_cast<const uint4*>(queries + i * kStep * kRowBytes + at);
+      query[i] = *reinterpret_cast<const uint2*>(queries + i * kStep * kRowBytes + at);
     }
 #pragma unroll
     for (int j = 0; j < kPerThread; ++j) {
-      const uint4 candidate = *reinterpret_cast<const uint4*>(candidates + j * kStep * kRowBytes + at);
+      const uint2 candidate = *reinterpret_cast<const uint2*>(candidates + j * kStep * kRowBytes + at);
 #pragma unroll
       for (int i = 0; i < kPerThread; ++i) {
-        int32_t sum = __float_as_int(scores[i][j]);
-        sum = AddCodes<kKind>(query[i].x, candidate.x, sum);
-        sum = AddCodes<kKind>(query[i].y, candidate.y, sum);
-        sum = AddCodes<kKind>(query[i].z, candidate.z, sum);
-        scores[i][j] = __int_as_float(AddCodes<kKind>(query[i].w, candidate.w, sum));
+        const int32_t sum = AddCodes<kKind>(query[i].x, candidate.x, __float_as_int(scores[i][j]));
+        scores[i][j] = __int_as_float(AddCodes<kKind>(query[i].y, candidate.y, sum));
       }
     }
   }

@@ -5,24 +5,10 @@ N rows, H embedding width, d dimensions kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from hybatch.errors import UserError
 from hybatch.evaluation.embeddings import EVERY_ROW, Rows, Similarity, TaskEmbeddings
 from hybatch.evaluation.task import Part
-
-
-def refuse_wider(dimensions: Sequence[int], width: int, name: str) -> None:
-    """Refuse dimensions that vectors of this width do not have.
-
-    Raises:
-        UserError: names the width and whose it is.
-    """
-    beyond = [str(one) for one in dimensions if one > width]
-    if beyond:
-        raise UserError(f"--dimensions {' '.join(beyond)}: the vectors of {name} have {width} dimensions")
 
 
 class PrefixEmbeddings:

@@ -156,7 +156,7 @@ def test_xquad_r_ranks_as_numpy_ranks_the_codes(kind: str, data_dir: Path) -> No
     # Nothing but the summation order of the means may differ.
     difference, where = largest_difference(found, expected)
     assert difference < 1e-9, where
-    assert found["ties"]["positives_tied"] > 0.5 * sum(len(row) for rows in task.positives.values() for row in rows)
+    assert found["ties"]["positives_tied"] == expected["ties"]["positives_tied"] > 0
 
 
 def test_embeddings_are_debiased_before_they_are_cut(data: Path, model: Path, embeddings: Path, tmp_path: Path) -> None:
