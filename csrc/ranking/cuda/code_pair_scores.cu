@@ -35,12 +35,13 @@ void CodePairScores(const PairScoresTask& task, int64_t num_positives, ElementKi
   const auto* queries = static_cast<const uint8_t*>(task.queries.data);
   const auto* embeddings = static_cast<const uint8_t*>(task.embeddings.data);
   const unsigned blocks = BlocksFor(num_positives, kWarps);
+  const auto launch = [&]<ElementKind kKind>() {
+    CodePairScoresKernel<kKind><<<blocks, kWarps * 32, 0, stream>>>(task, num_positives, queries, embeddings);
+  };
   if (kind == ElementKind::kInt8) {
-    CodePairScoresKernel<ElementKind::kInt8>
-        <<<blocks, kWarps * 32, 0, stream>>>(task, num_positives, queries, embeddings);
+    launch.template operator()<ElementKind::kInt8>();
   } else {
-    CodePairScoresKernel<ElementKind::kBits>
-        <<<blocks, kWarps * 32, 0, stream>>>(task, num_positives, queries, embeddings);
+    launch.template operator()<ElementKind::kBits>();
   }
   CheckLaunch("launching CodePairScoresKernel");
 }

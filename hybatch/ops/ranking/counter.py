@@ -72,7 +72,7 @@ class RankCounter:
         self.backend = choose_backend(queries.device, backend)
         self._precision = op_precision(precision, rescore, self.backend)
         self._validate = validate
-        self._like_queries = queries[:0]
+        self._like_queries = queries.new_empty((0, queries.size(1)))
         self._query_square = largest_square(queries) if validate else 0
         self._queries = round_rows(queries, self._precision, self.backend)
         self._positive_index = positive_index.long().contiguous()

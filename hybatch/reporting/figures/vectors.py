@@ -41,9 +41,9 @@ def _draw_panel(axes: Axes, models: Mapping[str, Sequence[PairResults]], setting
             axes.plot(
                 [number for number, _ in points],
                 [value for _, value in points],
-                LINE_STYLES[model_number % len(LINE_STYLES)],
+                LINE_STYLES[kind_number % len(LINE_STYLES)],
                 marker=_MARKERS[kind_number % len(_MARKERS)],
-                color=LINE_COLOURS[kind_number % len(LINE_COLOURS)],
+                color=LINE_COLOURS[model_number % len(LINE_COLOURS)],
                 label=f"{model}, {kind}".replace("$", r"\$"),
             )
     axes.set_xscale("log", base=2)

@@ -16,8 +16,15 @@ _NOTE = (
 
 
 def of_vectors(group: Sequence[Measured[PairResults]]) -> list[Measured[PairResults]]:
-    """The results that say what was ranked, in their order."""
-    return [one for one in group if one.results.vectors]
+    """The results that say what was ranked: model by model in their order, the largest vectors first."""
+    models = list(dict.fromkeys(one.results.model_marked(one.results.model) for one in group))
+    return sorted(
+        (one for one in group if one.results.vectors),
+        key=lambda one: (
+            models.index(one.results.model_marked(one.results.model)),
+            -one.results.vectors.bytes if one.results.vectors else 0,
+        ),
+    )
 
 
 def vector_tables(measured: Sequence[Measured[PairResults]]) -> list[ReportTable]:
