@@ -17,14 +17,13 @@ _NOTE = (
 
 def of_vectors(group: Sequence[Measured[PairResults]]) -> list[Measured[PairResults]]:
     """The results that say what was ranked: model by model in their order, the largest vectors first."""
-    models = list(dict.fromkeys(one.results.model_marked(one.results.model) for one in group))
-    return sorted(
-        (one for one in group if one.results.vectors),
-        key=lambda one: (
-            models.index(one.results.model_marked(one.results.model)),
-            -one.results.vectors.bytes if one.results.vectors else 0,
-        ),
-    )
+    models = [one.results.model_marked(one.results.model) for one in group]
+    found = [
+        (models.index(model), -vectors.bytes, one)
+        for one, model in zip(group, models, strict=True)
+        if (vectors := one.results.vectors)
+    ]
+    return [one for *_, one in sorted(found, key=lambda place: place[:2])]
 
 
 def vector_tables(measured: Sequence[Measured[PairResults]]) -> list[ReportTable]:
