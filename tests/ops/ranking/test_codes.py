@@ -28,7 +28,7 @@ SHAPES = {
     "groups": st.integers(1, 7),
     "contiguous": st.booleans(),
 }
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def coded_case(kind: str, *, largest: int = 127, **shape: int) -> tuple[Case, Case]:
@@ -96,7 +96,7 @@ def test_threads_and_blocks_change_neither_counts_nor_best_candidates(
     expected = case.count(Place("torch", place.device), best=10)
     for mine, its in zip(_all(whole), _all(expected), strict=True):
         assert torch.equal(mine, its.to(mine.dtype))
-    for size in (1, 64, 599):
+    for size in (37, 64, 599):
         counter = case.counter(place, best=10)
         for first in reversed(range(0, len(case.candidates), size)):
             block = slice(first, first + size)
