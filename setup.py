@@ -42,6 +42,8 @@ INSTRUCTION_SETS: dict[str, dict[str, list[str]]] = {
     "x86_64": {
         "avx2.cpp": ["-mavx2", "-mfma", "-mpopcnt"],
         "avx512.cpp": ["-mavx512f", "-mavx2", "-mfma", "-mpopcnt", "-mprefer-vector-width=512"],
+        "avx512vnni.cpp": ["-mavx512f", "-mavx512vnni"],
+        "avx512vpopcntdq.cpp": ["-mavx512f", "-mavx512vpopcntdq"],
     },
     "aarch64": {"neon.cpp": []},
 }
@@ -77,7 +79,7 @@ def instruction_set_flags() -> dict[str, list[str]]:
 
 def cpu_sources() -> list[str]:
     elsewhere = {name for files in INSTRUCTION_SETS.values() for name in files} - set(instruction_set_flags())
-    sources = [*ROOT.glob("csrc/*/registration.cpp"), *ROOT.glob("csrc/*/cpu/*.cpp")]
+    sources = [*ROOT.glob("csrc/*/registration.cpp"), *ROOT.glob("csrc/*/cpu/**/*.cpp")]
     return sorted(str(s.relative_to(ROOT)) for s in sources if s.name not in elsewhere)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -111,6 +111,10 @@ def contenders(problem: Problem, *, backends: list[str], precisions: list[str], 
                 if on_cuda and backend == "cuda" and precision != "fp32":
                     name = f"hybatch cuda, {precision} + rescore"
                     yield Contender(name, extension(problem, precision, backend, rescore=True), floor)
+                if precision == "fp32" and backend != "torch":
+                    for kind, codes in CODES.items():
+                        run = extension(codes(problem), "fp32", backend)
+                        yield Contender(f"hybatch {backend}, {kind} codes", run, floor)
     if not slow:
         return
     floor = "matrix product, fp32"
@@ -120,6 +124,24 @@ def contenders(problem: Problem, *, backends: list[str], precisions: list[str], 
             if importlib.util.find_spec(module) is not None:
                 run, scale = make(problem)
                 yield Contender(f"{name} (one pair, scaled up)", run, floor, scale=scale, rounds=3)
+
+
+def whole_numbers(problem: Problem) -> Problem:
+    """The embeddings as int8."""
+    tables = (problem.queries, problem.candidates)
+    queries, candidates = ((rows * (127 / rows.abs().amax())).round().to(torch.int8) for rows in tables)
+    return replace(problem, queries=queries, candidates=candidates)
+
+
+def signs(problem: Problem) -> Problem:
+    """Their signs in bits."""
+    device = problem.queries.device
+    tables = (problem.queries, problem.candidates)
+    queries, candidates = (torch.from_numpy(np.packbits(rows.cpu().numpy() > 0, axis=1)).to(device) for rows in tables)
+    return replace(problem, queries=queries, candidates=candidates)
+
+
+CODES = {"int8": whole_numbers, "binary": signs}
 
 
 def extension(

@@ -6,7 +6,10 @@
 
 namespace hybatch {
 
-enum class ElementType { kFloat32, kBFloat16, kFloat16 };
+// The last two are codes, which ranking alone takes: whole numbers, and signs in bits, whose width counts bytes.
+enum class ElementType { kFloat32, kBFloat16, kFloat16, kInt8, kBits };
+
+inline bool IsCode(ElementType type) { return type == ElementType::kInt8 || type == ElementType::kBits; }
 
 // Row-major and contiguous.
 struct Matrix {

@@ -18,6 +18,10 @@
 // kept. Neither tiling, nor threads, nor the instruction set, nor the number of queries or candidates changes a bit,
 // and a threshold that PairScores returns is bit-equal to the score that the count meets. +0 equals -0.
 //
+// Codes. Embeddings of type kInt8 are whole numbers, score(q, r) their inner product; those of type kBits are signs in
+// bits, score(q, r) the bits that agree minus those that differ. Both are whole and computed as such, in 32 bits; the
+// float that holds them here is exact, for the caller sees to it that no score passes 2^24.
+//
 // Self-hits. Thresholds must come from PairScores with the same inputs; then, over all blocks that hold the positives,
 // status[kSelfHits] sums to P. If it does not, a positive may have been counted above its own threshold: the counts of
 // that run mean nothing.

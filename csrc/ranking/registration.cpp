@@ -11,6 +11,7 @@
 #include "common/cpu/torch_threads.h"
 #include "common/tensor_checks.h"
 #include "cpu/rank_counts.h"
+#include "tensor_checks.h"
 
 namespace hybatch::ranking {
 namespace {
@@ -46,8 +47,8 @@ Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, cons
                   const std::string& precision, const std::optional<Tensor>& positive_rows) {
   CheckPrecision(precision);
   PairScoresTask task;
-  task.queries = MatrixOf(queries, "queries");
-  task.embeddings = MatrixOf(positive_embeddings, "positive_embeddings");
+  task.queries = RankedMatrixOf(queries, "queries");
+  task.embeddings = RankedMatrixOf(positive_embeddings, "positive_embeddings");
   CheckSameKind(task.queries, task.embeddings, "queries", "positive_embeddings");
   const int64_t num_positives = positive_rows.has_value() ? positive_rows->numel() : task.embeddings.rows;
   CheckOffsets(offsets, task.queries.rows, num_positives);
@@ -70,8 +71,8 @@ CountAboveTask CheckedCount(const Tensor& greater, const Tensor& tied_before, co
                             const Tensor& groups, int64_t first_index, const std::string& precision) {
   CheckPrecision(precision);
   CountAboveTask task;
-  task.queries = MatrixOf(queries, "queries");
-  task.candidates = MatrixOf(candidates, "candidates");
+  task.queries = RankedMatrixOf(queries, "queries");
+  task.candidates = RankedMatrixOf(candidates, "candidates");
   CheckSameKind(task.queries, task.candidates, "queries", "candidates");
   const int64_t num_positives = positive_index.numel();
   CheckTensor(positive_index, "positive_index", ScalarType::Long, {num_positives});

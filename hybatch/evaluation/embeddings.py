@@ -7,6 +7,7 @@ little-endian, row after row, as LASER's tools write. Q queries, D candidates, H
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
@@ -35,6 +36,8 @@ class TaskEmbeddings(Protocol):
 
     def embeddings(self, part: Part, language: str, rows: Rows = EVERY_ROW) -> np.ndarray:
         """float32 [rows, H], rows in the order of the task's texts; their inner products are the scores.
+
+        Small vectors are codes instead, int8 or bits in uint8 (`hybatch.ops.codes`), which ranking alone takes.
 
         `rows` picks some of them; a row has the same bits whichever others are asked for with it.
         """
@@ -95,6 +98,17 @@ class StoredEmbeddings:
             block = np.ascontiguousarray(array[start : start + _BLOCK])
             result[start : start + _BLOCK] = unit_rows(block) if self.similarity == "cosine" else block
         return result
+
+
+def refuse_wider(dimensions: Sequence[int], width: int, name: str) -> None:
+    """Refuse dimensions that vectors of this width do not have.
+
+    Raises:
+        UserError: names the width and whose it is.
+    """
+    beyond = [str(one) for one in dimensions if one > width]
+    if beyond:
+        raise UserError(f"--dimensions {' '.join(beyond)}: the vectors of {name} have {width} dimensions")
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -84,15 +84,17 @@ def check_output(
     overwrite: bool,
     prefixes: Mapping[Role, str] | None = None,
     precision: str | None = None,
+    vectors: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse an output folder that cannot be used, before the encoding begins.
 
-    Results of the same model, prefixes and precision on the same task and languages may be replaced; anything else
-    needs `overwrite`.
+    Results of the same model, prefixes, precision and vectors on the same task and languages may be replaced; anything
+    else needs `overwrite`.
 
     Args:
         prefixes: those given in the place of the model's own.
         precision: of the encoder, where results name it.
+        vectors: what is asked of the "vectors" of results; None where results have none.
 
     Raises:
         UserError: the folder holds other results, is a file, or cannot be written.
@@ -107,7 +109,9 @@ def check_output(
     except UserError as error:
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
     asked: dict[str, Any] = {"task": task, "model": model, "languages": languages}
-    asked |= {"prefixes": prefixes or None, "precision": precision}
+    asked |= {"prefixes": prefixes or None, "precision": precision, "vectors": vectors}
+    if vectors is not None and isinstance(found.get("vectors"), dict):
+        found["vectors"] = {key: found["vectors"].get(key) for key in vectors}
     other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]
     if other:
         raise UserError(f"--output {directory}: holds the results of {'; '.join(other)}; {mend}")

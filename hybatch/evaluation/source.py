@@ -12,7 +12,13 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.evaluation.debiased_embeddings import DebiasedEmbeddings, check_width, read_removal
-from hybatch.evaluation.embeddings import Similarity, StoredEmbeddings, TaskEmbeddings, save_embeddings
+from hybatch.evaluation.embeddings import (
+    Similarity,
+    StoredEmbeddings,
+    TaskEmbeddings,
+    refuse_wider,
+    save_embeddings,
+)
 from hybatch.evaluation.encoding.cut_texts import CutTexts
 from hybatch.evaluation.encoding.encode import EncodedTask
 from hybatch.evaluation.encoding.precision import autocast_dtype
@@ -86,14 +92,16 @@ class Source:
         """Encode the texts of a task, or read their embeddings; collective under torch.distributed.
 
         Raises:
-            UserError: the model or the files cannot be used, or the embeddings not be saved.
+            UserError: the model or the files cannot be used, have fewer dimensions than are asked for, or the
+                embeddings cannot be saved.
         """
         started = time.perf_counter()
         if self.ready is not None:
-            ready = self._ready(self.ready, task)
+            ready = self._ready(self.ready, task, options)
             self.timings["loading_seconds"] = time.perf_counter() - started
             return ready
         encoder = self.encoder(options, languages_known=True)
+        refuse_wider(options.dimensions, encoder.embedding_size, self.name)
         if encoder.debiased is not None:
             self.debias |= seen_by_removal(encoder.debiased, encoder.offsets, task)
         loaded = time.perf_counter()
@@ -116,8 +124,9 @@ class Source:
             self._save(encoded, task)
         return encoded
 
-    def _ready(self, folder: Path, task: TextsTask) -> TaskEmbeddings:
+    def _ready(self, folder: Path, task: TextsTask, options: ScoringOptions) -> TaskEmbeddings:
         stored = StoredEmbeddings(folder, task, self.similarity)
+        refuse_wider(options.dimensions, stored.width, self.name)
         if self.removal is None:
             return stored
         layout = read_removal(self.removal)

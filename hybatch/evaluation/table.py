@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -66,6 +66,31 @@ def _settings_table(results: Mapping[str, Any]) -> Table:
         _figure(summary["multilingual"]["rank_distance"], digits=1),
         style="bold",
     )
+    return table
+
+
+def vectors_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per choice of vectors of one encoding: what a passage takes, and the means over languages and pairs."""
+    table = Table(
+        title=f"{results[0]['task']}: {results[0]['model']}",
+        caption="mAP; ties: multilingual with every tie broken against the positives, and for them; ranked by: "
+        + ", ".join(sorted({one["backend"] for one in results})),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("vectors")
+    for heading in ("dimensions", "bytes", "monolingual", "cross-lingual", "multilingual", "ties", "rank distance"):
+        table.add_column(heading, justify="right")
+    for one in results:
+        vectors, summary, ties = one["vectors"], one["summary"], one["ties"]
+        table.add_row(
+            vectors["kind"],
+            str(vectors["dimensions"]),
+            str(vectors["bytes"]),
+            *(_figure(summary[setting]["map"]) for setting in ("monolingual", "cross_lingual", "multilingual")),
+            f"{_figure(ties['map_pessimistic'])} to {_figure(ties['map_optimistic'])}",
+            _figure(summary["multilingual"]["rank_distance"], digits=1),
+        )
     return table
 
 

@@ -38,6 +38,8 @@ class ScoringOptions:
     """Run the encoder through torch.compile."""
     backend: str = "auto"
     """Of the ranking op."""
+    dimensions: tuple[int, ...] = ()
+    """What embeddings are cut to, for tasks that measure it; the encoder must have as many."""
     progress: bool = True
     """Show bars with the time left."""
     index: Path | None = None

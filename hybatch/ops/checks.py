@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hybatch.ops.codes import CODE_DTYPES
 from hybatch.ops.precision import INPUT_DTYPES, PRECISIONS
 
 INDEX_LIMIT = 2**31
@@ -17,15 +18,23 @@ def check_precision(precision: str) -> None:
 
 
 def check_embeddings(name: str, rows: Tensor, *, width: int | None = None) -> None:
-    """[N, H] of a floating dtype that converts to float32 without loss."""
+    """[N, H] of a floating dtype that converts to float32 without loss, or codes: int8, or uint8 that holds bits."""
     if not isinstance(rows, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(rows).__name__}")
-    if rows.dtype not in INPUT_DTYPES:
-        raise TypeError(f"{name}: expected float32, bfloat16 or float16, got {rows.dtype}; cast it first")
+    if rows.dtype not in (*INPUT_DTYPES, *CODE_DTYPES):
+        raise TypeError(
+            f"{name}: expected float32, bfloat16 or float16, got {rows.dtype}; cast it first (codes are int8 or uint8)"
+        )
     if rows.dim() != 2:
         raise ValueError(f"{name}: expected shape [rows, width], got {list(rows.shape)}")
     if width is not None and rows.size(1) != width:
         raise ValueError(f"{name}: rows have width {rows.size(1)}, queries have width {width}")
+
+
+def check_same_codes(name: str, rows: Tensor, queries: Tensor) -> None:
+    """Codes of one kind, or no codes, on both sides."""
+    if rows.dtype != queries.dtype and (rows.dtype in CODE_DTYPES or queries.dtype in CODE_DTYPES):
+        raise TypeError(f"{name}: {rows.dtype}, but queries are {queries.dtype}; codes are compared with their like")
 
 
 def check_integers(name: str, values: Tensor, *, length: int | None = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hybatch.ops.codes import CODE_DTYPES, values_of
+
 INPUT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _SIXTEEN_BIT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("fp32", "tf32", *_SIXTEEN_BIT)
@@ -13,9 +15,12 @@ PRECISIONS = ("fp32", "tf32", *_SIXTEEN_BIT)
 def round_rows(rows_NH: Tensor, precision: str, backend: str) -> Tensor:
     """The embeddings as the ops of `backend` take them for `precision`; contiguous and detached.
 
-    To nearest, ties to even. For tf32 the CUDA kernels round by themselves.
+    To nearest, ties to even. For tf32 the CUDA kernels round by themselves. Codes stay what they are for the compiled
+    ops; for torch they become the float32 values that they stand for, which changes no score.
     """
     rows_NH = rows_NH.detach()
+    if rows_NH.dtype in CODE_DTYPES:
+        return (values_of(rows_NH).float() if backend == "torch" else rows_NH).contiguous()
     if precision in _SIXTEEN_BIT:
         rows_NH = rows_NH.to(_SIXTEEN_BIT[precision])
     elif precision == "tf32":

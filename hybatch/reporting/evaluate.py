@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from hybatch.errors import UserError
 from hybatch.evaluation.command import evaluate
@@ -21,16 +23,20 @@ def main(argv: Sequence[str]) -> int:
         UserError: an option, a file or the model cannot be used.
     """
     outcome = evaluate(argv)
-    if not outcome.output_dir or not outcome.is_main_process:
-        return 0
+    for one in outcome.evaluations if outcome.is_main_process else ():
+        if one.folder:
+            _draw(one.results, one.folder)
+    return 0
+
+
+def _draw(results: Mapping[str, Any], folder: Path) -> None:
     written = "results.json, per_query.npz, timings.json"
-    results = results_from(outcome.results, str(outcome.output_dir / RESULTS))
-    if isinstance(results, PairResults):
-        path = outcome.output_dir / HEATMAP
+    checked = results_from(results, str(folder / RESULTS))
+    if isinstance(checked, PairResults):
+        path = folder / HEATMAP
         try:
-            save_figure(draw_heatmap(results), path)
+            save_figure(draw_heatmap(checked), path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
         written += f", {HEATMAP}"
-    print(f"wrote {outcome.output_dir}: {written}")
-    return 0
+    print(f"wrote {folder}: {written}")

@@ -4,8 +4,8 @@ report.md                   the tables and the figures, those of a grid first
 report.html                 the same in one file that needs no other
 tables/<table>.csv, .tex    each table, full precision in CSV
 all-figures.csv             every figure of every result in long form
-bias-<task>, first-<task>-<label>, heatmap-<task>-<label>, difference-<task>-<label>-minus-<label>, curves-<label>,
-    <grid>-<what>, each .png and .svg
+bias-<task>, vectors-<task>, first-<task>-<label>, heatmap-<task>-<label>, difference-<task>-<label>-minus-<label>,
+    curves-<label>, <grid>-<what>, each .png and .svg
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from hybatch.reporting.figures.bias import draw_bias_against_map, draw_first_lan
 from hybatch.reporting.figures.curves import draw_learning_curves, learning_curves
 from hybatch.reporting.figures.files import FigureFile, write_figure
 from hybatch.reporting.figures.heatmaps import draw_difference_heatmap, draw_heatmap
+from hybatch.reporting.figures.vectors import draw_vectors
 from hybatch.reporting.grids.figures.all_figures import write_grid_figures
 from hybatch.reporting.grids.tables.all_tables import grid_tables
 from hybatch.reporting.grids.tables.provenance import grid_provenance
-from hybatch.reporting.inputs import LearningCurve, ReportInputs
+from hybatch.reporting.inputs import LearningCurve, ReportInputs, short_names
 from hybatch.reporting.page.html import PageSection, html_page
 from hybatch.reporting.results import Figures, LanguageResults, PairResults, Results
 from hybatch.reporting.tables.bias import bias_tables, metric_tables
@@ -33,6 +34,7 @@ from hybatch.reporting.tables.measured import Measured, by_task
 from hybatch.reporting.tables.pairs import report_tables
 from hybatch.reporting.tables.render import csv_text, latex, markdown
 from hybatch.reporting.tables.table import ReportTable, file_name
+from hybatch.reporting.tables.vectors import of_vectors, vector_tables
 from hybatch.reporting.tables.words import TextTable, text_markdown
 
 
@@ -71,6 +73,8 @@ def _sections(inputs: ReportInputs, directory: Path) -> Iterator[PageSection]:
         provenance += grid_provenance(inputs.grid)
     results = [*report_tables(inputs.measured), *bias_tables(inputs.measured), *language_tables(inputs.by_language)]
     yield PageSection("Results", tables=results)
+    vectors = list(_draw_vectors(inputs.measured, directory))
+    yield PageSection("Small vectors", tables=vector_tables(inputs.measured), figures=vectors)
     bias = list(_draw_bias(inputs.measured, directory))
     yield PageSection("Language bias", tables=metric_tables(inputs.measured), figures=bias)
     yield PageSection("Language pairs", figures=list(_draw_heatmaps(inputs.measured, directory)))
@@ -111,6 +115,18 @@ def _draw_bias(measured: Sequence[Measured[PairResults]], directory: Path) -> It
             if figure := draw_first_languages(one.results, title=title):
                 caption = f"{title}, language of the first candidate in the pool of all languages, rows add up to 1"
                 yield write_figure(figure, directory, f"first-{file_name(task)}-{file_name(one.label)}", caption)
+
+
+def _draw_vectors(measured: Sequence[Measured[PairResults]], directory: Path) -> Iterator[FigureFile]:
+    for task, group in by_task(measured).items():
+        found = [one.results for one in of_vectors(group)]
+        names = short_names([results.model for results in found])
+        models: dict[str, list[PairResults]] = {}
+        for results in found:
+            models.setdefault(results.model_marked(names[results.model]), []).append(results)
+        if models:
+            caption = f"{task}: bytes a passage against mAP"
+            yield write_figure(draw_vectors(models, title=caption), directory, f"vectors-{file_name(task)}", caption)
 
 
 def _draw_curves(curves: Sequence[LearningCurve], directory: Path) -> Iterator[FigureFile]:

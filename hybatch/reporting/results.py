@@ -16,6 +16,7 @@ from hybatch.evaluation.settings.bias_metrics import BILINGUAL, MULTILINGUAL, PO
 from hybatch.evaluation.table import cross_lingual_means
 from hybatch.reporting.checked_json import Checked, by_name, count, names, number, number_or_none, text
 from hybatch.reporting.removal import checked_removal, removal_words
+from hybatch.reporting.vectors import Vectors, checked_vectors
 
 Figures = Mapping[str, float | None]
 """Metric -> value; None where no query has a positive. Counts, such as "num_queries", stand among them."""
@@ -65,6 +66,7 @@ class _Results:
 
     debias: how language bias was taken out of the model after training; None where it was not.
     precision: of the encoder, where it was not float32; None: float32, or ready embeddings.
+    vectors: what was ranked, where --vectors or --dimensions chose it.
     """
 
     task: str
@@ -77,12 +79,14 @@ class _Results:
     versions: Mapping[str, str] = field(default_factory=dict)
     debias: Mapping[str, Any] | None = None
     precision: str | None = None
+    vectors: Vectors | None = None
 
     @property
     def described_model(self) -> str:
-        """The model, what was done to it after training, and the precision that it was measured in."""
+        """The model, what was done to it after training, the precision that it was measured in, and its vectors."""
         words = [self.model] if self.debias is None else [self.model, removal_words(self.debias)]
-        return ", ".join(words if self.precision is None else [*words, f"encoded in {self.precision}"])
+        words += [] if self.precision is None else [f"encoded in {self.precision}"]
+        return ", ".join(words if self.vectors is None else [*words, f"vectors {self.vectors.words}"])
 
     @property
     def trained_model(self) -> str:
@@ -90,6 +94,10 @@ class _Results:
         return self.model if self.debias is None else self.debias["model"]
 
     def marked(self, name: str) -> str:
+        """A short name of the model, with the method of the removal if there was one, and the vectors if chosen."""
+        return ", ".join([self.model_marked(name), *([self.vectors.words] if self.vectors else [])])
+
+    def model_marked(self, name: str) -> str:
         """A short name of the model, with the method of the removal if there was one."""
         return name if self.debias is None else f"{name}, {self.debias['method']}"
 
@@ -99,13 +107,14 @@ class PairResults(_Results):
     """Of a task in every language setting.
 
     pairs: query language -> candidate language -> figures. multilingual: query language -> figures in the pool of all.
-    summary: setting -> means over its languages or pairs.
+    summary: setting -> means over its languages or pairs. ties: figures of the multilingual setting's ties.
     """
 
     pairs: Mapping[str, Mapping[str, Figures]]
     multilingual: Mapping[str, Figures]
     top_languages: PoolLanguages | None = None
     language_bias: LanguageBias | None = None
+    ties: Figures = field(default_factory=dict)
 
     def bias_mean(self, metric: BiasMetric) -> float | None:
         """A bias metric over the languages; None where no query has it, or the results are older than it."""
@@ -171,6 +180,7 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
         "versions": at.get("versions", by_name(text), default=None) or {},
         "debias": checked_removal(at),
         "precision": at.get("precision", text, default=None),
+        "vectors": checked_vectors(at),
     }
     if not {"pairs", "figures"} & value.keys():
         raise UserError(f"{source}: 'pairs' or 'figures' is missing; {MEND}")
@@ -196,6 +206,7 @@ def _pair_results(at: Checked, languages: tuple[str, ...], common: Mapping[str, 
         multilingual=at.child("multilingual").figures_of(languages, ("map", "rank_distance"), LANGUAGES),
         top_languages=None if top is None else _pool_languages(top, languages),
         language_bias=None if bias is None else _language_bias(bias, languages),
+        ties=at.child("ties").get_figures(()) if at.value.get("ties") is not None else {},
     )
 
 

@@ -12,16 +12,18 @@ flags="-std=c++20 -ffp-contract=off -fno-math-errno -Wall -Wextra -I$root/csrc $
 
 for part in common $ops; do
     mkdir -p "$folder/$part"
-    for source in "$root/csrc/$part"/cpu/*.cpp; do
+    for source in $(find "$root/csrc/$part/cpu" -name '*.cpp'); do
         extra=""
         case $machine:$(basename "$source") in
             x86_64*:avx2.cpp) extra="-mavx2 -mfma -mpopcnt" ;;
             x86_64*:avx512.cpp) extra="-mavx512f -mavx2 -mfma -mpopcnt" ;;
+            x86_64*:avx512vnni.cpp) extra="-mavx512f -mavx512vnni" ;;
+            x86_64*:avx512vpopcntdq.cpp) extra="-mavx512f -mavx512vpopcntdq" ;;
             aarch64*:neon.cpp | arm64*:neon.cpp) ;;
             *:avx*.cpp | *:neon.cpp) continue ;;
         esac
         # shellcheck disable=SC2086  # the flags are words
-        ${CXX:-g++} $flags $extra -c "$source" -o "$folder/$part/$(basename "$source").o"
+        ${CXX:-g++} $flags $extra -c "$source" -o "$folder/$part/$(echo "${source#"$root/csrc/$part/cpu/"}" | tr / -).o"
     done
 done
 for op in $ops; do

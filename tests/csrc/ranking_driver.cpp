@@ -73,10 +73,39 @@ float Value(Values values, std::mt19937& random) {
   return values == Values::kAllBits ? value : std::ldexp(value, -66);
 }
 
-std::vector<uint16_t> InBFloat16(const std::vector<float>& values) {
-  std::vector<uint16_t> narrow;
-  for (const float value : values) narrow.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
-  return narrow;
+constexpr float kCodesPerUnit = 126;
+
+int64_t BytesOfSigns(int64_t width) { return (width + 7) / 8; }
+
+// Rows of values as they lie in memory.
+std::vector<uint8_t> Stored(const std::vector<float>& values, int64_t width, ElementType type) {
+  std::vector<uint8_t> bytes;
+  const auto add = [&bytes](const auto& value) {
+    const auto* from = reinterpret_cast<const uint8_t*>(&value);
+    bytes.insert(bytes.end(), from, from + sizeof(value));
+  };
+  if (type == ElementType::kBits) bytes.resize(width == 0 ? 0 : values.size() / width * BytesOfSigns(width));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t row = static_cast<int64_t>(i) / width, h = static_cast<int64_t>(i) % width;
+    if (type == ElementType::kFloat32) add(values[i]);
+    if (type == ElementType::kBFloat16) add(static_cast<uint16_t>(std::bit_cast<uint32_t>(values[i]) >> 16));
+    if (type == ElementType::kInt8) add(static_cast<int8_t>(std::lrint(values[i] * kCodesPerUnit)));
+    if (type == ElementType::kBits && values[i] > 0) bytes[row * BytesOfSigns(width) + h / 8] |= 0x80 >> h % 8;
+  }
+  return bytes;
+}
+
+// The values whose chains of fused multiply-adds are the scores: of codes, whole numbers.
+std::vector<float> Scored(const std::vector<float>& values, int64_t width, ElementType type) {
+  std::vector<float> scored;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (type == ElementType::kInt8) scored.push_back(std::rint(values[i] * kCodesPerUnit));
+    if (type == ElementType::kBits) scored.push_back(values[i] > 0 ? 1.0f : -1.0f);
+    const bool ends_row = static_cast<int64_t>(i) % width == width - 1;
+    // Bits that fill up a row's last byte are zeros.
+    for (int64_t h = width; type == ElementType::kBits && ends_row && h % 8 != 0; ++h) scored.push_back(-1.0f);
+  }
+  return IsCode(type) ? scored : values;
 }
 
 Problem MakeProblem(const Shape& shape, std::mt19937& random) {
@@ -130,14 +159,11 @@ Counts Run(const Shape& shape, const Problem& problem, ElementType type, Instruc
     table->resize(positives * shape.groups);
   }
   counts.status.resize(kStatusSlots);
-  const std::vector<uint16_t> narrow_queries = InBFloat16(problem.queries);
-  const std::vector<uint16_t> narrow_candidates = InBFloat16(problem.candidates);
-  Matrix queries = {problem.queries.data(), type, shape.queries, shape.width};
-  Matrix candidates = {problem.candidates.data(), type, shape.candidates, shape.width};
-  if (type == ElementType::kBFloat16) {
-    queries.data = narrow_queries.data();
-    candidates.data = narrow_candidates.data();
-  }
+  const std::vector<uint8_t> stored_queries = Stored(problem.queries, shape.width, type);
+  const std::vector<uint8_t> stored_candidates = Stored(problem.candidates, shape.width, type);
+  const int64_t width = type == ElementType::kBits ? BytesOfSigns(shape.width) : shape.width;
+  const Matrix queries = {stored_queries.data(), type, shape.queries, width};
+  const Matrix candidates = {stored_candidates.data(), type, shape.candidates, width};
   const PairScoresTask pairs = {queries, candidates, problem.positives.data(), problem.offsets.data(),
                                 counts.thresholds.data()};
   cpu::PairScores(pairs, instruction_set, Threads(workers));
@@ -238,17 +264,23 @@ class Digest {
 
 bool Check(const Shape& shape, std::mt19937& random, std::map<InstructionSet, Digest>& digests) {
   const Problem problem = MakeProblem(shape, random);
-  Counts expected = CountPlainly(shape, problem);
-  KeepPlainly(shape, problem, expected);
-  for (const InstructionSet instruction_set : SupportedInstructionSets()) {
-    for (const ElementType type : {ElementType::kFloat32, ElementType::kBFloat16}) {
-      if (type == ElementType::kBFloat16 && shape.values != Values::kThirds) continue;
+  for (const ElementType type :
+       {ElementType::kFloat32, ElementType::kBFloat16, ElementType::kInt8, ElementType::kBits}) {
+    if (type != ElementType::kFloat32 && shape.values != Values::kThirds) continue;
+    Problem scored = problem;
+    scored.queries = Scored(problem.queries, shape.width, type);
+    scored.candidates = Scored(problem.candidates, shape.width, type);
+    Shape scored_shape = shape;
+    if (type == ElementType::kBits) scored_shape.width = 8 * BytesOfSigns(shape.width);
+    Counts expected = CountPlainly(scored_shape, scored);
+    KeepPlainly(scored_shape, scored, expected);
+    for (const InstructionSet instruction_set : SupportedInstructionSets()) {
       const int workers = type == ElementType::kFloat32 ? 3 : 1;
       const Counts counts = Run(shape, problem, type, instruction_set, workers);
       digests[instruction_set].Add(counts);
       if (counts == expected) continue;
-      std::printf("wrong counts or candidates: %s, %d workers, %lld x %lld x %lld\n", Name(instruction_set), workers,
-                  static_cast<long long>(shape.queries), static_cast<long long>(shape.candidates),
+      std::printf("wrong counts or candidates: %s, type %d, %d workers, %lld x %lld x %lld\n", Name(instruction_set),
+                  static_cast<int>(type), workers, static_cast<long long>(shape.queries), static_cast<long long>(shape.candidates),
                   static_cast<long long>(shape.width));
       return false;
     }

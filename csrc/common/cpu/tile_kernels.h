@@ -26,6 +26,13 @@ struct PanelSummary {
   float largest;    // magnitude, over the vectors that are finite
 };
 
+// How the values of a vector lie in a panel.
+struct PanelShape {
+  int values_per_position = 1;
+  int head_positions = 0;  // before those of the values
+  bool resumes = true;     // `multiply` may take the positions in several calls
+};
+
 struct TileKernels {
   int rows;
   int lanes;
@@ -33,6 +40,12 @@ struct TileKernels {
   PanelSummary (*pack_candidates)(const PanelSource& source, float* panel);
   // Extends every score's chain by `depth` positions; a chain begins at +0 unless `resume`.
   void (*multiply)(const float* queries, const float* candidates, int64_t depth, bool resume, float* scores);
+  PanelShape shape;
+
+  // Positions of a panel of vectors of `width` values.
+  int64_t Positions(int64_t width) const {
+    return shape.head_positions + (width + shape.values_per_position - 1) / shape.values_per_position;
+  }
 };
 
 const TileKernels& PortableTileKernels();

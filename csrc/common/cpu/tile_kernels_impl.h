@@ -56,7 +56,7 @@ PanelSummary Pack(const PanelSource& source, float* panel) {
 template <typename Arch>
 constexpr TileKernels MakeTileKernels() {
   static_assert(Arch::kRows <= kMaxTileSide && Arch::kLanes <= kMaxTileSide);
-  return {Arch::kRows, Arch::kLanes, &Pack<Arch::kRows>, &Pack<Arch::kLanes>, &Arch::Multiply};
+  return {Arch::kRows, Arch::kLanes, &Pack<Arch::kRows>, &Pack<Arch::kLanes>, &Arch::Multiply, {}};
 }
 
 }  // namespace

@@ -10,8 +10,11 @@
 
 namespace hybatch {
 
-// How stored elements become fp32 values. kTf32: stored as fp32, read rounded to tf32.
-enum class ElementKind { kFloat32, kTf32, kBFloat16, kFloat16 };
+// How stored elements become fp32 values. kTf32: stored as fp32, read rounded to tf32. The last two are codes, which do
+// not become any (common/matrix.h).
+enum class ElementKind { kFloat32, kTf32, kBFloat16, kFloat16, kInt8, kBits };
+
+HYBATCH_HD constexpr bool IsCode(ElementKind kind) { return kind == ElementKind::kInt8 || kind == ElementKind::kBits; }
 
 inline ElementKind StoredKind(ElementType type) {
   switch (type) {
@@ -19,6 +22,10 @@ inline ElementKind StoredKind(ElementType type) {
       return ElementKind::kBFloat16;
     case ElementType::kFloat16:
       return ElementKind::kFloat16;
+    case ElementType::kInt8:
+      return ElementKind::kInt8;
+    case ElementType::kBits:
+      return ElementKind::kBits;
     default:
       return ElementKind::kFloat32;
   }
@@ -26,7 +33,7 @@ inline ElementKind StoredKind(ElementType type) {
 
 // Of an element as the kernels that read this kind find it in memory.
 HYBATCH_HD constexpr int ElementBytes(ElementKind kind) {
-  return kind == ElementKind::kBFloat16 || kind == ElementKind::kFloat16 ? 2 : 4;
+  return IsCode(kind) ? 1 : kind == ElementKind::kBFloat16 || kind == ElementKind::kFloat16 ? 2 : 4;
 }
 
 HYBATCH_HD inline float FloatFromBits(uint32_t bits) {
@@ -119,7 +126,17 @@ struct Element<ElementKind::kFloat16> {
   HYBATCH_HD static Stored Rounded(uint32_t fp32_bits) { return RoundToHalf(fp32_bits); }
 };
 
-// Calls body with the kind as a compile-time constant.
+template <>
+struct Element<ElementKind::kInt8> {
+  using Stored = uint8_t;
+};
+
+template <>
+struct Element<ElementKind::kBits> {
+  using Stored = uint8_t;
+};
+
+// Calls body with the kind, which is no code's, as a compile-time constant.
 template <class Body>
 auto WithKind(ElementKind kind, Body&& body) {
   switch (kind) {

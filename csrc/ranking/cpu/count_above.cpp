@@ -33,12 +33,14 @@ void AddTo(int32_t& counter, int32_t value) {
 // How the product is cut up; none of it changes a result.
 struct Tiling {
   Tiling(const CountAboveTask& task, const TileKernels& tile) {
-    const int64_t width = std::max<int64_t>(task.queries.width, 1);
-    const int64_t fitting = kBlockBytes / static_cast<int64_t>(sizeof(float)) / width / tile.lanes * tile.lanes;
+    positions = tile.Positions(task.queries.width);
+    const int64_t some = std::max<int64_t>(positions, 1);
+    const int64_t fitting = kBlockBytes / static_cast<int64_t>(sizeof(float)) / some / tile.lanes * tile.lanes;
     block_size = std::clamp<int64_t>(fitting, tile.lanes, kLargestBlock);
-    passes = DivideUp(width, kDepth);
-    depth = DivideUp(width, passes);
+    passes = tile.shape.resumes ? DivideUp(some, kDepth) : 1;
+    depth = DivideUp(some, passes);
   }
+  int64_t positions;  // of a panel
   int64_t block_size;
   int64_t passes;
   int64_t depth;
@@ -108,7 +110,7 @@ class Counter {
 Worker Counter::MakeWorker() const {
   const int64_t tiles = DivideUp(tiling_.block_size, tile_.lanes);
   Worker worker;
-  worker.candidates = MakeAlignedBuffer(tiles * tile_.lanes * task_.candidates.width);
+  worker.candidates = MakeAlignedBuffer(tiles * tile_.lanes * tiling_.positions);
   worker.summaries.resize(tiles);
   worker.scores = MakeAlignedBuffer(tiles * tile_.rows * tile_.lanes);
   worker.beaten.resize(queries_.largest_panel());
@@ -139,7 +141,7 @@ void Counter::PackBlock(const CandidateBlock& block, Worker& worker) const {
   for (int64_t tile = 0; tile * tile_.lanes < block.count; ++tile) {
     const int64_t begin = tile * tile_.lanes;
     const int count = static_cast<int>(std::min<int64_t>(tile_.lanes, block.count - begin));
-    float* panel = worker.candidates.get() + begin * task_.candidates.width;
+    float* panel = worker.candidates.get() + begin * tiling_.positions;
     worker.summaries[tile] = tile_.pack_candidates({task_.candidates, order, block.first + begin, count}, panel);
     const uint32_t in_use = LanesInUse(worker, tile);
     worker.candidates_not_finite += (worker.summaries[tile].finite & in_use) != in_use;
@@ -147,15 +149,14 @@ void Counter::PackBlock(const CandidateBlock& block, Worker& worker) const {
 }
 
 void Counter::CountPanel(int64_t panel, Worker& worker) const {
-  const int64_t width = task_.queries.width;
   const int64_t tiles = DivideUp(worker.block.count, tile_.lanes);
   std::fill_n(worker.beaten.begin(), queries_.end_position(panel) - queries_.first_position(panel), 0);
   for (int64_t pass = 0; pass < tiling_.passes; ++pass) {
     const int64_t begin = pass * tiling_.depth;
-    const int64_t depth = std::min(tiling_.depth, width - begin);
+    const int64_t depth = std::min(tiling_.depth, tiling_.positions - begin);
     const float* queries = queries_.values(panel) + begin * tile_.rows;
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      const float* candidates = worker.candidates.get() + (tile * width + begin) * tile_.lanes;
+      const float* candidates = worker.candidates.get() + (tile * tiling_.positions + begin) * tile_.lanes;
       float* scores = worker.scores.get() + tile * tile_.rows * tile_.lanes;
       tile_.multiply(queries, candidates, depth, pass > 0, scores);
       if (pass + 1 == tiling_.passes) CountTile(panel, tile, scores, worker);
@@ -258,13 +259,15 @@ void Counter::WriteStatus(const std::vector<Worker>& workers) const {
 }  // namespace
 
 void CountAbove(const CountAboveTask& task, InstructionSet instruction_set, const Parallel& parallel) {
-  Counter(task, nullptr, RankKernelsFor(instruction_set), parallel).Run();
+  const RankKernels kernels = RankKernelsFor(instruction_set, task.queries.type);
+  Counter(task, nullptr, kernels, parallel).Run();
 }
 
 void CountAndKeep(const CountAboveTask& task, const BestCandidatesTask& best, InstructionSet instruction_set,
                   const Parallel& parallel) {
+  const RankKernels kernels = RankKernelsFor(instruction_set, task.queries.type);
   BestCandidates candidates(task, best, parallel);
-  Counter(task, &candidates, RankKernelsFor(instruction_set), parallel).Run();
+  Counter(task, &candidates, kernels, parallel).Run();
   candidates.Write(parallel);
 }
 

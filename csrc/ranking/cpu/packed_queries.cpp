@@ -8,10 +8,10 @@
 namespace hybatch::ranking::cpu {
 
 PackedQueries::PackedQueries(const CountAboveTask& task, const TileKernels& tile, const Parallel& parallel)
-    : task_(task), tile_(tile) {
+    : task_(task), tile_(tile), positions_(tile.Positions(task.queries.width)) {
   const int64_t num_panels = (task.queries.rows + tile.rows - 1) / tile.rows;
   const int64_t num_positives = task.offsets[task.queries.rows];
-  values_ = MakeAlignedBuffer(num_panels * tile.rows * task.queries.width);
+  values_ = MakeAlignedBuffer(num_panels * tile.rows * positions_);
   summaries_.resize(num_panels);
   lowest_.resize(task.queries.rows);
   thresholds_.resize(num_positives + kWindow);
@@ -40,7 +40,7 @@ int64_t PackedQueries::largest_panel() const {
 void PackedQueries::PackPanel(int64_t panel) {
   const int count = num_queries(panel);
   const PanelSource source = {task_.queries, nullptr, first_query(panel), count};
-  summaries_[panel] = tile_.pack_queries(source, values_.get() + panel * tile_.rows * task_.queries.width);
+  summaries_[panel] = tile_.pack_queries(source, values_.get() + panel * tile_.rows * positions_);
   for (int i = 0; i < count; ++i) SortThresholds(first_query(panel) + i);
 }
 

@@ -26,7 +26,7 @@ class PackedQueries {
   int64_t first_position(int64_t panel) const { return task_.offsets[first_query(panel)]; }
   int64_t end_position(int64_t panel) const { return task_.offsets[first_query(panel) + num_queries(panel)]; }
 
-  const float* values(int64_t panel) const { return values_.get() + panel * tile_.rows * task_.queries.width; }
+  const float* values(int64_t panel) const { return values_.get() + panel * tile_.rows * positions_; }
   const PanelSummary& summary(int64_t panel) const { return summaries_[panel]; }
   const float* lowest(int64_t panel) const { return lowest_.data() + first_query(panel); }
   const float* thresholds() const { return thresholds_.data(); }  // by position
@@ -38,6 +38,7 @@ class PackedQueries {
 
   const CountAboveTask& task_;
   const TileKernels& tile_;
+  const int64_t positions_;  // of a panel
   AlignedBuffer values_;
   std::vector<PanelSummary> summaries_;
   std::vector<float> lowest_;        // [Q]

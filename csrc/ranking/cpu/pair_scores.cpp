@@ -9,7 +9,7 @@ namespace hybatch::ranking::cpu {
 
 void PairScores(const PairScoresTask& task, InstructionSet instruction_set, const Parallel& parallel) {
   constexpr int64_t kQueriesPerItem = 64;
-  const RankKernels& kernels = RankKernelsFor(instruction_set);
+  const RankKernels kernels = RankKernelsFor(instruction_set, task.queries.type);
   const int64_t num_queries = task.queries.rows;
   const int64_t scratch_size = kPairScratchRows * task.queries.width;
   const AlignedBuffer scratch = MakeAlignedBuffer(parallel.workers * scratch_size);

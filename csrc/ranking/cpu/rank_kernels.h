@@ -60,6 +60,7 @@ const RankKernels& Avx512RankKernels();
 const RankKernels& NeonRankKernels();
 #endif
 
-const RankKernels& RankKernelsFor(InstructionSet instruction_set);
+// For embeddings of `type`. Those of codes compare scores as those of floating embeddings do.
+RankKernels RankKernelsFor(InstructionSet instruction_set, ElementType type);
 
 }  // namespace hybatch::ranking::cpu

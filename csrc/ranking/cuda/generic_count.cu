@@ -1,6 +1,8 @@
 // Persistent thread blocks; each takes tiles of 128 queries x 128 candidates, 8 x 8 scores per thread. Slabs of 64
-// bytes of every row come in by cp.async, one slab ahead of the arithmetic.
+// bytes of every row come in by cp.async, one slab ahead of the arithmetic. While codes are multiplied, a score holds the
+// bits of an integer.
 
+#include "codes.cuh"
 #include "common/cuda/async_copy.cuh"
 #include "common/cuda/runtime.h"
 #include "generic.cuh"
@@ -110,6 +112,41 @@ __device__ void MultiplySlab(const unsigned char* stage, int thread_row, int thr
   }
 }
 
+// The same of codes, 8 bytes at a time: with 16 of them popcounts would run out of registers.
+template <ElementKind kKind>
+__device__ void MultiplyCodes(const unsigned char* stage, int thread_row, int thread_column, Scores& scores) {
+  const unsigned char* queries = stage + thread_row * kRowBytes;
+  const unsigned char* candidates = stage + kOperandBytes + thread_column * kRowBytes;
+#pragma unroll 1
+  for (int at = 0; at < kSlabBytes; at += 8) {
+    uint2 query[kPerThread];
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      query[i] = *reinterpret_cast<const uint2*>(queries + i * kStep * kRowBytes + at);
+    }
+#pragma unroll
+    for (int j = 0; j < kPerThread; ++j) {
+      const uint2 candidate = *reinterpret_cast<const uint2*>(candidates + j * kStep * kRowBytes + at);
+#pragma unroll
+      for (int i = 0; i < kPerThread; ++i) {
+        const int32_t sum = AddCodes<kKind>(query[i].x, candidate.x, __float_as_int(scores[i][j]));
+        scores[i][j] = __int_as_float(AddCodes<kKind>(query[i].y, candidate.y, sum));
+      }
+    }
+  }
+}
+
+template <ElementKind kKind>
+__device__ void FinishCodes(int row_bytes, Scores& scores) {
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+    for (int j = 0; j < kPerThread; ++j) {
+      scores[i][j] = ScoreOfCodes<kKind>(__float_as_int(scores[i][j]), row_bytes);
+    }
+  }
+}
+
 // Where the rows of a tile are; a barrier must follow before they are read.
 __device__ void FindRows(const Operands& operands, const CandidateTiles& tiles, const CandidateTile& tile,
                          int32_t first_query, int32_t num_queries, SharedMemory& shared) {
@@ -141,11 +178,17 @@ __device__ void MultiplyTile(const Operands& operands, SharedMemory& shared, Sco
     CopyAsyncWait();
     __syncthreads();  // the slab is there for all, and the other stage has been read by all
     if (first + kSlabBytes < operands.row_bytes) load(first + kSlabBytes, stage ^ 1);
-    MultiplySlab<kKind>(shared.bytes + stage * kStageBytes, thread_row, thread_column, scores);
+    const unsigned char* slab = shared.bytes + stage * kStageBytes;
+    if constexpr (IsCode(kKind)) {
+      MultiplyCodes<kKind>(slab, thread_row, thread_column, scores);
+    } else {
+      MultiplySlab<kKind>(slab, thread_row, thread_column, scores);
+    }
     stage ^= 1;
   }
   CopyAsyncWait();
   __syncthreads();
+  if constexpr (IsCode(kKind)) FinishCodes<kKind>(operands.row_bytes, scores);
 }
 
 // Each thread puts its scores that reach their query's lowest threshold where a loop can index them (its own words of
@@ -224,7 +267,7 @@ void GenericCount(const CountAboveTask& task, ElementKind kind, const CandidateT
                   const DeviceTraits& device, cudaStream_t stream) {
   const RescoringQueue overflowed = only_if_overflowed != nullptr ? *only_if_overflowed : RescoringQueue{};
   const CountTables tables = TablesOf(task, sorted);
-  WithKind(kind, [&]<ElementKind kKind>() {
+  WithRankedKind(kind, [&]<ElementKind kKind>() {
     const int row_bytes = static_cast<int>(task.queries.width * sizeof(typename Element<kKind>::Stored));
     const Operands operands = {static_cast<const unsigned char*>(task.queries.data),
                                static_cast<const unsigned char*>(task.candidates.data), row_bytes,

@@ -2,6 +2,7 @@
 
 #include "rank_counts.h"
 
+#include "codes.cuh"
 #include "common/cuda/runtime.h"
 #include "generic.cuh"
 #include "hopper.cuh"
@@ -53,13 +54,24 @@ void CountRescored(const CountAboveTask& task, int64_t num_positives, Precision 
                stream);
 }
 
+void CheckEmbeddings(const CountAboveTask& task, ElementKind kind, unsigned long long* norms, cudaStream_t stream) {
+  Check(cudaMemsetAsync(norms, 0, kNormSlots * sizeof(*norms), stream), "clearing norms");
+  CheckValues({task.queries.data, kind, task.queries.rows, task.queries.width}, kQueryNorm, norms, task.status,
+              stream);
+  CheckValues({task.candidates.data, kind, task.candidates.rows, task.candidates.width}, kCandidateNorm, norms,
+              task.status, stream);
+  CheckOverflow(norms, task.status, stream);
+}
+
 }  // namespace
 
 void PairScores(const PairScoresTask& task, int64_t num_positives, Precision precision, const DeviceTraits& device,
                 cudaStream_t stream) {
   if (num_positives == 0) return;
   const ElementKind kind = KindOf(task.queries.type, precision);
-  if (UsesHopper(task.queries, precision, device) && !IsRescored(precision)) {
+  if (IsCode(kind)) {
+    CodePairScores(task, num_positives, kind, stream);
+  } else if (UsesHopper(task.queries, precision, device) && !IsRescored(precision)) {
     HopperPairScores(task, kind, stream);
   } else {
     GenericPairScores(task, num_positives, kind, stream);
@@ -78,12 +90,7 @@ void CountAbove(const CountAboveTask& task, int64_t num_positives, Precision pre
   Carver carver(memory);
   const Workspace workspace = Carve(task, num_positives, precision, device, carver);
   const ElementKind kind = KindOf(task.queries.type, precision);
-  Check(cudaMemsetAsync(workspace.norms, 0, kNormSlots * sizeof(*workspace.norms), stream), "clearing norms");
-  CheckValues({task.queries.data, kind, task.queries.rows, task.queries.width}, kQueryNorm, workspace.norms,
-              task.status, stream);
-  CheckValues({task.candidates.data, kind, task.candidates.rows, task.candidates.width}, kCandidateNorm,
-              workspace.norms, task.status, stream);
-  CheckOverflow(workspace.norms, task.status, stream);
+  if (!IsCode(kind)) CheckEmbeddings(task, kind, workspace.norms, stream);
   if (num_positives == 0 || task.candidates.rows == 0) return;
   SortThresholds(task, num_positives, workspace.sorted, stream);
   if (!UsesHopper(task.queries, precision, device)) {

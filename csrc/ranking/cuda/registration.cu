@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
+#include "../tensor_checks.h"
 #include "common/cuda/runtime.h"
 #include "common/cuda/torch_stream.h"
-#include "common/tensor_checks.h"
 #include "rank_counts.h"
 
 namespace hybatch::ranking {
@@ -18,6 +18,7 @@ namespace {
 
 cuda::Precision PrecisionFor(const std::string& name, ElementType type) {
   if (name == "fp32") return cuda::Precision::kExact;
+  STD_TORCH_CHECK(!IsCode(type), "codes are counted in precision fp32, which leaves them as they are, not in ", name);
   if (name == "tf32+rescore") return cuda::Precision::kRescoredTf32;
   if (name == "bf16+rescore") return cuda::Precision::kRescoredBFloat16;
   if (name == "fp16+rescore") return cuda::Precision::kRescoredFloat16;
@@ -43,8 +44,8 @@ void CheckSizes(const Matrix& queries, int64_t num_positives) {
 Tensor PairScores(const Tensor& queries, const Tensor& positive_embeddings, const Tensor& offsets,
                   const std::string& precision, const std::optional<Tensor>& positive_rows) {
   PairScoresTask task;
-  task.queries = MatrixOf(queries, "queries");
-  task.embeddings = MatrixOf(positive_embeddings, "positive_embeddings");
+  task.queries = RankedMatrixOf(queries, "queries");
+  task.embeddings = RankedMatrixOf(positive_embeddings, "positive_embeddings");
   CheckSameKind(task.queries, task.embeddings, "queries", "positive_embeddings");
   CheckOnDevice(positive_embeddings, "positive_embeddings", queries);
   const int64_t num_positives = positive_rows.has_value() ? positive_rows->numel() : task.embeddings.rows;
@@ -79,8 +80,8 @@ void CountAbove(const Tensor& greater, const Tensor& tied_before, const Tensor& 
                 const Tensor& queries, const Tensor& thresholds, const Tensor& positive_index, const Tensor& offsets,
                 const Tensor& candidates, const Tensor& groups, int64_t first_index, const std::string& precision) {
   CountAboveTask task;
-  task.queries = MatrixOf(queries, "queries");
-  task.candidates = MatrixOf(candidates, "candidates");
+  task.queries = RankedMatrixOf(queries, "queries");
+  task.candidates = RankedMatrixOf(candidates, "candidates");
   CheckSameKind(task.queries, task.candidates, "queries", "candidates");
   const int64_t num_positives = positive_index.numel();
   CheckSizes(task.queries, num_positives);

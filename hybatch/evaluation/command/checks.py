@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -20,14 +21,20 @@ from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.results import check_output
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.task import ScoringOptions, Task
+from hybatch.evaluation.vectors.scoring import VectorChoice, check_vectors
 from hybatch.models import Role
 from hybatch.ops.backend import BackendError, choose_backend
 from hybatch.paths import check_writable
 from hybatch.processes import rank
 
 
-def checked_task(arguments: argparse.Namespace, source: Source, options: ScoringOptions) -> Task:
+def checked_task(
+    arguments: argparse.Namespace, source: Source, options: ScoringOptions, choices: Sequence[VectorChoice]
+) -> Task:
     """Check every option that can be checked before the model is loaded, and read the task.
+
+    Args:
+        choices: of vectors that are to be measured; none for the embeddings as they are.
 
     Raises:
         UserError: an option or a file cannot be used.
@@ -38,17 +45,25 @@ def checked_task(arguments: argparse.Namespace, source: Source, options: Scoring
         _download(arguments)
     task = load_task(arguments.task, arguments.data_dir, arguments.languages)
     task.check(source, options)
+    check_vectors(task, choices)
     if arguments.output:
-        check_output(
-            arguments.output,
-            task=task.name,
-            model=source.name,
-            languages=list(task.languages),
-            overwrite=arguments.overwrite,
-            prefixes=used_prefixes(source, task),
-            precision=named_precision(source, options),
-        )
+        for choice in choices or (None,):
+            check_output(
+                output_folder(arguments.output, choice),
+                task=task.name,
+                model=source.name,
+                languages=list(task.languages),
+                overwrite=arguments.overwrite,
+                prefixes=used_prefixes(source, task),
+                precision=named_precision(source, options),
+                vectors=choice.asked() if choice else None,
+            )
     return task
+
+
+def output_folder(output: Path, choice: VectorChoice | None) -> Path:
+    """Where the results of a choice of vectors go; those of embeddings as they are go into --output itself."""
+    return output if choice is None else output / choice.folder
 
 
 def named_precision(source: Source, options: ScoringOptions) -> str | None:

@@ -18,6 +18,7 @@ from hybatch.evaluation.encoding.precision import PRECISIONS
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
+from hybatch.evaluation.vectors.kinds import VECTOR_KINDS
 from hybatch.models import Role
 from hybatch.models.folder.prompts import further_prompts, names_of, prompts_of
 from hybatch.options import number_of
@@ -115,8 +116,28 @@ def evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
     )
+    _add_vector_options(parser.add_argument_group("small vectors, of tasks that rank every language setting"))
     _add_search_options(parser.add_argument_group("tasks that search a collection"))
     return parser
+
+
+def _add_vector_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--dimensions",
+        nargs="+",
+        type=number_of("--dimensions", int, ge=1, le=1_000_000),
+        default=[],
+        metavar="N",
+        help="cut the vectors to their first N dimensions; each N is measured, in a folder of its own below --output",
+    )
+    group.add_argument(
+        "--vectors",
+        nargs="+",
+        choices=list(VECTOR_KINDS),
+        default=[],
+        help="what the vectors are stored as, likewise: "
+        + "; ".join(f"{kind.name}: {kind.summary}" for kind in VECTOR_KINDS.values()),
+    )
 
 
 def _add_search_options(group: argparse._ArgumentGroup) -> None:
@@ -205,6 +226,7 @@ def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
         precision=arguments.precision,
         compile=arguments.compile,
         backend=arguments.backend,
+        dimensions=tuple(arguments.dimensions),
         index=arguments.index,
         index_dtype=arguments.index_dtype,
         method=arguments.search,

@@ -12,29 +12,44 @@ from typing import Any
 
 import torch
 
-from hybatch.evaluation.command.checks import checked_task, named_precision, used_prefixes
+from hybatch.evaluation.command.checks import checked_task, named_precision, output_folder, used_prefixes
 from hybatch.evaluation.command.options import evaluate_parser, scoring_options, source_of
 from hybatch.evaluation.encoding.cut_texts import cut_warnings
 from hybatch.evaluation.removal import removal_warnings
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.table import bias_table, results_table, table_console
-from hybatch.evaluation.task import Task
+from hybatch.evaluation.table import bias_table, results_table, table_console, vectors_table
+from hybatch.evaluation.task import ScoringOptions, Task
+from hybatch.evaluation.vectors.scoring import ScoredChoice, VectorChoice, score_choices, vector_choices
 from hybatch.processes import launched_group, main_first, rank, world_size
 
 
 @dataclass(frozen=True)
-class EvaluationOutcome:
-    """What an evaluation gave: the object of results.json, where it was written, and whether this process wrote it."""
+class Evaluation:
+    """The object of one results.json, and the folder it was written to; None where nothing was."""
 
     results: dict[str, Any]
-    output_dir: Path | None
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """What an evaluation gave, and whether this process wrote it."""
+
+    evaluations: list[Evaluation]
+    """One, or one for every choice of vectors."""
     is_main_process: bool
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Of the first one."""
+        return self.evaluations[0].results
 
 
 def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
-    """Parse the arguments, score, print the table and write results.json and timings.json.
+    """Parse the arguments, score, print the tables and write results.json and timings.json.
 
     Under a launcher with several processes all of them compute and the first one prints and writes.
 
@@ -46,38 +61,70 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     with launched_group():
         started = time.perf_counter()
         source, options = source_of(arguments), scoring_options(arguments)
-        task = main_first(lambda: checked_task(arguments, source, options))
-        per_query: QueryTables = {}
-        results, timings = task.score(source, options, per_query)
-        prefixes = used_prefixes(source, task)
-        if prefixes:
-            results = {**results, "prefixes": prefixes}
-        if precision := named_precision(source, options):
-            results = {**results, "precision": precision}
-        if source.debias:
-            results = {**results, "debias": source.debias}
-        cut = source.cut.counts()
-        timings = {
-            **source.timings,
-            **timings,
-            **({"cut_texts": cut} if cut else {}),
-            "total_seconds": time.perf_counter() - started,
-            "processes": world_size(),
-            "threads_per_process": torch.get_num_threads(),
-            "device": str(options.device),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
-        outcome = EvaluationOutcome(results, arguments.output, rank() == 0)
+        choices = vector_choices(arguments.vectors, arguments.dimensions)
+        task = main_first(lambda: checked_task(arguments, source, options, choices))
+        measured = _measured(task, source, options, choices)
+        about = _about(source, task, options)
+        timings = source.timings | _timings_of_run(source, options, time.perf_counter() - started)
+        evaluations = [
+            Evaluation(
+                one.scored.results | about,
+                output_folder(arguments.output, one.choice) if arguments.output else None,
+            )
+            for one in measured
+        ]
+        outcome = EvaluationOutcome(evaluations, rank() == 0)
     if outcome.is_main_process:
-        if arguments.output:
-            write_results(arguments.output, results, timings, per_query)
-        console = table_console()
-        console.print(results_table(results))
-        if bias := bias_table(results):
-            console.print(bias)
-        for line in [*cut_warnings(cut), *_unused(source, task), *removal_warnings(source.debias)]:
+        for one, evaluation in zip(measured, evaluations, strict=True):
+            if evaluation.folder:
+                write_results(evaluation.folder, evaluation.results, timings | one.scored.timings, one.per_query)
+        _print(evaluations, bool(choices))
+        for line in [*cut_warnings(source.cut.counts()), *_unused(source, task), *removal_warnings(source.debias)]:
             print(f"warning: {line}", file=sys.stderr)
     return outcome
+
+
+def _measured(
+    task: Task, source: Source, options: ScoringOptions, choices: Sequence[VectorChoice]
+) -> Sequence[ScoredChoice]:
+    if choices:
+        assert isinstance(task, RetrievalTask)  # or it would have been refused
+        return score_choices(task, source, options, choices)
+    per_query: QueryTables = {}
+    return [ScoredChoice(None, task.score(source, options, per_query), per_query)]
+
+
+def _about(source: Source, task: Task, options: ScoringOptions) -> dict[str, Any]:
+    """What results say beside the figures, where there is something to say."""
+    said = {
+        "prefixes": used_prefixes(source, task),
+        "precision": named_precision(source, options),
+        "debias": source.debias,
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def _timings_of_run(source: Source, options: ScoringOptions, seconds: float) -> dict[str, Any]:
+    cut = source.cut.counts()
+    return {
+        **({"cut_texts": cut} if cut else {}),
+        "total_seconds": seconds,
+        "processes": world_size(),
+        "threads_per_process": torch.get_num_threads(),
+        "device": str(options.device),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _print(evaluations: Sequence[Evaluation], of_vectors: bool) -> None:
+    console = table_console()
+    if of_vectors:
+        console.print(vectors_table([one.results for one in evaluations]))
+        return
+    results = evaluations[0].results
+    console.print(results_table(results))
+    if bias := bias_table(results):
+        console.print(bias)
 
 
 def _unused(source: Source, task: Task) -> list[str]:

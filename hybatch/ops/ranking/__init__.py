@@ -7,6 +7,10 @@ same with both summed over g. Nothing is sorted and no matrix of queries by cand
 A rank is 1 + the candidates with a greater score + those with an equal score and a smaller index, as a stable
 descending sort gives it. Scores are inner products: normalise the embeddings for cosine similarity.
 
+Embeddings are floating, or codes: whole numbers in int8, or signs in the bits of uint8, whose scores are whole numbers
+and exact on every backend (`hybatch.ops.codes`). A score of codes may not pass 2^24, which is looked after with
+`validate`, and can happen with int8 from 1,025 dimensions on.
+
 Options that `rank_counts` and `RankCounter` share:
 
 precision: fp32, tf32, bf16 or fp16: what the embeddings are rounded to, to nearest, before they are multiplied. Sums

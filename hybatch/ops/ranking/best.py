@@ -22,6 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hybatch.ops.codes import values_of
+
 _TILE_SCORES = 2**22
 _LARGEST_TILE = 4096
 # Columns a maximum is taken over: so few that the K best of a row seldom share one.
@@ -104,7 +106,7 @@ def keep_best_(
 
     Args:
         best_scores, best_index, group_scores, group_index: the fields of `BestCandidates`, changed in place.
-        queries: [Q, H], float32, bfloat16 or float16.
+        queries: [Q, H], float32, bfloat16 or float16, or codes.
         candidates: [D, H], same dtype.
         groups: [D] int32.
         pair_scores: of the backend.
@@ -112,13 +114,13 @@ def keep_best_(
     order_D, bounds = _by_group(groups, group_scores.size(1))
     if len(order_D) == 0:
         return
-    candidates_DH = candidates[order_D].float()
+    candidates_DH = values_of(candidates[order_D]).float()
     largest = torch.linalg.vector_norm(candidates_DH, dim=1, dtype=torch.float64).amax()
     tile = min(_LARGEST_TILE, max(1, _TILE_SCORES // len(order_D)))
     everything = (queries, best_scores, best_index, group_scores, group_index)
     for queries_qH, *kept in zip(*(tensor.split(tile) for tensor in everything), strict=True):
         best = BestCandidates(*kept)
-        wanted_qD = _wanted(queries_qH.float(), candidates_DH, largest, bounds, best)
+        wanted_qD = _wanted(values_of(queries_qH).float(), candidates_DH, largest, bounds, best)
         query_N, column_N = wanted_qD.nonzero(as_tuple=True)
         counts_q = wanted_qD.sum(dim=1)
         offsets = torch.cat([counts_q.new_zeros(1), counts_q.cumsum(0)])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hybatch.ops import checks
 from hybatch.ops.backend import choose_backend
+from hybatch.ops.codes import CODE_DTYPES, largest_square, scores_are_exact
 from hybatch.ops.precision import op_precision, round_rows
 from hybatch.ops.ranking.backend import ranking_ops
 from hybatch.ops.ranking.best import BestCandidates
@@ -34,7 +35,7 @@ class RankCounter:
     across processes by `all_reduce`.
 
     Args:
-        queries: [Q, H], float32, bfloat16 or float16.
+        queries: [Q, H], float32, bfloat16 or float16, or codes (`hybatch.ops.codes`).
         positive_embeddings: [P, H], the embedding of each positive, equal to the row that will come in its block.
         positive_index: [P] integers: the candidate number of each positive.
         positive_offsets: [Q + 1] integers; query i owns the positives offsets[i] .. offsets[i + 1] - 1.
@@ -63,6 +64,7 @@ class RankCounter:
         backend: str = "auto",
     ) -> None:
         checks.check_precision(precision)
+        _check_precision_of(queries, precision)
         _check_best(best, precision)
         _check_positives(queries, positive_embeddings, positive_index, positive_offsets, positive_rows, validate)
         if num_groups < 0:
@@ -70,6 +72,8 @@ class RankCounter:
         self.backend = choose_backend(queries.device, backend)
         self._precision = op_precision(precision, rescore, self.backend)
         self._validate = validate
+        self._like_queries = queries.new_empty((0, queries.size(1)))
+        self._query_square = largest_square(queries) if validate else 0
         self._queries = round_rows(queries, self._precision, self.backend)
         self._positive_index = positive_index.long().contiguous()
         self._offsets = positive_offsets.long().contiguous()
@@ -95,8 +99,8 @@ class RankCounter:
         """Count the candidates first_index, first_index + 1, ... whose embeddings are the rows of `block`.
 
         Args:
-            block: [D, H], float32, bfloat16 or float16. A numpy array (a memory map, say) or a tensor on another
-                device is copied to the queries' device in slices of at most 64 MiB.
+            block: [D, H], float32, bfloat16 or float16, or codes as the queries are. A numpy array (a memory map, say)
+                or a tensor on another device is copied to the queries' device in slices of at most 64 MiB.
             groups: [D] integers in [0, num_groups).
             first_index: number of the block's first candidate, >= 0.
 
@@ -107,8 +111,10 @@ class RankCounter:
         """
         if not isinstance(groups, Tensor):
             groups = torch.from_numpy(np.array(groups))  # a copy: the array may be read-only
-        width, device = self._queries.size(1), self._queries.device
-        checks.check_embeddings("block", block if isinstance(block, Tensor) else _like(block), width=width)
+        device = self._queries.device
+        like_block = block if isinstance(block, Tensor) else _like(block)
+        checks.check_embeddings("block", like_block, width=self._like_queries.size(1))
+        checks.check_same_codes("block", like_block, self._like_queries)
         checks.check_integers("groups", groups, length=len(block))
         if self._validate:
             checks.check_range("groups", groups, self._num_groups)
@@ -200,6 +206,7 @@ class RankCounter:
         return pair_scores(*_same_dtype(self._queries, rounded), self._offsets, self._precision, rows_P)
 
     def _count(self, rows_DH: Tensor, groups_D: Tensor, first_index: int) -> None:
+        self._refuse_large_scores(rows_DH, first_index)
         rounded_DH = round_rows(rows_DH, self._precision, self.backend)
         queries_QH, rounded_DH = _same_dtype(self._queries, rounded_DH)
         ops = ranking_ops(self.backend)
@@ -263,6 +270,15 @@ class RankCounter:
         if row is not None:
             raise ValueError(f"{name}: row {first_index + row} overflows when it is rounded to {self._precision}")
 
+    def _refuse_large_scores(self, rows_DH: Tensor, first_index: int) -> None:
+        if not self._query_square or scores_are_exact(self._query_square, largest_square(rows_DH)):
+            return
+        self._failed = True
+        raise ValueError(
+            f"candidates {first_index} to {first_index + len(rows_DH) - 1}: a score with a query may pass 2^24, beyond "
+            "which float32 does not hold every whole number; scale the codes down"
+        )
+
     def _refuse_bad_status(self) -> None:
         hits, _, bad_candidates, overflows = self._status.tolist()
         if self._failed or bad_candidates or overflows:
@@ -322,6 +338,11 @@ def _refuse_unlike(name: str, identity: dict[str, object], expected: dict[str, o
         raise ValueError(f"{name}: counts for other queries or positives ({key} differ)")
 
 
+def _check_precision_of(queries: Tensor, precision: str) -> None:
+    if isinstance(queries, Tensor) and queries.dtype in CODE_DTYPES and precision != "fp32":
+        raise ValueError(f"precision: {precision} rounds floating embeddings; codes are exact as they are")
+
+
 def _check_best(best: int, precision: str) -> None:
     if best < 0:
         raise ValueError(f"best: expected 0 or more, got {best}")
@@ -339,6 +360,7 @@ def _check_positives(
 ) -> None:
     checks.check_embeddings("queries", queries)
     checks.check_embeddings("positive_embeddings", positive_embeddings, width=queries.size(1))
+    checks.check_same_codes("positive_embeddings", positive_embeddings, queries)
     checks.check_integers("positive_index", positive_index)
     num_positives = len(positive_index)
     if positive_rows is None and len(positive_embeddings) != num_positives:

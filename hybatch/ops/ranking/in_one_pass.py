@@ -29,8 +29,9 @@ def rank_counts(
     """Count, for each positive of each query and each group, the candidates that score above it or tie with it.
 
     Args:
-        queries: [Q, H], float32, bfloat16 or float16.
-        candidates: [D, H], any of these; of two dtypes both are taken as float32, which changes no value.
+        queries: [Q, H], float32, bfloat16 or float16, or codes: int8, or bits in uint8 (`hybatch.ops.codes`).
+        candidates: [D, H], any of these; of two floating dtypes both are taken as float32, which changes no value, and
+            codes are compared with codes of their own kind.
         candidate_groups: [D] integers in [0, num_groups), in any order.
         positives: [P] integers in [0, D): the candidate that each positive is.
         positive_offsets: [Q + 1] integers; query i owns positives[offsets[i]:offsets[i + 1]], possibly none.
@@ -67,6 +68,7 @@ def rank_counts(
 def _check_candidates(queries: Tensor, candidates: Tensor, positives: Tensor, validate: bool) -> None:
     checks.check_embeddings("queries", queries)
     checks.check_embeddings("candidates", candidates, width=queries.size(1))
+    checks.check_same_codes("candidates", candidates, queries)
     checks.check_integers("positives", positives)
     checks.check_device("candidates", candidates, queries.device)
     checks.check_device("positives", positives, queries.device)

@@ -23,7 +23,8 @@ from torch import Tensor
 from tests.csrc.device_model.build import build
 
 SCALAR_TYPES = {
-    torch.uint8: 0, torch.int32: 3, torch.int64: 4, torch.float16: 5, torch.float32: 6, torch.bfloat16: 15,
+    torch.uint8: 0, torch.int8: 1, torch.int32: 3, torch.int64: 4, torch.float16: 5, torch.float32: 6,
+    torch.bfloat16: 15,
 }  # fmt: skip
 DTYPES = {number: dtype for dtype, number in SCALAR_TYPES.items()}
 

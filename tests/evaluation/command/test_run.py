@@ -47,7 +47,7 @@ def test_languages_can_be_chosen(data: Path, tmp_path: Path) -> None:
     folder = write_embeddings(tmp_path, *random_embeddings(task, 4))
     outcome = evaluate(_arguments(data, "--embeddings", folder, "--languages", "cc", "aa"))
     assert outcome.results["languages"] == ["aa", "cc"]
-    assert outcome.output_dir is None
+    assert outcome.evaluations[0].folder is None
 
 
 def test_similarity_can_be_forced(data: Path, tmp_path: Path) -> None:

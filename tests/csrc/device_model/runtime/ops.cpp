@@ -16,6 +16,7 @@ namespace {
 size_t ElementBytes(ScalarType type) {
   switch (type) {
     case ScalarType::Byte:
+    case ScalarType::Char:
     case ScalarType::Bool:
       return 1;
     case ScalarType::Half:

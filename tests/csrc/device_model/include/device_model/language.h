@@ -156,6 +156,10 @@ T atomicMax(T* at, V value) {
 
 inline int __ffs(int value) { return __builtin_ffs(value); }
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
+inline int __dp4a(int a, int b, int sum) {
+  for (int byte = 0; byte < 32; byte += 8) sum += static_cast<int8_t>(a >> byte) * static_cast<int8_t>(b >> byte);
+  return sum;
+}
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
