@@ -48,6 +48,8 @@ class Encoder(nn.Module):
         debiased: how language bias was taken out of it after training, where it was.
         prompts: what its folder has beside the configuration's prefixes, by name: those of the data sets it was trained
             on that have their own (`hybatch.models.folder.prompts.names_of`).
+        dimensions: how many leading ones of an embedding are trained to be an embedding, all first; none where only all
+            are. Its folder says so.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Encoder(nn.Module):
         offsets: LanguageOffsets | None = None,
         debiased: Debiased | None = None,
         prompts: Mapping[str, str] | None = None,
+        dimensions: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -68,6 +71,7 @@ class Encoder(nn.Module):
         self.offsets = offsets
         self.debiased = debiased
         self.prompts = dict(prompts or {})
+        self.dimensions = tuple(dimensions)
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
         self.autocast_dtype: torch.dtype | None = None
         self.padded_because = _settle_padding(config, backbone)
@@ -168,6 +172,7 @@ class Encoder(nn.Module):
                 head_weights=[_below(f"head.{index}.", weights) for index in range(len(self.head))],
                 offsets=self.offsets,
                 prompts=self.prompts,
+                dimensions=self.dimensions,
             )
             if self.debiased is not None:
                 write_debiased(folder, self.debiased)

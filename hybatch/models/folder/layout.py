@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hybatch.models.language_offsets import LanguageOffsets, read_offsets, write
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"
+_DIMENSIONS = "dimensions"
 _POOLING: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last", "max": "max"}
 _OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -57,6 +58,8 @@ class Layout:
     """How language bias was taken out of it, where it was."""
     config: EncoderConfig | None = None
     """The configuration that hybatch saved with the model."""
+    dimensions: tuple[int, ...] = ()
+    """How many leading dimensions of its vectors are trained to be vectors themselves, all of them first."""
 
 
 def read_layout(folder: Path) -> Layout:
@@ -92,7 +95,7 @@ def read_layout(folder: Path) -> Layout:
     _read_transformer_settings(layout)
     layout.prompts = read_prompts(folder)
     if (folder / OWN_FILE).is_file():
-        layout.config = _read_own(folder / OWN_FILE)
+        layout.config, layout.dimensions = _read_own(folder / OWN_FILE)
     return layout
 
 
@@ -173,13 +176,13 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     raise UserError(f"{folder}: holds no weights, model.safetensors is missing")
 
 
-def _read_own(path: Path) -> EncoderConfig:
+def _read_own(path: Path) -> tuple[EncoderConfig, tuple[int, ...]]:
     saved = read_object(path)
     try:
         options = dict(saved["encoder"])
         if isinstance(options.get("fresh"), dict):
             options["fresh"] = FreshBackboneConfig(**options["fresh"])
-        return EncoderConfig(**options)
+        return EncoderConfig(**options), tuple(map(int, saved.get(_DIMENSIONS, ())))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -195,6 +198,7 @@ def write_layout(
     head_weights: list[dict[str, Tensor]],
     offsets: LanguageOffsets | None = None,
     prompts: Mapping[str, str] | None = None,
+    dimensions: Sequence[int] = (),
 ) -> None:
     """Write everything but the backbone and the tokenizer into an existing folder.
 
@@ -206,6 +210,7 @@ def write_layout(
         head_weights: the weights of each, on any device.
         offsets: what moves the vectors by their language, if anything does.
         prompts: by name, beside the configuration's prefixes.
+        dimensions: how many leading ones are trained to be a vector, all first; none where only all are.
     """
     assert config.pooling is not None
     names = ["", "1_Pooling", *(f"{2 + i}_Dense" for i in range(len(head))), f"{2 + len(head)}_Normalize"]
@@ -239,7 +244,8 @@ def write_layout(
         folder / PROMPTS,
         {"prompts": {**own, **(prompts or {})}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
-    write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config)})
+    nested = {_DIMENSIONS: list(dimensions)} if dimensions else {}
+    write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config), **nested})
 
 
 def _dense_settings(dense: Dense) -> dict[str, Any]:
