@@ -301,18 +301,11 @@ class ContrastiveLoss(nn.Module):
             inputs, number = keep_out(inputs, judged, self.filter)
             kept_out = _sum_of_all(number)
         loss, of_widths = self._weighted(inputs, passages_QH, further)
-        alignment = None
+        alignment = teacher = taught = None
         if self.alignment is not None and translations is not None:
-            apart = alignment_sum(
-                inputs,
-                translations.embeddings_AH,
-                translations.translated_A,
-                DIVERGENCES[self.alignment.kind],
-                ring=self._passes_blocks,
-            )
-            alignment = share_of_batch_mean(apart, len(queries_QH))
+            alignment = self._apart_from_translations(inputs, translations, self.alignment)
             loss = loss + self.alignment.weight * alignment
-        taught = teacher = None
+            alignment = alignment.detach()
         if self.teacher is not None and scores_QM is not None:
             if negatives_QNH is None or negative_groups_QN is None:
                 raise ValueError("scores_QM needs negatives_QNH and negative_groups_QN")
@@ -329,8 +322,17 @@ class ContrastiveLoss(nn.Module):
             taught = _sum_of_all(number)
             teacher = share_of_mean(apart, taught)
             loss = loss + self.teacher.weight * teacher
-        alignment, teacher = (None if term is None else term.detach() for term in (alignment, teacher))
+            teacher = teacher.detach()
         return LossTerms(loss, alignment, kept_out, teacher, taught, of_widths)
+
+    def _apart_from_translations(
+        self, inputs: ContrastiveInputs, translations: Translations, term: AlignmentConfig
+    ) -> Tensor:
+        """This process's share of the alignment term, before its weight; `inputs` as for `_sums`."""
+        divergence = DIVERGENCES[term.kind]
+        rows = (translations.embeddings_AH, translations.translated_A)
+        total = alignment_sum(inputs, *rows, divergence, ring=self._passes_blocks)
+        return share_of_batch_mean(total, len(inputs.queries_QH))
 
     def _weighted(
         self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives | None
@@ -343,8 +345,9 @@ class ContrastiveLoss(nn.Module):
         shares = [share_of_batch_mean(total, num_rows) for total in self._sums(inputs, passages_QH, further, widths)]
         if self.dimensions is None:
             return shares[0], None
-        weighted = torch.stack([self.dimensions[width] * share for width, share in zip(widths, shares, strict=True)])
-        return weighted.sum(), {width: share.detach() for width, share in zip(widths, shares, strict=True)}
+        of_widths = dict(zip(widths, shares, strict=True))
+        weighted = torch.stack([self.dimensions[width] * share for width, share in of_widths.items()]).sum()
+        return weighted, {width: share.detach() for width, share in of_widths.items()}
 
     def _check_given(self, **given: object) -> None:
         wanted = {
@@ -407,7 +410,7 @@ class ContrastiveLoss(nn.Module):
         if not self._passes_blocks:
             return [self._gathered(inputs.truncated(width)) for width in widths]
         passing = ring_terms_of_widths(inputs, widths, columns=self.symmetric)
-        return [_sum_of_losses(terms, _of_leading(terms.column_lse_D, len(passages_QH))) for terms in passing]
+        return [_sum_of_losses(terms, _first_of_each_block(terms.column_lse_D, len(passages_QH))) for terms in passing]
 
     def _of_several_positives(
         self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives, widths: Sequence[int]
@@ -415,7 +418,9 @@ class ContrastiveLoss(nn.Module):
         num_positives = _num_positives(len(passages_QH), further)
         if self._passes_blocks:
             passing = ring_terms_of_widths(without_positives(inputs), widths, columns=self.symmetric)
-            negatives = [(terms.row_lse_Q, _of_leading(terms.column_lse_D, num_positives)) for terms in passing]
+            negatives = [
+                (terms.row_lse_Q, _first_of_each_block(terms.column_lse_D, num_positives)) for terms in passing
+            ]
         else:
             negatives = [self._gathered_negatives(inputs.truncated(width), num_positives) for width in widths]
         sums = []
@@ -445,8 +450,8 @@ class ContrastiveLoss(nn.Module):
         return negative_lse_Q, columns.view(world_size(), -1) if self.symmetric else None
 
 
-def _of_leading(column_lse_D: Tensor | None, number: int) -> Tensor | None:
-    """[W, number], of the leading candidates of each process's block; None where columns are not wanted."""
+def _first_of_each_block(column_lse_D: Tensor | None, number: int) -> Tensor | None:
+    """[W, number], of the first candidates of each process's block; None where columns are not wanted."""
     return None if column_lse_D is None else column_lse_D.view(world_size(), -1)[:, :number]
 
 
