@@ -1,6 +1,7 @@
 """Times the contrastive loss against the matrix products that it cannot do without, and against other ways to have it.
 
     python benchmarks/bench_contrastive.py --json FILE [--sizes 1024 4096 16384] [--width 768] [--what forward ...]
+        [--dimensions 768 256 64]
 
 Writes FILE anew after every round, and at the end a Markdown table and a plot as PNG beside it. Seconds are wall-clock.
 Rates are the operations of the floor's products by those seconds, beside the peak of the processor's fused
@@ -59,7 +60,7 @@ def measure(
         problem = make_problem(size, arguments.width, device, DTYPES[arguments.dtype])
         embeddings = 4 * (problem.queries.numel() + problem.candidates.numel())
         for what in arguments.what:
-            found = list(contenders(problem, what, arguments.rounds))
+            found = list(contenders(problem, what, arguments.rounds, arguments.dimensions))
             left_out |= dict.fromkeys(one for one in found if isinstance(one, LeftOut))
             timed = [one for one in found if isinstance(one, Contender) and is_wanted(one, arguments.only)]
             gradients = 0 if what == FORWARD else embeddings
@@ -180,6 +181,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, required=True, help="where to write; .md and .png go beside it")
     parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 4096, 16384])
     parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--dimensions", nargs="+", type=int, default=[], help="time their losses together, too")
     parser.add_argument("--what", nargs="+", choices=[FORWARD, BOTH, SYMMETRIC], default=[FORWARD, BOTH, SYMMETRIC])
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the embeddings")
     parser.add_argument("--rounds", type=int, default=7)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from measure import Contender
 from torch import Tensor
 
 from hybatch.losses import ContrastiveInputs, dense_info_nce
+from hybatch.losses.truncation import truncated
 from hybatch.ops import contrastive_terms, info_nce
 from hybatch.ops.backend import BACKENDS, choose_backend, why_missing
 
@@ -64,8 +65,14 @@ class LeftOut:
     reason: str
 
 
-def contenders(problem: Problem, what: str, rounds: int) -> Iterator[Contender | LeftOut]:
-    """All that there are, the floor first; the slower of the public alternatives in fewer rounds."""
+def contenders(
+    problem: Problem, what: str, rounds: int, dimensions: Sequence[int] = ()
+) -> Iterator[Contender | LeftOut]:
+    """All that there are, the floor first; the slower of the public alternatives in fewer rounds.
+
+    Args:
+        dimensions: also time the losses of so many leading dimensions together.
+    """
     products = PRODUCTS[what]
     floor = f"{products} matrix product{'s' if products > 1 else ''}"
     yield Contender(floor, matrix_products(problem, products))
@@ -85,6 +92,8 @@ def contenders(problem: Problem, what: str, rounds: int) -> Iterator[Contender |
         yield Contender(name, _stepping(problem, _hybatch(backend), what), floor)
         if what == SYMMETRIC:
             yield Contender(f"{name}, one loss each way", _stepping(problem, _each_way(backend), what), floor)
+        if dimensions:
+            yield from _of_dimensions(problem, what, name, backend, dimensions, floor)
     yield Contender(MINI_BATCHED, mini_batched(problem, what), floor, rounds=min(rounds, 3))
     if what == BOTH:
         reason = _why_no_liger(device)
@@ -163,6 +172,23 @@ def _each_way(backend: str) -> Loss:
         return (info_nce(*sides, **options) + info_nce(*sides[::-1], **options)) / 2
 
     return loss
+
+
+def _of_dimensions(
+    problem: Problem, what: str, name: str, backend: str, dimensions: Sequence[int], floor: str
+) -> Iterator[Contender]:
+    """The losses of leading dimensions, cut from the embeddings, and of rows that have these widths already."""
+    loss, widths = _hybatch(backend), " + ".join(map(str, dimensions))
+
+    def cut(problem: Problem, symmetric: bool) -> Tensor:
+        sides = ([truncated(rows, width) for rows in (problem.queries, problem.candidates)] for width in dimensions)
+        return torch.stack([loss(Problem(*pair), symmetric) for pair in sides]).sum()
+
+    yield Contender(f"{name}, dimensions {widths}", _stepping(problem, cut, what), floor)
+    device, dtype = problem.queries.device, torch.promote_types(problem.queries.dtype, torch.float32)
+    ready = [make_problem(len(problem.queries), width, device, dtype) for width in dimensions]
+    each = [_stepping(one, loss, what) for one in ready]
+    yield Contender(f"{name}, rows of width {widths}", lambda: [run() for run in each], floor)
 
 
 def mini_batched(problem: Problem, what: str) -> Callable[[], Tensor]:

@@ -8,7 +8,9 @@ process, a passage per query and further ones, G width of the embeddings that sa
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -21,7 +23,7 @@ from hybatch.losses.info_nce import Implementation, choose_computation, without_
 from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.losses.protocol import GuideVectors, LossConfig, LossTerms, Translations
 from hybatch.losses.reduction import share_of_batch_mean, share_of_mean
-from hybatch.losses.ring import ring_terms
+from hybatch.losses.ring import ring_terms_of_widths
 from hybatch.losses.several_positives import (
     Form,
     FurtherPositives,
@@ -32,6 +34,7 @@ from hybatch.losses.several_positives import (
 from hybatch.losses.terms.alignment import AlignmentConfig, alignment_sum
 from hybatch.losses.terms.divergences import DIVERGENCES
 from hybatch.losses.terms.teacher import TeacherConfig, teacher_sum
+from hybatch.losses.truncation import truncated
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.options import limits
 from hybatch.processes import rank, world_size
@@ -67,6 +70,13 @@ class ContrastiveConfig(LossConfig):
     max_positives: int | None = field(default=None, metadata=limits(ge=1, le=1000))
     """Positives of a query that a step encodes at most, drawn anew at each step where the corpus lists more; by default
     all."""
+    dimensions: list[int] | None = field(default=None, metadata=limits(ge=1, le=1_000_000))
+    """Train vectors that can be cut short (Matryoshka): the loss is the sum of those of the leading so many dimensions
+    of the embeddings, each scaled to unit length again. All of them first, then fewer and fewer; by default all alone.
+    """
+    dimension_weights: list[float] | None = field(default=None, metadata=limits(ge=0, le=1_000_000))
+    """What the loss of each of the dimensions is multiplied with in the sum; by default 1. 0 measures it and trains
+    nothing by it."""
     alignment: AlignmentConfig | None = None
     """A term beside the loss that brings queries and their translations together; none by default. Every example of a
     batch that has one is then given a translation of its query, which is encoded beside the others."""
@@ -96,12 +106,32 @@ class ContrastiveConfig(LossConfig):
             raise UserError("loss.filter goes by a guide, but loss.guide names none: give a model, or filter by self")
         if self.guide is not None and not by_guide:
             raise UserError("loss.guide names a model, but nothing goes by it: set loss.filter.by to guide")
-
         if self.positives == "one" and self.max_positives not in (None, 1):
             raise UserError(
                 f"loss.positives one takes one positive of a query at a step, loss.max_positives is "
                 f"{self.max_positives}: leave that out, or set loss.positives to mean or log-sum"
             )
+        self._check_dimensions()
+
+    def _check_dimensions(self) -> None:
+        dimensions, weights = self.dimensions, self.dimension_weights
+        if dimensions is None:
+            if weights is not None:
+                raise UserError("loss.dimension_weights is given without loss.dimensions: give both, or neither")
+            return
+        if not dimensions:
+            raise UserError("loss.dimensions is an empty list: name the embeddings' width and fewer, or leave it out")
+        if any(narrower >= wider for wider, narrower in pairwise(dimensions)):
+            raise UserError(
+                f"loss.dimensions is {dimensions}: each must be less than the one before it, and the embeddings' width "
+                "stand first"
+            )
+        if weights is not None and len(weights) != len(dimensions):
+            raise UserError(
+                f"loss.dimension_weights are {len(weights)}, loss.dimensions are {len(dimensions)}: give one for each"
+            )
+        if weights is not None and not any(weights):
+            raise UserError("loss.dimension_weights are all 0, which trains nothing: give one of them more")
 
     def build(self) -> ContrastiveLoss:
         return ContrastiveLoss(
@@ -113,7 +143,17 @@ class ContrastiveConfig(LossConfig):
             alignment=self.alignment,
             filter=self.filter,
             teacher=self.teacher,
+            dimensions=self._weight_of_dimensions(),
         )
+
+    def _weight_of_dimensions(self) -> dict[int, float] | None:
+        if self.dimensions is None:
+            return None
+        return dict(zip(self.dimensions, self.dimension_weights or [1.0] * len(self.dimensions), strict=True))
+
+    @property
+    def trained_widths(self) -> tuple[int, ...]:
+        return tuple(self.dimensions or ())
 
     @property
     def most_positives(self) -> int | None:
@@ -129,7 +169,7 @@ class ContrastiveConfig(LossConfig):
 
     @property
     def has_terms(self) -> bool:
-        return self.aligns or self.is_taught or self.filter is not None
+        return self.aligns or self.is_taught or self.filter is not None or self.dimensions is not None
 
     @property
     def is_taught(self) -> bool:
@@ -172,6 +212,12 @@ class ContrastiveLoss(nn.Module):
     With a `teacher`, `terms` adds its weight times the mean, over the queries of the global batch that have scores, of
     what their cosines differ by from these (`teacher.teacher_sum`); that needs one small collective.
 
+    With `dimensions`, number of leading dimensions -> weight, all of them first, `terms` takes the weighted sum of the
+    losses of the leading dimensions (`truncation`) in the place of the loss of all. Weights are not scaled to sum to 1
+    (Kusupati et al. 2022, arXiv 2205.13147, equation 1). Whole embeddings are gathered, or passed round, once; what is
+    kept out, the alignment and the teacher go by whole embeddings. `symmetric` then exchanges a float per passage and
+    width.
+
     Reduction: `share_of_batch_mean`.
     """
 
@@ -186,8 +232,10 @@ class ContrastiveLoss(nn.Module):
         alignment: AlignmentConfig | None = None,
         filter: FilterConfig | None = None,
         teacher: TeacherConfig | None = None,
+        dimensions: Mapping[int, float] | None = None,
     ) -> None:
         super().__init__()
+        self.dimensions = dimensions
         self.teacher = teacher
         self.alignment = alignment
         self.filter = filter
@@ -219,7 +267,7 @@ class ContrastiveLoss(nn.Module):
         inputs = self._compared(queries_QH, passages_QH, negatives_QNH, groups_Q, negative_groups_QN, further)
         if not self._passes_blocks:
             inputs = _with_all_candidates(inputs, further)
-        total = self._sum(inputs, passages_QH, further)
+        (total,) = self._sums(inputs, passages_QH, further, [queries_QH.shape[1]])
         return share_of_batch_mean(total, len(queries_QH))
 
     def terms(
@@ -239,7 +287,7 @@ class ContrastiveLoss(nn.Module):
 
         Raises:
             ValueError: the loss was made with an alignment, a guided filter or a teacher, but what these need is not
-                given, or the other way round.
+                given, or the other way round; or its dimensions are not those of the embeddings.
         """
         self._check_given(translations=translations, guide=guide, scores_QM=scores_QM)
         if guide is not None and further is not None:
@@ -252,19 +300,12 @@ class ContrastiveLoss(nn.Module):
             judged = _judged(own, None if self._passes_blocks else inputs, guide, further, self.filter)
             inputs, number = keep_out(inputs, judged, self.filter)
             kept_out = _sum_of_all(number)
-        total = self._sum(inputs, passages_QH, further)
-        loss, alignment = share_of_batch_mean(total, len(queries_QH)), None
+        loss, of_widths = self._weighted(inputs, passages_QH, further)
+        alignment = teacher = taught = None
         if self.alignment is not None and translations is not None:
-            apart = alignment_sum(
-                inputs,
-                translations.embeddings_AH,
-                translations.translated_A,
-                DIVERGENCES[self.alignment.kind],
-                ring=self._passes_blocks,
-            )
-            alignment = share_of_batch_mean(apart, len(queries_QH))
+            alignment = self._apart_from_translations(inputs, translations, self.alignment)
             loss = loss + self.alignment.weight * alignment
-        taught = teacher = None
+            alignment = alignment.detach()
         if self.teacher is not None and scores_QM is not None:
             if negatives_QNH is None or negative_groups_QN is None:
                 raise ValueError("scores_QM needs negatives_QNH and negative_groups_QN")
@@ -281,8 +322,32 @@ class ContrastiveLoss(nn.Module):
             taught = _sum_of_all(number)
             teacher = share_of_mean(apart, taught)
             loss = loss + self.teacher.weight * teacher
-        alignment, teacher = (None if term is None else term.detach() for term in (alignment, teacher))
-        return LossTerms(loss, alignment, kept_out, teacher, taught)
+            teacher = teacher.detach()
+        return LossTerms(loss, alignment, kept_out, teacher, taught, of_widths)
+
+    def _apart_from_translations(
+        self, inputs: ContrastiveInputs, translations: Translations, term: AlignmentConfig
+    ) -> Tensor:
+        """This process's share of the alignment term, before its weight; `inputs` as for `_sums`."""
+        divergence = DIVERGENCES[term.kind]
+        rows = (translations.embeddings_AH, translations.translated_A)
+        total = alignment_sum(inputs, *rows, divergence, ring=self._passes_blocks)
+        return share_of_batch_mean(total, len(inputs.queries_QH))
+
+    def _weighted(
+        self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives | None
+    ) -> tuple[Tensor, dict[int, Tensor] | None]:
+        """The contrastive loss, and with `dimensions` that of each, detached; arguments as for `_sums`."""
+        num_rows, full = passages_QH.shape
+        widths = list(self.dimensions or [full])
+        if widths[0] != full:
+            raise ValueError(f"dimensions: {widths}, but the embeddings are {full} wide")
+        shares = [share_of_batch_mean(total, num_rows) for total in self._sums(inputs, passages_QH, further, widths)]
+        if self.dimensions is None:
+            return shares[0], None
+        of_widths = dict(zip(widths, shares, strict=True))
+        weighted = torch.stack([self.dimensions[width] * share for width, share in of_widths.items()]).sum()
+        return weighted, {width: share.detach() for width, share in of_widths.items()}
 
     def _check_given(self, **given: object) -> None:
         wanted = {
@@ -328,34 +393,46 @@ class ContrastiveLoss(nn.Module):
             temperature=self.temperature,
         )
 
-    def _sum(self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives | None) -> Tensor:
-        """Sum over this process's rows.
+    def _sums(
+        self,
+        inputs: ContrastiveInputs,
+        passages_QH: Tensor,
+        further: FurtherPositives | None,
+        widths: Sequence[int],
+    ) -> list[Tensor]:
+        """For every width, the sum over this process's rows.
 
         Args:
             inputs: its queries, and the candidates of all processes; where blocks of them pass, its own.
         """
         if further is not None:
-            return self._of_several_positives(inputs, passages_QH, further)
-        return self._through_the_ring(inputs) if self._passes_blocks else self._gathered(inputs)
+            return self._of_several_positives(inputs, passages_QH, further, widths)
+        if not self._passes_blocks:
+            return [self._gathered(inputs.truncated(width)) for width in widths]
+        passing = ring_terms_of_widths(inputs, widths, columns=self.symmetric)
+        return [_sum_of_losses(terms, _first_of_each_block(terms.column_lse_D, len(passages_QH))) for terms in passing]
 
     def _of_several_positives(
-        self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives
-    ) -> Tensor:
-        queries_QH, num_positives = inputs.queries_QH, _num_positives(len(passages_QH), further)
+        self, inputs: ContrastiveInputs, passages_QH: Tensor, further: FurtherPositives, widths: Sequence[int]
+    ) -> list[Tensor]:
+        num_positives = _num_positives(len(passages_QH), further)
         if self._passes_blocks:
-            terms = ring_terms(without_positives(inputs), columns=self.symmetric)
-            negative_lse_Q, columns = terms.row_lse_Q, terms.column_lse_D
-            others_WP = None if columns is None else columns.view(world_size(), -1)[:, :num_positives]
+            passing = ring_terms_of_widths(without_positives(inputs), widths, columns=self.symmetric)
+            negatives = [
+                (terms.row_lse_Q, _first_of_each_block(terms.column_lse_D, num_positives)) for terms in passing
+            ]
         else:
-            computation = choose_computation(self.implementation, len(queries_QH), len(inputs.candidates_DH))
-            num_columns = world_size() * num_positives if self.symmetric else 0
-            negative_lse_Q, columns = computation.negatives(inputs, num_columns=num_columns)
-            others_WP = columns.view(world_size(), -1) if self.symmetric else None
-        logits_P = positive_logits(queries_QH, passages_QH, further, inputs.temperature)
-        forward = sum_over_queries(self.positives, negative_lse_Q, logits_P, further)
-        if others_WP is None:
-            return forward
-        return (forward + sum_over_positives(exchange_with_gradient(others_WP), logits_P, further)) / 2
+            negatives = [self._gathered_negatives(inputs.truncated(width), num_positives) for width in widths]
+        sums = []
+        for width, (negative_lse_Q, others_WP) in zip(widths, negatives, strict=True):
+            queries, passages = (truncated(rows, width) for rows in (inputs.queries_QH, passages_QH))
+            logits_P = positive_logits(queries, passages, further.truncated(width), inputs.temperature)
+            total = sum_over_queries(self.positives, negative_lse_Q, logits_P, further)
+            if others_WP is not None:
+                back = sum_over_positives(exchange_with_gradient(others_WP), logits_P, further)
+                total = (total + back) / 2
+            sums.append(total)
+        return sums
 
     def _gathered(self, inputs: ContrastiveInputs) -> Tensor:
         num_rows = len(inputs.queries_QH)
@@ -363,13 +440,19 @@ class ContrastiveLoss(nn.Module):
         if not self.symmetric:
             return computation.info_nce(inputs)
         terms = computation.terms(inputs, num_columns=world_size() * num_rows)
-        return _sum_of_losses(terms, terms.column_lse_D)
+        assert terms.column_lse_D is not None
+        return _sum_of_losses(terms, terms.column_lse_D.view(world_size(), -1))
 
-    def _through_the_ring(self, own: ContrastiveInputs) -> Tensor:
-        terms = ring_terms(own, columns=self.symmetric)
-        if terms.column_lse_D is None:
-            return _sum_of_losses(terms, None)
-        return _sum_of_losses(terms, terms.column_lse_D.view(world_size(), -1)[:, : len(own.queries_QH)])
+    def _gathered_negatives(self, inputs: ContrastiveInputs, num_positives: int) -> tuple[Tensor, Tensor | None]:
+        computation = choose_computation(self.implementation, len(inputs.queries_QH), len(inputs.candidates_DH))
+        num_columns = world_size() * num_positives if self.symmetric else 0
+        negative_lse_Q, columns = computation.negatives(inputs, num_columns=num_columns)
+        return negative_lse_Q, columns.view(world_size(), -1) if self.symmetric else None
+
+
+def _first_of_each_block(column_lse_D: Tensor | None, number: int) -> Tensor | None:
+    """[W, number], of the first candidates of each process's block; None where columns are not wanted."""
+    return None if column_lse_D is None else column_lse_D.view(world_size(), -1)[:, :number]
 
 
 def _sum_of_all(number: Tensor) -> Tensor:
@@ -432,15 +515,15 @@ def _judged(
     return Judged(queries_QG, own_DG, all_DG, spared)
 
 
-def _sum_of_losses(terms: ContrastiveTerms, passage_lse: Tensor | None) -> Tensor:
+def _sum_of_losses(terms: ContrastiveTerms, passage_lse_WQ: Tensor | None) -> Tensor:
     """Sum over this process's rows.
 
     Args:
-        passage_lse: W * Q values, log-sum-exp of every passage of the batch over this process's queries, in rank order;
-            None for the loss of finding the passage alone.
+        passage_lse_WQ: log-sum-exp of every passage of the batch over this process's queries, in rank order; None for
+            the loss of finding the passage alone.
     """
     forward = (terms.row_lse_Q - terms.positive_logit_Q).sum()
-    if passage_lse is None:
+    if passage_lse_WQ is None:
         return forward
-    own_lse_Q = exchange_with_gradient(passage_lse.reshape(world_size(), -1)).logsumexp(0)
+    own_lse_Q = exchange_with_gradient(passage_lse_WQ).logsumexp(0)
     return (forward + (own_lse_Q - terms.positive_logit_Q).sum()) / 2

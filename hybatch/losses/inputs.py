@@ -5,10 +5,12 @@ Shape suffixes: Q queries, D candidates, H embedding width, B bytes of a query's
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
+
+from hybatch.losses.truncation import truncated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +42,8 @@ class ContrastiveInputs:
     def as_arguments(self) -> dict[str, Any]:
         """For `info_nce(**inputs.as_arguments())` and its like."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def truncated(self, width: int) -> ContrastiveInputs:
+        """The same pairs by the leading dimensions of their embeddings, scaled to unit length."""
+        queries, candidates = (truncated(rows, width) for rows in (self.queries_QH, self.candidates_DH))
+        return replace(self, queries_QH=queries, candidates_DH=candidates)

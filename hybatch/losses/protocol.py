@@ -7,6 +7,7 @@ embedding width, G that of another model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -107,6 +108,23 @@ class LossTerms(NamedTuple):
     """The teacher's term in the loss, before its weight; detached, None where there is none."""
     taught: Tensor | None = None
     """Queries of the global batch that the teacher's term counts, int64; None without one."""
+    of_widths: Mapping[int, Tensor] | None = None
+    """By the number of leading dimensions, what each has for its loss, before its weight; detached, None without."""
+
+    def detached(self) -> LossTerms:
+        """For after the backward pass."""
+        return self._replace(loss=self.loss.detach())
+
+    def means(self) -> dict[str, Tensor]:
+        """What is averaged over the processes, by its name in metrics.jsonl."""
+        terms = {"loss": self.loss, "alignment": self.alignment, "teacher": self.teacher}
+        terms |= {f"loss_{width}": loss for width, loss in (self.of_widths or {}).items()}
+        return {name: term for name, term in terms.items() if term is not None}
+
+    def counts(self) -> dict[str, Tensor]:
+        """What is of the global batch already, likewise."""
+        numbers = {"kept_out": self.kept_out, "taught": self.taught}
+        return {name: number for name, number in numbers.items() if number is not None}
 
 
 @runtime_checkable
@@ -184,6 +202,24 @@ class LossConfig(ABC):
     def is_taught(self) -> bool:
         """Whether the loss has a teacher's term: a batch then carries the scores that the corpus has."""
         return False
+
+    @property
+    def trained_widths(self) -> tuple[int, ...]:
+        """How many leading dimensions of an embedding are trained to be an embedding, all of them first; none: only
+        all of them."""
+        return ()
+
+    def check_width(self, width: int) -> None:
+        """Check `trained_widths` against the width of the embeddings, before any are made.
+
+        Raises:
+            UserError: the first of them is another.
+        """
+        if self.trained_widths and self.trained_widths[0] != width:
+            raise UserError(
+                f"loss.dimensions is {list(self.trained_widths)}, but the embeddings are {width} wide: {width} must "
+                "stand first, then fewer"
+            )
 
     @property
     def has_terms(self) -> bool:

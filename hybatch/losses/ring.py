@@ -5,7 +5,9 @@ after as many steps as there are processes every block has met all queries; the 
 the one at hand are computed. The backward pass sends the blocks round once more, and behind each the gradient that it
 has collected so far, which comes home last.
 
-Shape suffixes: Q queries of this process, D candidates of each process, H embedding width, W processes.
+Terms of several widths are computed of each block as it passes, from its leading dimensions: the blocks go round once.
+
+Shape suffixes: Q queries of this process, D candidates of each process, H embedding width, W processes, K widths.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hybatch.losses.inputs import ContrastiveInputs
+from hybatch.losses.truncation import joined_gradient, truncate
 from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.ops.contrastive.backend import ContrastiveOps
 from hybatch.ops.contrastive.loss import choose_ops, prepare
@@ -51,6 +54,18 @@ def ring_terms(inputs: ContrastiveInputs, *, columns: bool = False) -> Contrasti
     Memory: three blocks of candidates, backward also three of their gradients in float32; never W * D x H. Bitwise
     repeatable on the same number of processes and threads.
     """
+    (terms,) = ring_terms_of_widths(inputs, [inputs.queries_QH.shape[1]], columns=columns)
+    return terms
+
+
+def ring_terms_of_widths(
+    inputs: ContrastiveInputs, widths: Sequence[int], *, columns: bool = False
+) -> list[ContrastiveTerms]:
+    """`ring_terms` of the leading dimensions of the embeddings (`truncation`), for each of several widths.
+
+    Args:
+        widths: the embeddings' own, and lesser ones.
+    """
     pairs = prepare(
         inputs.queries_QH,
         inputs.candidates_DH,
@@ -60,10 +75,15 @@ def ring_terms(inputs: ContrastiveInputs, *, columns: bool = False) -> Contrasti
         inputs.temperature,
         validate=False,
     )
-    row_lse_Q, positive_logit_Q, column_lse_WD = _RingTerms.apply(
-        *pairs, inputs.left_out_QB, columns, choose_ops(pairs[0], CONTRASTIVE_TERMS)
+    row_lse_KQ, positive_logit_KQ, column_lse_KWD = _RingTerms.apply(
+        *pairs, inputs.left_out_QB, columns, choose_ops(pairs[0], CONTRASTIVE_TERMS), widths
     )
-    return ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_WD.flatten() if columns else None)
+    return [
+        ContrastiveTerms(row_lse_Q, positive_logit_Q, column_lse_WD.flatten() if columns else None)
+        for row_lse_Q, positive_logit_Q, column_lse_WD in zip(
+            row_lse_KQ, positive_logit_KQ, column_lse_KWD, strict=True
+        )
+    ]
 
 
 class _RingTerms(torch.autograd.Function):
@@ -79,21 +99,25 @@ class _RingTerms(torch.autograd.Function):
         left_out: Tensor | None,
         columns: bool,
         ops: ContrastiveOps,
+        widths: Sequence[int],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        row_lse_of_home, column_lse_of_home = [scale.new_empty(0)] * world_size(), [scale.new_empty(0)] * world_size()
-        positive_logit = scale.new_zeros(len(queries))
+        own = [truncate(queries, width).rows_NM for width in widths]
+        row_lse = scale.new_empty(len(widths), world_size(), len(queries))
+        column_lse = scale.new_empty(len(widths), world_size(), len(candidates) if columns else 0)
+        positive_logit = scale.new_zeros(len(widths), len(queries))
         for home, block, groups in passing_blocks(candidates, candidate_groups):
             index = index_in_block(positive_index, home)
-            with torch.autocast(queries.device.type, enabled=False):
-                row_lse_of_home[home], positives, column_lse_of_home[home] = ops.forward(
-                    queries, block, index, query_groups, groups, scale, columns, pairs_of_block(left_out, home)
-                )
-            positive_logit += positives
-            del block  # or it would live until the block after the next has arrived
+            for place, width in enumerate(widths):
+                rows = truncate(block, width).rows_NM
+                with torch.autocast(queries.device.type, enabled=False):
+                    row_lse[place, home], positives, column_lse[place, home] = ops.forward(
+                        own[place], rows, index, query_groups, groups, scale, columns, pairs_of_block(left_out, home)
+                    )
+                positive_logit[place] += positives
+            del block, rows  # or they would live until the block after the next has arrived
         # Relative to the largest of them; the same order on every process.
-        row_lse = torch.stack(row_lse_of_home).logsumexp(0)
-        column_lse = torch.stack(column_lse_of_home)
-        ctx.ops = ops
+        row_lse = torch.stack([of_homes.logsumexp(0) for of_homes in row_lse])
+        ctx.ops, ctx.widths = ops, widths
         ctx.save_for_backward(
             queries, candidates, scale, positive_index, query_groups, candidate_groups, left_out, row_lse, column_lse
         )
@@ -108,21 +132,28 @@ class _RingTerms(torch.autograd.Function):
         grad_row_lse, grad_positive, grad_column_lse = (
             grad.contiguous() for grad in (grad_row_lse, grad_positive, grad_column_lse)
         )
-        grad_queries = torch.zeros_like(queries, dtype=scale.dtype)
+        own = [truncate(queries, width) for width in ctx.widths]
+        grad_own = [torch.zeros_like(cut.rows_NM, dtype=scale.dtype) for cut in own]
 
         def gradient_of_block(home: int, block: Tensor, groups: Tensor) -> Tensor:
-            pairs = (queries, block, index_in_block(positive_index, home), query_groups, groups, scale)
-            of_columns = (column_lse[home], grad_column_lse[home])
-            with torch.autocast(queries.device.type, enabled=False):
-                share, grad_block, _ = ctx.ops.backward(
-                    *pairs, row_lse, grad_row_lse, grad_positive, *of_columns, pairs_of_block(left_out, home)
-                )
-            grad_queries.add_(share)
-            return grad_block
+            index, bits = index_in_block(positive_index, home), pairs_of_block(left_out, home)
+
+            def by_leading_dimensions(place: int) -> Tensor:
+                cut = truncate(block, ctx.widths[place])
+                pairs = (own[place].rows_NM, cut.rows_NM, index, query_groups, groups, scale)
+                of_rows = (row_lse[place], grad_row_lse[place], grad_positive[place])
+                of_columns = (column_lse[place, home], grad_column_lse[place, home])
+                with torch.autocast(queries.device.type, enabled=False):
+                    share, gradient, _ = ctx.ops.backward(*pairs, *of_rows, *of_columns, bits)
+                grad_own[place].add_(share)
+                return cut.gradient(gradient)
+
+            return joined_gradient(map(by_leading_dimensions, range(len(own))))
 
         grad_candidates = collect_gradients(candidates, candidate_groups, gradient_of_block)
+        grad_queries = joined_gradient(cut.gradient(grad) for cut, grad in zip(own, grad_own, strict=True))
         gradients = (grad_queries.to(queries.dtype), grad_candidates.to(candidates.dtype))
-        return *gradients, None, None, None, None, None, None, None
+        return *gradients, None, None, None, None, None, None, None, None
 
 
 def collect_gradients(

@@ -17,12 +17,13 @@ Shape suffixes: Q queries of this process, E further positives of it, P = Q + E,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hybatch.losses.truncation import truncated
 from hybatch.ops.contrastive import EMPTY_SLOT
 
 Form = Literal["mean", "log-sum"]
@@ -60,6 +61,10 @@ class FurtherPositives:
         """The number of each further positive among those of its query, whose passage has number 0."""
         places = torch.arange(len(self.query_E), device=self.query_E.device)
         return 1 + places - torch.searchsorted(self.query_E, self.query_E)
+
+    def truncated(self, width: int) -> FurtherPositives:
+        """The same by the leading dimensions of their embeddings, scaled to unit length."""
+        return replace(self, passages_EH=truncated(self.passages_EH, width))
 
 
 def positive_logits(queries_QH: Tensor, passages_QH: Tensor, further: FurtherPositives, temperature: float) -> Tensor:

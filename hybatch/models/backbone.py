@@ -116,6 +116,19 @@ def read_backbone(
     return backbone, set(info["missing_keys"])
 
 
+def read_width(folder: Path) -> int:
+    """The width of the hidden states, from config.json alone.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with quiet_transformers():
+        try:
+            return int(AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size)
+        except (*_BUILD_ERRORS, OSError) as error:
+            raise _cannot_be_read(folder, "backbone", error) from error
+
+
 def check_finite(module: nn.Module, folder: Path) -> None:
     """Check weights that were read, which one bit can spoil.
 

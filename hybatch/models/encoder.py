@@ -50,6 +50,8 @@ class Encoder(nn.Module):
         prompts: what its folder has beside the configuration's prefixes, by name: those of the data sets it was trained
             on that have their own (`hybatch.models.folder.prompts.names_of`).
         card: the README.md of the folder that it was loaded from, where `save` wrote that.
+        dimensions: how many leading ones of an embedding are trained to be an embedding, all first; none where only all
+            are. Its folder says so.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Encoder(nn.Module):
         debiased: Debiased | None = None,
         prompts: Mapping[str, str] | None = None,
         card: str | None = None,
+        dimensions: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -72,6 +75,7 @@ class Encoder(nn.Module):
         self.debiased = debiased
         self.prompts = dict(prompts or {})
         self.card = card
+        self.dimensions = tuple(dimensions)
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
         self.autocast_dtype: torch.dtype | None = None
         self.padded_because = _settle_padding(config, backbone)
@@ -180,6 +184,7 @@ class Encoder(nn.Module):
                 head_weights=[_below(f"head.{index}.", weights) for index in range(len(self.head))],
                 offsets=self.offsets,
                 prompts=self.prompts,
+                dimensions=self.dimensions,
             )
             if self.debiased is not None:
                 write_debiased(folder, self.debiased)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from tokenizers import normalizers
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hybatch.errors import UserError
 from hybatch.models.backbone import (
@@ -19,6 +19,7 @@ from hybatch.models.backbone import (
     max_positions,
     read_backbone,
     read_tokenizer,
+    read_width,
     unused_parameters,
 )
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
@@ -50,6 +51,7 @@ class Parts(NamedTuple):
     debiased: Debiased | None = None
     prompts: dict[str, str] | None = None
     card: str | None = None
+    dimensions: tuple[int, ...] = ()
 
 
 class _Habits(NamedTuple):
@@ -74,7 +76,24 @@ def check_backbone(config: EncoderConfig) -> None:
         check_holds_model(folder)
         check_room(read_tokenizer(folder), config)
     else:
-        fresh_config(config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config))
+        _fresh_config(config)
+
+
+def embedding_width(config: EncoderConfig) -> int:
+    """How wide the embeddings of the encoder will be, found out without its weights.
+
+    Raises:
+        UserError: as `check_backbone`.
+    """
+    if config.fresh is not None:
+        width = int(_fresh_config(config).hidden_size)
+    else:
+        assert config.backbone is not None
+        layout = read_layout(locate(config.backbone))
+        if layout.head and config.head in (None, "dense"):
+            return layout.head[-1].linear.out_features
+        width = read_width(layout.backbone_folder)
+    return config.head_size if config.head == "dense" and config.head_size is not None else width
 
 
 def pretrained_parts(config: EncoderConfig) -> Parts:
@@ -106,7 +125,13 @@ def saved_parts(path_or_hub_id: str) -> Parts:
         config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
         parts = _folder_parts(config, layout)
         further = further_prompts(layout.prompts)
-        return parts._replace(offsets=layout.offsets, debiased=layout.debiased, prompts=further, card=layout.card)
+        return parts._replace(
+            offsets=layout.offsets,
+            debiased=layout.debiased,
+            prompts=further,
+            card=layout.card,
+            dimensions=layout.dimensions,
+        )
     named = named_model(path_or_hub_id)
     config = EncoderConfig(
         backbone=path_or_hub_id,
@@ -254,6 +279,14 @@ def fresh_parts(config: EncoderConfig, texts: Iterable[str]) -> Parts:
     head = [_new_dense(config, backbone)] if config.head == "dense" else []
     settled = replace(config, pooling=config.pooling or "mean", head=config.head or "none")
     return Parts(settled, backbone, tokenizer, head)
+
+
+def _fresh_config(config: EncoderConfig) -> PretrainedConfig:
+    """With as many tokens as the tokenizer may have at most."""
+    assert config.fresh is not None
+    return fresh_config(
+        config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config)
+    )
 
 
 def _fresh_positions(config: EncoderConfig) -> int:

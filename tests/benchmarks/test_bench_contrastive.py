@@ -34,10 +34,12 @@ def _run(path: Path, *options: str) -> dict[str, Any]:
 def test_every_contender_is_timed_against_the_products_or_its_absence_explained(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     work = [FORWARD, BOTH, SYMMETRIC]
-    found = _run(path, "--processes", "0", "--what", *work)
+    found = _run(path, "--processes", "0", "--dimensions", "8", "2", "--what", *work)
     for what in work:
         names = [row["name"] for row in found["rows"] if row["what"] == what]
-        assert {"dense PyTorch", "hybatch torch (streaming)", MINI_BATCHED} < set(names)
+        streaming = "hybatch torch (streaming)"
+        nested = {f"{streaming}, dimensions 8 + 2", f"{streaming}, rows of width 8 + 2"}
+        assert {"dense PyTorch", streaming, MINI_BATCHED, *nested} < set(names)
     assert all(row["ratio"] > 0 for row in found["rows"] if "product" not in row["name"])
     assert {"name": LIGER, "reason": "its kernels need a GPU"} in found["left_out"]
     table = path.with_suffix(".md").read_text(encoding="utf-8")

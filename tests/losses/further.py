@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,11 +112,21 @@ def further_positives(problem: Problem, rank: int = 0, world_size: int = 1) -> F
 
 
 def loss_of_rows(
-    problem: Problem, loss: ContrastiveLoss, rank: int = 0, world_size: int = 1
+    problem: Problem,
+    loss: ContrastiveLoss,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    trained: bool = False,
+    several: bool = True,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The loss of a process's rows, and the gradients of their queries, passages, hard negatives, further positives.
 
     Those of further positives are without the empty slots.
+
+    Args:
+        trained: the loss as training asks for it, with all its terms.
+        several: whether it is told of several positives, if there should be none but one of each query.
     """
     share = BATCH // world_size
     rows = range(rank * share, (rank + 1) * share)
@@ -123,14 +134,13 @@ def loss_of_rows(
     first = torch.stack([problem.positives[row][0] for row in rows])
     given = (problem.queries[rows], first, problem.negatives[rows])
     queries, passages, negatives = leaves = [part.float().requires_grad_() for part in given]
-    value = loss(
-        queries,
-        passages,
-        negatives if negatives.shape[1] else None,
-        groups_Q=problem.groups[rows],
-        negative_groups_QN=problem.negative_groups[rows] if negatives.shape[1] else None,
-        further=further,
-    )
+    compared = (queries, passages, negatives if negatives.shape[1] else None)
+    labels: dict[str, Any] = {
+        "groups_Q": problem.groups[rows],
+        "negative_groups_QN": problem.negative_groups[rows] if negatives.shape[1] else None,
+        "further": further if several else None,
+    }
+    value = loss.terms(*compared, **labels).loss if trained else loss(*compared, **labels)
     value.backward()
     leaves.append(further.passages_EH)
     gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]

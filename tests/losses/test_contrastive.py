@@ -17,6 +17,7 @@ from hybatch.errors import UserError
 from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveConfig, ContrastiveLoss
 from hybatch.losses.several_positives import Form
 from tests.losses.further import loss_of_rows, random_problem
+from tests.losses.widths import DIMENSIONS, NESTED, rounds_of_candidates
 from tests.processes import run_processes
 
 BATCH = 8
@@ -167,43 +168,45 @@ def _build_several(computed: Computed, symmetric: bool, form: Form) -> Contrasti
     return loss
 
 
-def _losses_of_own_rows() -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[tuple[torch.Tensor, Any]]]:
-    share = BATCH // dist.get_world_size()
-    rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    losses = [
-        _loss(_problem(7, slots, groups), rows, _build(computed, 0.02, symmetric))
-        for slots, groups, symmetric, computed in CASES
-    ]
-    of_several = [
-        loss_of_rows(
-            random_problem(7, slots, groups),
-            _build_several(computed, symmetric, form),
-            dist.get_rank(),
-            dist.get_world_size(),
-        )
-        for slots, groups, symmetric, computed, form in SEVERAL
-    ]
-    return losses, of_several
+def _losses_of_own_rows() -> dict[str, Any]:
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    share = BATCH // world_size
+    rows = slice(rank * share, (rank + 1) * share)
+    return {
+        "plain": [
+            _loss(_problem(7, slots, groups), rows, _build(computed, 0.02, symmetric))
+            for slots, groups, symmetric, computed in CASES
+        ],
+        "several": [
+            loss_of_rows(random_problem(7, slots, groups), _build_several(computed, symmetric, form), rank, world_size)
+            for slots, groups, symmetric, computed, form in SEVERAL
+        ],
+        "nested": [case.loss_of_rows(rank, world_size) for case in NESTED],
+        "rounds": [rounds_of_candidates(dimensions) for dimensions in (DIMENSIONS, None)],
+    }
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
     of_ranks = run_processes(_losses_of_own_rows, world_size)
-    per_process = [losses for losses, _ in of_ranks]
     for index, (slots, groups, symmetric, _) in enumerate(CASES):
         whole_loss, whole_gradient = _loss(_problem(7, slots, groups), slice(None), _build("dense", 0.02, symmetric))
-        losses = torch.stack([results[index][0] for results in per_process])
+        losses = torch.stack([found["plain"][index][0] for found in of_ranks])
         # The gradients sum over processes and strategies average them, hence the division.
-        gradient = torch.cat([results[index][1] for results in per_process]) / world_size
+        gradient = torch.cat([found["plain"][index][1] for found in of_ranks]) / world_size
         assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
         assert (gradient - whole_gradient).norm() <= 1e-5 * whole_gradient.norm()
     for index, (slots, groups, symmetric, _, form) in enumerate(SEVERAL):
         whole_loss, whole = loss_of_rows(random_problem(7, slots, groups), _build_several("dense", symmetric, form))
-        losses = torch.stack([results[index][0] for _, results in of_ranks])
+        losses = torch.stack([found["several"][index][0] for found in of_ranks])
         assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
         for part, gradient in enumerate(whole):
-            found = torch.cat([results[index][1][part] for _, results in of_ranks]) / world_size
-            assert (found - gradient).norm() <= 1e-5 * gradient.norm()
+            mine = torch.cat([found["several"][index][1][part] for found in of_ranks]) / world_size
+            assert (mine - gradient).norm() <= 1e-5 * gradient.norm()
+    for index, case in enumerate(NESTED):
+        case.compare([found["nested"][index] for found in of_ranks])
+    # Whatever the number of widths, whole embeddings go round once.
+    assert all(of_widths == of_one and min(of_one) > 0 for of_widths, of_one in (found["rounds"] for found in of_ranks))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def debiased_encoder(
         head.append(removal)
         config = replace(config, head="dense" if config.head == "none" else config.head)
     without = Encoder(config, encoder.backbone, encoder.tokenizer, head, offsets, debiased)
+    if offsets is not None:  # a layer mixes the dimensions
+        without.dimensions = encoder.dimensions
     return without.to(next(encoder.parameters()).device).eval()
 
 

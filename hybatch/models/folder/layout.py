@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hybatch.models.language_offsets import LanguageOffsets, read_offsets, write
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"
+_DIMENSIONS = "dimensions"
 _POOLING: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last", "max": "max"}
 _OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -60,6 +61,8 @@ class Layout:
     """The configuration that hybatch saved with the model."""
     card: str | None = None
     """The README.md beside it."""
+    dimensions: tuple[int, ...] = ()
+    """How many leading dimensions of its vectors are trained to be vectors themselves, all of them first."""
 
 
 def read_layout(folder: Path) -> Layout:
@@ -95,7 +98,7 @@ def read_layout(folder: Path) -> Layout:
     _read_transformer_settings(layout)
     layout.prompts = read_prompts(folder)
     if (folder / OWN_FILE).is_file():
-        layout.config = _read_own(folder / OWN_FILE)
+        layout.config, layout.dimensions = _read_own(folder / OWN_FILE)
         # Whatever people wrote into it, in whatever encoding, it is written back as it was.
         card = folder / CARD
         layout.card = card.read_text(encoding="utf-8", errors="surrogateescape") if card.is_file() else None
@@ -179,13 +182,13 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     raise UserError(f"{folder}: holds no weights, model.safetensors is missing")
 
 
-def _read_own(path: Path) -> EncoderConfig:
+def _read_own(path: Path) -> tuple[EncoderConfig, tuple[int, ...]]:
     saved = read_object(path)
     try:
         options = dict(saved["encoder"])
         if isinstance(options.get("fresh"), dict):
             options["fresh"] = FreshBackboneConfig(**options["fresh"])
-        return EncoderConfig(**options)
+        return EncoderConfig(**options), tuple(map(int, saved.get(_DIMENSIONS, ())))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -201,6 +204,7 @@ def write_layout(
     head_weights: list[dict[str, Tensor]],
     offsets: LanguageOffsets | None = None,
     prompts: Mapping[str, str] | None = None,
+    dimensions: Sequence[int] = (),
 ) -> None:
     """Write everything but the backbone and the tokenizer into an existing folder.
 
@@ -212,6 +216,7 @@ def write_layout(
         head_weights: the weights of each, on any device.
         offsets: what moves the vectors by their language, if anything does.
         prompts: by name, beside the configuration's prefixes.
+        dimensions: how many leading ones are trained to be a vector, all first; none where only all are.
     """
     assert config.pooling is not None
     names = ["", "1_Pooling", *(f"{2 + i}_Dense" for i in range(len(head))), f"{2 + len(head)}_Normalize"]
@@ -245,7 +250,8 @@ def write_layout(
         folder / PROMPTS,
         {"prompts": {**own, **(prompts or {})}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
-    write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config)})
+    nested = {_DIMENSIONS: list(dimensions)} if dimensions else {}
+    write_json(folder / OWN_FILE, {"hybatch": __version__, "encoder": asdict(config), **nested})
 
 
 def _dense_settings(dense: Dense) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     """
     _check(config, devices)
     model, sizes = config.model, encoder_sizes(config.model)
+    config.loss.check_width(sizes.width)
     query_length = _query_length(config)
     queries, passages = (
         profile_activations(
@@ -100,6 +101,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         width=sizes.width,
         translations=config.loss.aligns,
         positives=config.loss.most_positives or 1,
+        leading=config.loss.trained_widths[1:],
     )
     counts = ParameterCounts(all=sizes.parameters, learning=sizes.learning, layer=sizes.layer, outside=sizes.outside)
     common: dict[str, Any] = {

@@ -33,6 +33,8 @@ _LIVE_PARAMETERS = 1_000_000_000
 # whole problem's shape live at once.
 _TILE_BYTES = 2**28
 _LOGIT_MATRICES = 4
+# Of these, what the dense loss of one width keeps for the backward pass while the next one's is computed, about.
+_KEPT_MATRICES = 2
 # What CUDA, its libraries and the allocator's fragments take is not modelled: a plan fits if it leaves this share free.
 _HEADROOM = 0.1
 
@@ -51,6 +53,7 @@ class Workload:
         width: of the embeddings.
         translations: whether a translation of every query is encoded beside it, and aligned with it.
         positives: positives per example.
+        leading: widths of the leading dimensions that the loss cuts embeddings to.
     """
 
     batch_size: int
@@ -62,6 +65,7 @@ class Workload:
     width: int
     translations: bool = False
     positives: int = 1
+    leading: tuple[int, ...] = ()
 
     @property
     def passages(self) -> int:
@@ -181,17 +185,20 @@ def activation_bytes(work: Workload, devices: int, queries: ActivationProfile, p
 def cache_bytes(work: Workload, devices: int) -> float:
     """Float32 embeddings of the device's texts and of the gathered ones, the gradients of both, and the logits.
 
-    In a ring three blocks take the place of what is gathered: this device's own, the one at hand and the next.
+    In a ring three blocks take the place of what is gathered: this device's own, the one at hand and the next. Cut to
+    leading dimensions are the queries and what they are compared with at once, with the gradients of both.
     """
     rows = work.batch_size // devices
     candidates = work.batch_size * work.passages
     at_once = rows * work.passages if work.ring else candidates
     gathered = min(candidates, 3 * at_once)
     embeddings = 2 * _FLOAT * work.width * (rows * (1 + work.passages + work.translations) + gathered)
+    embeddings += 2 * _FLOAT * sum(work.leading) * (rows + at_once)
     logits = _FLOAT * rows * at_once
     dense = not work.ring and (logits <= DENSE_LOGITS_BYTES if work.dense is None else work.dense)
     aligned = TILES_AT_ONCE * min(logits, _FLOAT * tile_side("cuda") ** 2) if work.translations else 0
-    return embeddings + max(_LOGIT_MATRICES * (logits if dense else min(logits, _TILE_BYTES)), aligned)
+    matrices = _LOGIT_MATRICES + (_KEPT_MATRICES * len(work.leading) if dense else 0)
+    return embeddings + max(matrices * (logits if dense else min(logits, _TILE_BYTES)), aligned)
 
 
 def largest_chunk_size(

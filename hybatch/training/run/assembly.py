@@ -172,6 +172,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     report_shared_texts(config, corpora, say)
     guide = _open_guide(config, sampler, accelerator, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
+    encoder.dimensions = config.loss.trained_widths
     if config.training.compile:
         encoder.pad("training.compile, which would compile anew for texts of other lengths")
     for line in _about_padding(config, encoder):

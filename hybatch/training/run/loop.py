@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from hybatch.backends import agree_on_backends
 from hybatch.errors import UserError
 from hybatch.models.flops import bf16_peak_tflops, rates
-from hybatch.models.parts import check_backbone
+from hybatch.models.parts import check_backbone, embedding_width
 from hybatch.ops.backend import agreed
 from hybatch.processes import main_first, rank, run_on_main, sum_over_processes, world_size
 from hybatch.training.checkpoints.backbone_weights import changed_weights
@@ -66,6 +66,8 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
             accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")
             return 0
         main_first(lambda: check_backbone(config.model))
+        if config.loss.trained_widths:
+            config.loss.check_width(main_first(lambda: embedding_width(config.model)))
         if config.loss.guide_model is not None:
             main_first(lambda: check_guide(str(config.loss.guide_model)))
         parts = assemble(config, folder, accelerator, accelerator.print)
@@ -176,8 +178,7 @@ class TrainingLoop:
         minutes = self._config.training.checkpoint_every_minutes
         is_late = rank() == 0 and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
         flags = [is_late, self._writer.share_is_missing, *(stop.signal == number for number in STOPPING_SIGNALS)]
-        terms = {"loss": result.loss, "alignment": result.alignment, "teacher": result.teacher}
-        losses = {name: term for name, term in terms.items() if term is not None}
+        losses = result.terms.means()
         mine = [loss.view(1) for loss in losses.values()]
         mine.append(torch.tensor(flags, dtype=torch.float32, device=self._device))
         summed = iter(sum_over_processes(torch.cat(mine)).tolist())
@@ -205,8 +206,7 @@ class TrainingLoop:
                 **names,
                 **losses,
                 **({} if local.translated_A is None else {"aligned": local.num_translated}),
-                **({} if result.kept_out is None else {"kept_out": int(result.kept_out)}),
-                **({} if result.taught is None else {"taught": int(result.taught)}),
+                **{name: int(number) for name, number in result.terms.counts().items()},
                 "grad_norm": result.grad_norm,
                 "learning_rate": result.learning_rate,
                 "examples_per_second": round(len(local.batch.examples) / seconds, 1),

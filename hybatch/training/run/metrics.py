@@ -26,6 +26,8 @@ _LOGGED = (
     "mfu",
     "padding",
 )
+# And what begins with this, the loss of so many leading dimensions.
+_OF_WIDTH = "loss_"
 
 
 class MetricsFile:
@@ -34,9 +36,10 @@ class MetricsFile:
     Lines of steps have step (counted from 1), kind, dataset, language, loss, with loss.alignment alignment (the term in
     the loss, before its weight) and aligned (examples whose query has a translation), with loss.filter kept_out (pairs
     of a query and a candidate of the batch that it left out), with loss.teacher teacher (its term in the loss, before
-    its weight) and taught (queries that have scores), grad_norm, learning_rate, examples_per_second, tflops and, in
-    bf16 on GPUs whose peak is known, mfu (both of the main process's device, see `flops.rates`), displaced (examples
-    that gave way to another passage group), padding (share of the encoded tokens);
+    its weight) and taught (queries that have scores), with loss.dimensions loss_N for each number N of them (before its
+    weight), grad_norm, learning_rate, examples_per_second, tflops and, in bf16 on GPUs whose peak is known, mfu (both
+    of the main process's device, see `flops.rates`), displaced (examples that gave way to another passage group),
+    padding (share of the encoded tokens);
     lines of steps whose update was left out have step, kind, dataset, language and "skipped", the reason;
     lines of validations have step and "validation": {metric: value}.
     """
@@ -123,7 +126,7 @@ class Reporter:
         self._bar.update(self._batch_size)
         if row["step"] % self._log_every == 0:
             self._file.flush()
-            values = {name: row[name] for name in _LOGGED if name in row}
+            values = {name: value for name, value in row.items() if name in _LOGGED or name.startswith(_OF_WIDTH)}
             self._accelerator.log(values | self._averages.take(), step=row["step"])
 
     def skipped(self, names: Mapping[str, Any], *, loss: float, grad_norm: float) -> None:

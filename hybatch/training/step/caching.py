@@ -28,7 +28,7 @@ def plain_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> LossTer
     with strategy.accumulating(last=True):
         terms = loss_of_embeddings(loss, local, strategy.encode(local.chunks))
         strategy.backward(terms.loss)
-    return terms._replace(loss=terms.loss.detach())
+    return terms.detached()
 
 
 def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> LossTerms:
@@ -48,7 +48,7 @@ def cached_backward(strategy: Strategy, loss: Loss, local: LocalBatch) -> LossTe
         with strategy.accumulating(last=index == len(others) - 1):
             # A scalar whose gradient with respect to the embeddings is the one computed above.
             strategy.backward((strategy.encode([chunk]) * gradient).sum())
-    return terms._replace(loss=terms.loss.detach())
+    return terms.detached()
 
 
 def loss_of_embeddings(loss: Loss, local: LocalBatch, embeddings: Tensor) -> LossTerms:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from hybatch.losses import Loss
+from hybatch.losses import Loss, LossTerms
 from hybatch.training.step.batches import LocalBatch, equally_many_chunks
 from hybatch.training.step.caching import cached_backward, plain_backward
 from hybatch.training.strategy import Strategy
@@ -18,20 +16,12 @@ class StepResult:
     """What a step gives.
 
     Attributes:
-        loss: this process's loss, a scalar on its device; the mean over processes is the loss of the global batch.
-        alignment: the alignment term in it, likewise; None without.
-        kept_out: pairs of the global batch that the loss kept out of its softmax; None without a filter.
-        teacher: the teacher's term in the loss, as `alignment`; None without.
-        taught: queries of the global batch that have a teacher's scores; None without a teacher.
+        terms: this process's loss, on its device, and what it is made of.
         grad_norm: norm of the global batch's gradient over all parameters, before clipping; the same on every process.
         learning_rate: what the update used.
     """
 
-    loss: Tensor
-    alignment: Tensor | None
-    kept_out: Tensor | None
-    teacher: Tensor | None
-    taught: Tensor | None
+    terms: LossTerms
     grad_norm: float
     learning_rate: float
 
@@ -62,4 +52,4 @@ class StepEngine:
         terms = backward(self.strategy, self.loss, local)
         learning_rate = self.learning_rate_at(local.batch.step)
         norm = self.strategy.apply_gradients(learning_rate=learning_rate, max_norm=self.max_grad_norm)
-        return StepResult(*terms, grad_norm=norm, learning_rate=learning_rate)
+        return StepResult(terms=terms, grad_norm=norm, learning_rate=learning_rate)

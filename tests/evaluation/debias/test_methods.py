@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
+from hybatch.evaluation.debias.fit import debiased_encoder
 from hybatch.evaluation.debias.lir import language_directions
 from hybatch.evaluation.debias.method import LanguageMeans, MethodOptions
 from hybatch.evaluation.debias.registry import METHODS
-from hybatch.models import LanguageOffsets
+from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, LanguageOffsets
+from hybatch.models.backbone import fresh_backbone
+from hybatch.models.folder.debiased import Debiased
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import ROLES
 
@@ -103,6 +106,20 @@ def test_a_method_moves_by_language_where_it_says_so(name: str) -> None:
     kind = LanguageOffsets if METHODS[name].by_language else Dense
     options = {"pivot": "l0"} if "pivot" in METHODS[name].options else {}
     assert isinstance(_fitted(name, means, **options), kind)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_vectors_that_can_be_cut_short_stay_so_unless_a_layer_mixes_their_dimensions(name: str) -> None:
+    means, _ = _setting(0, 3)
+    method = METHODS[name]
+    options = method.settle(means.languages, MethodOptions(**({"pivot": "l0"} if "pivot" in method.options else {})))
+    fresh = FreshBackboneConfig(architecture="bert", width=WIDTH, layers=1, heads=2, intermediate_size=16)
+    with torch.random.fork_rng(devices=[]):
+        backbone = fresh_backbone(fresh, vocabulary_size=300, max_positions=32, attn_implementation=None)
+    encoder = Encoder(EncoderConfig(backbone="tiny", pooling="mean", head="none"), backbone, None)  # type: ignore[arg-type]
+    encoder.dimensions = (WIDTH, 4)
+    without = debiased_encoder(encoder, means, method, options, Debiased(record={}, text_keys=np.empty(0), card=""))
+    assert without.dimensions == ((WIDTH, 4) if method.by_language else ())
 
 
 def test_means_that_are_equal_have_no_direction_to_take_out() -> None:

@@ -106,6 +106,22 @@ def test_a_fresh_encoder_saves_the_same_bytes_twice_whatever_was_tokenized_betwe
     torch.testing.assert_close(theirs, _encode(encoder, spelt, "passage"), atol=1e-5, rtol=0)
 
 
+def test_the_dimensions_that_vectors_can_be_cut_to_come_back_and_a_folder_without_them_says_nothing(tmp_path) -> None:
+    encoder = _encoder("mbert", tmp_path)
+    encoder.save(tmp_path / "plain")
+    assert json.loads((tmp_path / "plain" / "hybatch.json").read_text()).keys() == {"hybatch", "encoder"}
+    encoder.dimensions = (encoder.embedding_size, 8)
+    encoder.save(tmp_path / "saved")
+    assert Encoder.load(tmp_path / "saved").dimensions == (encoder.embedding_size, 8)
+    # They are of the loss that it was trained with, not of one that it goes on with.
+    config = EncoderConfig(backbone=str(tmp_path / "saved"), query_max_length=20, passage_max_length=30)
+    assert build_encoder(config, seed=0).dimensions == ()
+    path = tmp_path / "saved" / "hybatch.json"
+    path.write_text(path.read_text().replace("8\n  ]", '"eight"\n  ]'))
+    with pytest.raises(UserError, match=r"hybatch\.json: was not written by a release like this one"):
+        Encoder.load(tmp_path / "saved")
+
+
 def test_weights_may_come_from_elsewhere(tmp_path) -> None:
     encoder = _encoder("mbert", tmp_path, head="dense")
     encoder.save(tmp_path / "saved", state_dict={k: v + 1 for k, v in encoder.state_dict().items()})

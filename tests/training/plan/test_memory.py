@@ -103,6 +103,16 @@ def test_translations_take_what_as_many_queries_more_would_and_no_matrix() -> No
     assert cache_bytes(replace(large, translations=True), 1) - cache_bytes(large, 1) == 2 * 4 * 768 * 65536
 
 
+@pytest.mark.parametrize(("dense", "matrices"), [(True, 2), (False, 0)])
+def test_of_every_width_what_is_compared_its_gradients_and_a_dense_loss_are_kept(dense: bool, matrices: int) -> None:
+    plain = replace(WORK, batch_size=4096, dense=dense, negatives=1)
+    nested = replace(plain, leading=(4, 2))
+    embeddings = 2 * 4 * (4 + 2) * (1024 + 2 * 4096)
+    assert cache_bytes(nested, 4) - cache_bytes(plain, 4) == embeddings + 2 * matrices * 4 * 1024 * 2 * 4096
+    ring = replace(nested, ring=True)
+    assert cache_bytes(ring, 4) - cache_bytes(replace(plain, ring=True), 4) == 2 * 4 * (4 + 2) * (1024 + 2 * 1024)
+
+
 def test_positives_are_planned_as_passages() -> None:
     several, negatives = (memory("ddp", 4, **changes) for changes in ({"positives": 3}, {"negatives": 2}))
     assert several == negatives

@@ -87,6 +87,7 @@ class Cell:
         several: what is made of several positives, two at most; without it each query has one.
         filtered: by whose scores candidates are kept out that score above the positive plus `margin`, or None.
         taught: the kind of the term that brings scores to a teacher's, or None.
+        dimensions: the leading dimensions that are trained, by their weights, or None.
         encoder: the tiny one, or one of transformers' layers, with padding or without.
     """
 
@@ -98,6 +99,7 @@ class Cell:
     filtered: Literal["self", "guide"] | None = None
     taught: str | None = None
     margin: float = OWN_MARGIN
+    dimensions: tuple[tuple[int, float], ...] | None = None
     encoder: Literal["tiny", "padded", "unpadded"] = "tiny"
 
     def cutting(self, strategy: Strategy) -> Cutting:
@@ -147,7 +149,12 @@ class Cell:
             alignment=alignment,
             filter=self.filter,
             teacher=None if self.taught is None else TeacherConfig(kind=self.taught, weight=0.3, temperature=2.0),
+            dimensions=None if self.dimensions is None else dict(self.dimensions),
         )
+
+    @property
+    def has_terms(self) -> bool:
+        return self.aligned or any(of is not None for of in (self.filtered, self.taught, self.dimensions))
 
     @property
     def filter(self) -> FilterConfig | None:
@@ -155,7 +162,8 @@ class Cell:
 
 
 CELLS = [Cell(cached, dropout, norm) for dropout in (0.0, 0.3) for norm in (None, 0.05) for cached in (False, True)]
-CELLS += [Cell(aligned=True), Cell(cached=True, max_norm=0.05, aligned=True)]
+NESTED = ((12, 1.0), (4, 0.5))
+CELLS += [Cell(aligned=True), Cell(cached=True, max_norm=0.05, aligned=True, dimensions=NESTED)]
 CELLS += [Cell(several="mean"), Cell(cached=True, max_norm=0.05, several="log-sum")]
 CELLS += [
     Cell(cached=True, filtered="self", taught="kl"),
@@ -217,7 +225,7 @@ def tiny_loader(strategy: Strategy, cell: Cell) -> BatchLoader:
         translations=cell.aligned,
         guide=WordGuide() if cell.filtered == "guide" else None,
         scores=cell.taught is not None,
-        has_terms=cell.aligned or cell.filtered is not None or cell.taught is not None,
+        has_terms=cell.has_terms,
         seed=5,
     )
 
