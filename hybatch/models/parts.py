@@ -18,8 +18,10 @@ from hybatch.models.backbone import (
     fresh_config,
     max_positions,
     read_backbone,
+    read_config,
     read_tokenizer,
     unused_parameters,
+    weights_lack,
 )
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folder.debiased import Debiased
@@ -71,9 +73,15 @@ def check_backbone(config: EncoderConfig) -> None:
         _refuse_to_train(config, layout)
         folder = layout.backbone_folder
         check_holds_model(folder)
+        read_config(folder, attention=config.attention)
         check_room(read_tokenizer(folder), config)
     else:
-        fresh_config(config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config))
+        fresh_config(
+            config.fresh,
+            vocabulary_size=config.fresh.vocabulary_size,
+            max_positions=_fresh_positions(config),
+            attention=config.attention,
+        )
 
 
 def pretrained_parts(config: EncoderConfig) -> Parts:
@@ -142,9 +150,11 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
     tokenizer = read_tokenizer(folder)
     if layout.lowercase:
         _lower_case(tokenizer)
-    backbone, missing = read_backbone(folder, config.attn_implementation, dropout=config.dropout)
+    backbone, missing = read_backbone(
+        folder, config.attn_implementation, dropout=config.dropout, attention=config.attention
+    )
     if missing and (lost := missing - unused_parameters(backbone)):
-        raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
+        raise weights_lack(folder, lost)
     if check_lengths:
         check_positions(config, backbone)
         check_room(tokenizer, config)
@@ -247,6 +257,7 @@ def fresh_parts(config: EncoderConfig, texts: Iterable[str]) -> Parts:
         vocabulary_size=len(tokenizer),
         max_positions=_fresh_positions(config),
         attn_implementation=config.attn_implementation,
+        attention=config.attention,
     )
     check_positions(config, backbone)
     check_room(tokenizer, config)
