@@ -123,7 +123,8 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     config, backbone, tokenizer, head, *_ = _folder_parts(config, layout, check_lengths=False)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     made_for = None if named is None else named.max_length
-    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or _DEFAULT_LENGTH)
+    said = max(filter(None, (layout.query_max_length, layout.passage_max_length)), default=None)
+    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or said or _DEFAULT_LENGTH)
     config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
     check_room(tokenizer, config, where=path_or_hub_id)

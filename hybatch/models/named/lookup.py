@@ -47,8 +47,8 @@ def refuse_unreadable(path_or_hub_id: str) -> None:
     """
     given = path_or_hub_id.lower()
     for model in NEEDS_CODE:
-        hub_id_ = model.hub_id.lower()
-        if given in (hub_id_, hub_id_.rpartition("/")[2]) and named_model(given) is None:
+        address = model.hub_id.lower()
+        if given in (address, address.rpartition("/")[2]) and named_model(given) is None:
             raise UserError(
                 f"{path_or_hub_id}: needs code that comes with the model, and hybatch runs no code of a model: "
                 + model.instead

@@ -60,6 +60,14 @@ def test_a_published_folder_gives_sentence_transformers_vectors_with_the_card_s_
     torch.testing.assert_close(torch.from_numpy(saved), theirs, atol=1e-5, rtol=0)
 
 
+def test_a_decoder_of_another_name_is_cut_at_what_its_folder_says(tmp_path) -> None:
+    folder = publish(tmp_path, "qwen3-embedding-0.6b").rename(tmp_path / "mine")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 1024}')
+    config = Encoder.load(folder).config
+    assert (config.query_max_length, config.passage_max_length, config.pooling) == (1024, 1024, "last")
+    assert (config.query_prefix, config.passage_prefix) == (PUBLICATIONS["qwen3-embedding-0.6b"].query, "")
+
+
 def test_the_sizes_of_every_named_model_are_known_without_a_connection() -> None:
     assert [model.name for model in NAMED_MODELS if published_config(model.hub_id) is None] == []
 
