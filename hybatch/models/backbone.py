@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import logging as transformers_logging
 
 from hybatch.errors import UserError
-from hybatch.models.config import FreshBackboneConfig
-from hybatch.models.tokenization import PAD_ID
+from hybatch.models.attention import turned
+from hybatch.models.config import AttentionDirection, FreshBackboneConfig
+from hybatch.models.named import without_its_code
+from hybatch.models.tokenization import PAD_ID, end_texts
 
 _INTERMEDIATE_NAMES = ("intermediate_size", "hidden_dim", "d_inner", "d_ff", "ffn_dim", "n_inner")
 _DROPOUT_NAMES = (
@@ -74,13 +77,37 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+def read_config(folder: Path, *, attention: AttentionDirection | None = None) -> PretrainedConfig:
+    """Read the configuration of a backbone.
+
+    Args:
+        attention: in the place of the configuration's own.
+
+    Raises:
+        UserError: it cannot be read, or its attention does not turn.
+    """
+    with quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        except (*_BUILD_ERRORS, OSError) as error:
+            raise _cannot_be_read(folder, "backbone", error) from error
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    return config if attention is None else turned(config, attention)
+
+
 def read_backbone(
-    folder: Path, attn_implementation: str | None, *, dropout: float | None = None
+    folder: Path,
+    attn_implementation: str | None,
+    *,
+    dropout: float | None = None,
+    attention: AttentionDirection | None = None,
 ) -> tuple[PreTrainedModel, set[str]]:
     """Read a backbone in fp32, whatever type its file has.
 
     Args:
         dropout: in the place of every dropout that its configuration names.
+        attention: in the place of its configuration's own.
 
     Returns:
         The backbone, and the names of its parameters that the folder does not hold (they are random).
@@ -88,14 +115,12 @@ def read_backbone(
     Raises:
         UserError: the folder's configuration or weights cannot be read, or fit no text encoder.
     """
-    attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    implementation = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    config = read_config(folder, attention=attention)
+    if dropout is not None:
+        config.update(dropouts(config, dropout))
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            if hasattr(config, "use_cache"):
-                config.use_cache = False
-            if dropout is not None:
-                config.update(dropouts(config, dropout))
             backbone, info = _auto_class(config).from_pretrained(
                 folder,
                 config=config,
@@ -103,7 +128,7 @@ def read_backbone(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, where they have names
                 trust_remote_code=False,
-                **attention,
+                **implementation,
             )
         except (*_BUILD_ERRORS, OSError, SafetensorError) as error:
             raise _cannot_be_read(folder, "backbone", error) from error
@@ -114,19 +139,6 @@ def read_backbone(
         )
     check_finite(backbone, folder)
     return backbone, set(info["missing_keys"])
-
-
-def read_width(folder: Path) -> int:
-    """The width of the hidden states, from config.json alone.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    with quiet_transformers():
-        try:
-            return int(AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size)
-        except (*_BUILD_ERRORS, OSError) as error:
-            raise _cannot_be_read(folder, "backbone", error) from error
 
 
 def check_finite(module: nn.Module, folder: Path) -> None:
@@ -153,8 +165,11 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # the tokenizers' Rust library raises Exception itself
             raise _cannot_be_read(folder, "tokenizer", error) from error
-    if _wants_own_class(folder):
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if _wants_own_class(settings):
         raise _needs_code(folder, "tokenizer")
+    end_texts(tokenizer, settings)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise UserError(f"{folder}: the tokenizer has neither a padding nor an end token to pad with")
@@ -179,16 +194,32 @@ def _cannot_be_read(folder: Path, part: str, error: BaseException) -> UserError:
 
 
 def _needs_code(folder: Path, part: str) -> UserError:
+    advice = without_its_code(_code_repository(folder) or "")
     return UserError(
         f"{folder}: its {part} needs code that comes with the model (auto_map in its configuration), and hybatch "
-        "runs no code of a model: use a model of an architecture that transformers has"
+        f"runs no code of a model: {advice or 'use a model of an architecture that transformers has'}"
     )
 
 
-def _wants_own_class(folder: Path) -> bool:
+def weights_lack(folder: Path, lost: set[str]) -> UserError:
+    """Say that a folder's weights are not those of the backbone that its configuration was read as."""
+    if _code_repository(folder) is not None:
+        # transformers has an architecture of this name, and took it in the place of the model's own.
+        return _needs_code(folder, "backbone")
+    return UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
+
+
+def _code_repository(folder: Path) -> str | None:
+    """The hub's repository of the backbone's own code ("" for the folder itself); None where it has no such code."""
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and _is_json_object(path) else {}
+    auto_map = settings.get("auto_map")
+    name = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
+    return None if not isinstance(name, str) else name.rpartition("--")[0]
+
+
+def _wants_own_class(settings: Mapping[str, Any]) -> bool:
     """Whether the tokenizer's class is the folder's own: transformers takes another in its place without a word."""
-    path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = settings.get("tokenizer_class")
     return "AutoTokenizer" in (settings.get("auto_map") or {}) and (
         not isinstance(name, str) or tokenizer_class_from_name(name) is None
@@ -210,33 +241,45 @@ def _is_json_object(path: Path) -> bool:
         return False
 
 
-def fresh_config(fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int) -> PretrainedConfig:
+def fresh_config(
+    fresh: FreshBackboneConfig,
+    *,
+    vocabulary_size: int,
+    max_positions: int,
+    attention: AttentionDirection | None = None,
+) -> PretrainedConfig:
     """The architecture's own configuration with our settings.
 
     Raises:
-        UserError: the architecture is unknown or refuses the settings.
+        UserError: the architecture is unknown or refuses the settings, or its attention does not turn.
     """
     if fresh.architecture not in CONFIG_MAPPING:
         hint = _near(fresh.architecture, CONFIG_MAPPING)
         raise UserError(f"model.fresh.architecture {fresh.architecture!r} is unknown to transformers{hint}")
     with quiet_transformers():
         try:
-            return AutoConfig.for_model(
+            config = AutoConfig.for_model(
                 fresh.architecture, **_settings(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
             )
         except _BUILD_ERRORS as error:
             raise _cannot_be_built(fresh, error) from error
+    return config if attention is None else turned(config, attention)
 
 
 def fresh_backbone(
-    fresh: FreshBackboneConfig, *, vocabulary_size: int, max_positions: int, attn_implementation: str | None
+    fresh: FreshBackboneConfig,
+    *,
+    vocabulary_size: int,
+    max_positions: int,
+    attn_implementation: str | None,
+    attention: AttentionDirection | None = None,
 ) -> PreTrainedModel:
     """Make a backbone with random weights from torch's default generator.
 
     Raises:
-        UserError: the architecture is unknown or cannot be built with these settings.
+        UserError: the architecture is unknown or cannot be built with these settings, or its attention does not turn.
     """
-    config = fresh_config(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions)
+    config = fresh_config(fresh, vocabulary_size=vocabulary_size, max_positions=max_positions, attention=attention)
     try:
         return build_backbone(config, attn_implementation)
     except _BUILD_ERRORS as error:
@@ -245,9 +288,17 @@ def fresh_backbone(
 
 def build_backbone(config: PretrainedConfig, attn_implementation: str | None) -> PreTrainedModel:
     """Make the backbone of a configuration in fp32, on the device and from the random numbers that are current."""
-    attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    implementation = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with quiet_transformers():
-        return _auto_class(config).from_config(config, dtype=torch.float32, **attention)
+        return _auto_class(config).from_config(config, dtype=torch.float32, **implementation)
+
+
+def backbone_without_values(config: PretrainedConfig, attn_implementation: str | None) -> PreTrainedModel:
+    """As `build_backbone`, under torch's FakeTensorMode, where initialisers that look at values fail."""
+    with no_init_weights():
+        backbone = build_backbone(config, attn_implementation)
+    backbone.tie_weights()
+    return backbone
 
 
 def _cannot_be_built(fresh: FreshBackboneConfig, error: BaseException) -> UserError:

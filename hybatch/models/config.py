@@ -14,6 +14,7 @@ from hybatch.options import check_options, limits
 
 Role = Literal["query", "passage"]
 PoolingMode = Literal["cls", "mean", "last", "max"]
+AttentionDirection = Literal["causal", "bidirectional"]
 _QUERY_PREFIX = "Query: "
 _PASSAGE_PREFIX = "Passage: "
 _WIDTH = limits(ge=1, le=100_000)
@@ -59,13 +60,14 @@ class EncoderConfig:
     """Backbone, pooling, optional head, prefixes, lengths; exactly one of `backbone` and `fresh` is given."""
 
     backbone: str | None = None
-    """Hub id, folder or short name (`xlm-r-base`, `labse`, `mdeberta-v3`, `mbert`, `multilingual-e5-base`, `bge-m3`
-    and their other sizes) of a pretrained backbone: transformers' or sentence-transformers' layout."""
+    """Hub id, folder or short name (`xlm-r-base`, `labse`, `multilingual-e5-base`, `bge-m3`, `mmbert-base`,
+    `qwen3-embedding-0.6b`, `embeddinggemma-300m` and others) of a pretrained backbone: transformers' or
+    sentence-transformers' layout."""
     fresh: FreshBackboneConfig | None = None
     """A backbone of random weights instead of a pretrained one."""
     pooling: PoolingMode | None = None
     """Token that stands for the text (`cls`, `last`), or the mean or the maximum of all. By default what the backbone
-    is used to: a sentence-transformers folder's own, `cls` for LaBSE and BGE-M3, else `mean`."""
+    is used to: a sentence-transformers folder's own, that of a model known by name, else `mean`."""
     head: Literal["none", "pooler", "dense"] | None = None
     """Layer over the pooled vector: `dense` one linear layer and tanh (the folder's own where it has one), `pooler` the
     same started from BERT's pooler. By default what the backbone is used to: the folder's own, `pooler` for LaBSE, else
@@ -73,8 +75,8 @@ class EncoderConfig:
     head_size: int | None = field(default=None, metadata=_WIDTH)
     """Embedding width behind a new dense head; by default the backbone's width."""
     query_prefix: str | None = None
-    """Put before every query. By default what the backbone is used to (its folder's prompt, `query: ` for E5, nothing
-    for BGE-M3), else `Query: `."""
+    """Put before every query; an instruction belongs here, whole. By default what the backbone is used to (its folder's
+    prompt, `query: ` for E5, nothing for BGE-M3, an instruction for Qwen3-Embedding), else `Query: `."""
     passage_prefix: str | None = None
     """Put before every passage. By default what the backbone is used to (its folder's prompt, `passage: ` for E5,
     nothing for BGE-M3), else `Passage: `."""
@@ -87,6 +89,9 @@ class EncoderConfig:
     attn_implementation: str | None = None
     """transformers' attention: `sdpa`, `eager`, `flash_attention_2` ...; by default sdpa where the architecture has it,
     else eager."""
+    attention: AttentionDirection | None = None
+    """Which tokens of its text a decoder's token sees: those before it (causal) or all (bidirectional), saved with the
+    model; by default as the backbone's configuration says. Gemma, Gemma 3, Llama, Mistral, Qwen2 and Qwen3."""
     dropout: float | None = field(default=None, metadata=limits(ge=0, lt=1))
     """Probability of every dropout of a pretrained backbone while it is trained; by default its own. 0 is faster, above
     all on a CPU, where attention with dropout has no fused kernel."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from torch import nn
 
@@ -20,7 +21,7 @@ class EncoderFlops:
     Attributes:
         matrix_parameters: weights that every token is multiplied with; tables that are only looked up do not count.
         head_parameters: weights that every text is multiplied with, once pooled.
-        attention_width: number of layers x width of the hidden states; 0 without attention.
+        attention_width: number of layers x width of all heads; 0 without attention.
     """
 
     matrix_parameters: int
@@ -67,11 +68,14 @@ def encoder_flops(backbone: nn.Module, head: nn.Module | None = None, unused: Se
         and parameter.ndim == 2
         and id(parameter) not in tables
     ]
-    config = backbone.config
+    config: Any = backbone.config
+    # Qwen3's heads are wider together than its hidden states; heads that share keys and values spare no product.
+    head_dim = getattr(config, "head_dim", None)
+    width = config.num_attention_heads * head_dim if head_dim else config.hidden_size
     return EncoderFlops(
         matrix_parameters=sum(parameter.numel() for parameter in matrices),
         head_parameters=sum(p.numel() for p in head.parameters() if p.ndim == 2) if head is not None else 0,
-        attention_width=int(config.num_hidden_layers) * int(config.hidden_size),  # type: ignore[union-attr, arg-type]
+        attention_width=config.num_hidden_layers * width,
     )
 
 

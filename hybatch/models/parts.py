@@ -18,9 +18,10 @@ from hybatch.models.backbone import (
     fresh_config,
     max_positions,
     read_backbone,
+    read_config,
     read_tokenizer,
-    read_width,
     unused_parameters,
+    weights_lack,
 )
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folder.debiased import Debiased
@@ -74,6 +75,7 @@ def check_backbone(config: EncoderConfig) -> None:
         _refuse_to_train(config, layout)
         folder = layout.backbone_folder
         check_holds_model(folder)
+        read_config(folder, attention=config.attention)
         check_room(read_tokenizer(folder), config)
     else:
         _fresh_config(config)
@@ -92,7 +94,7 @@ def embedding_width(config: EncoderConfig) -> int:
         layout = read_layout(locate(config.backbone))
         if layout.head and config.head in (None, "dense"):
             return layout.head[-1].linear.out_features
-        width = read_width(layout.backbone_folder)
+        width = int(read_config(layout.backbone_folder).hidden_size)
     return config.head_size if config.head == "dense" and config.head_size is not None else width
 
 
@@ -141,7 +143,8 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     config, backbone, tokenizer, head, *_ = _folder_parts(config, layout, check_lengths=False)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     made_for = None if named is None else named.max_length
-    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or _DEFAULT_LENGTH)
+    said = max(filter(None, (layout.query_max_length, layout.passage_max_length)), default=None)
+    longest = min(tokenizer.model_max_length, max_positions(backbone) or made_for or said or _DEFAULT_LENGTH)
     config.query_max_length = min(layout.query_max_length or made_for or longest, longest)
     config.passage_max_length = min(layout.passage_max_length or made_for or longest, longest)
     check_room(tokenizer, config, where=path_or_hub_id)
@@ -168,9 +171,11 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
     tokenizer = read_tokenizer(folder)
     if layout.lowercase:
         _lower_case(tokenizer)
-    backbone, missing = read_backbone(folder, config.attn_implementation, dropout=config.dropout)
+    backbone, missing = read_backbone(
+        folder, config.attn_implementation, dropout=config.dropout, attention=config.attention
+    )
     if missing and (lost := missing - unused_parameters(backbone)):
-        raise UserError(f"{folder}: the weights lack {len(lost)} of the backbone's parameters, among them {min(lost)}")
+        raise weights_lack(folder, lost)
     if check_lengths:
         check_positions(config, backbone)
         check_room(tokenizer, config)
@@ -273,6 +278,7 @@ def fresh_parts(config: EncoderConfig, texts: Iterable[str]) -> Parts:
         vocabulary_size=len(tokenizer),
         max_positions=_fresh_positions(config),
         attn_implementation=config.attn_implementation,
+        attention=config.attention,
     )
     check_positions(config, backbone)
     check_room(tokenizer, config)
@@ -285,7 +291,10 @@ def _fresh_config(config: EncoderConfig) -> PretrainedConfig:
     """With as many tokens as the tokenizer may have at most."""
     assert config.fresh is not None
     return fresh_config(
-        config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config)
+        config.fresh,
+        vocabulary_size=config.fresh.vocabulary_size,
+        max_positions=_fresh_positions(config),
+        attention=config.attention,
     )
 
 

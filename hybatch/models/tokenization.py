@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ FEWEST_TEXT_TOKENS = 4
 """Tokens of a text that prefix and special tokens must leave room for."""
 # No text is longer: the tokenizers take 32 bits.
 _UNCUT = 2**31 - 1
+# The classes that `add_eos_token` in tokenizer_config.json has always been a setting of.
+_ENDING_CLASSES = ("GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast")
 
 
 def tokenize(
@@ -81,6 +83,23 @@ def suspected_tokenless(tokenizer: PreTrainedTokenizerBase | LaserTokenizer, tex
     names = [] if isinstance(tokenizer, LaserTokenizer) else tokenizer.all_special_tokens
     special = re.compile("|".join(map(re.escape, names)) or "(?!)")
     return [text for text in texts if not any(map(str.isalnum, special.sub("", text)))]
+
+
+def end_texts(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
+    """Append the end token to every text where the tokenizer's own settings say so.
+
+    transformers 5 passes `add_eos_token` over where there is a tokenizer.json, whose own template may be without: the
+    last token, which decoders such as e5-mistral put the text's vector in, would be one of the text.
+
+    Args:
+        settings: of tokenizer_config.json.
+    """
+    if not (tokenizer.is_fast and settings.get("add_eos_token") and settings.get("tokenizer_class") in _ENDING_CLASSES):
+        return
+    special = tokenizer.backend_tokenizer.encode("").ids
+    if tokenizer.eos_token_id is not None and special[-1:] != [tokenizer.eos_token_id]:
+        tokenizer.add_bos_token = special[:1] == [tokenizer.bos_token_id]
+        tokenizer.add_eos_token = True
 
 
 def check_room(

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hybatch.models.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
 from tests.models.backbones import backbone
+from tests.models.named.folders import small_backbone
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "labse", "xlm-roberta-xl"])
@@ -23,6 +24,20 @@ def test_the_forward_pass_is_what_torch_counts(architecture: str) -> None:
     with FlopCounterMode(display=False) as counter:
         model.encoder(model.embeddings(input_ids=ids))
     assert encoder_flops(model).forward([(texts, tokens)]) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct"])
+def test_the_forward_pass_of_a_decoder_is_what_torch_counts(name: str) -> None:
+    """Heads that share keys, and that are wider together than the hidden states."""
+    model = small_backbone(name)
+    model.set_attn_implementation("eager")
+    texts, tokens = 3, 11
+    ids = torch.full((texts, tokens), 7)
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    rotary = 2 * texts * tokens * model.config.head_dim // 2  # the angles, one product a token
+    counted = counter.get_total_flops()
+    assert 0 <= counted - encoder_flops(model).forward([(texts, tokens)]) <= rotary
 
 
 def test_gradient_caching_encodes_every_chunk_but_the_last_once_more() -> None:

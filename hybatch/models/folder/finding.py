@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from hybatch.errors import UserError
 from hybatch.models.laser import holds_laser
-from hybatch.models.named import hub_id, near_names
+from hybatch.models.named import hub_id, near_names, refuse_unreadable
 from hybatch.paths import expand_path
 
 _WEIGHTS = (
@@ -38,7 +38,8 @@ def locate(path_or_hub_id: str) -> Path:
     A folder here goes before a model of the same name.
 
     Raises:
-        UserError: there is no such folder, and the hub knows no such model or cannot be reached.
+        UserError: there is no such folder, and the hub knows no such model, has it with code of its own only, or cannot
+            be reached.
     """
     folder = Path(expand_path(path_or_hub_id, "model"))
     if folder.is_dir():
@@ -47,6 +48,7 @@ def locate(path_or_hub_id: str) -> Path:
         raise UserError(f"{path_or_hub_id}: is a file; give the folder that holds the model")
     if path_or_hub_id.startswith((".", "/", "~")) or path_or_hub_id.count("/") > 1:
         raise UserError(f"{path_or_hub_id}: there is no such folder")
+    refuse_unreadable(path_or_hub_id)
     try:
         return _fetch(hub_id(path_or_hub_id))
     except (HfHubHTTPError, HFValidationError, OSError) as error:

@@ -32,13 +32,23 @@ def read_prompts(folder: Path) -> dict[str, str]:
 
 
 def query_prompt(prompts: dict[str, str]) -> str | None:
-    """What stands before a query. An empty prompt says nothing: sentence-transformers writes it for a model without."""
-    return prompts.get("query") or None
+    """What stands before a query; None where the folder does not say.
+
+    An empty prompt says that there is none if that of the other side is not empty. Two empty ones say nothing:
+    sentence-transformers writes them for a model without.
+    """
+    return _said(prompts, ("query",), beside=("document", "passage"))
 
 
 def passage_prompt(prompts: dict[str, str]) -> str | None:
     """What stands before a passage, likewise."""
-    return prompts.get("document") or prompts.get("passage") or None
+    return _said(prompts, ("document", "passage"), beside=("query",))
+
+
+def _said(prompts: dict[str, str], names: tuple[str, ...], *, beside: tuple[str, ...]) -> str | None:
+    own = [prompts[name] for name in names if name in prompts]
+    other_says = any(prompts.get(name) for name in beside)
+    return next(filter(None, own), "" if own and other_says else None)
 
 
 def names_of(name: str) -> dict[Literal["query", "passage"], str]:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from transformers import PretrainedConfig
 
+from hybatch.models.attention import has_windows_both_ways
+
 Positions = Literal["from 0", "behind padding id"]
 
 
@@ -33,7 +35,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "camembert": _BEHIND_PADDING,
     "distilbert": Architecture(),
     "electra": Architecture(),
+    "gemma": Architecture(),
     "gemma3_text": Architecture(),
+    "gte": Architecture(),
+    "jina_embeddings_v3": Architecture(),
     "llama": Architecture(),
     "mistral": Architecture(),
     "modernbert": Architecture(),
@@ -50,6 +55,8 @@ def why_padded(config: PretrainedConfig) -> str | None:
     """Why a backbone of this configuration cannot go without padding; None where it can."""
     if config.model_type not in ARCHITECTURES:
         return f"the architecture {config.model_type!r} is not among those that are known to go without padding"
+    if has_windows_both_ways(config):
+        return "its sliding windows, causal by design, were opened to both sides"
     if not config.num_hidden_layers:
         return "a backbone without layers has no use for it"
     return None

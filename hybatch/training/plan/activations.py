@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from transformers import PretrainedConfig
 
-from hybatch.models.backbone import build_backbone
+from hybatch.models.backbone import backbone_without_values
 from hybatch.models.config import PoolingMode
 from hybatch.models.pooling import pool
 
@@ -115,7 +115,7 @@ def kept_bytes(
         Bytes of all saved storages but the weights', and of the largest saved tensor of the texts.
     """
     with FakeTensorMode():
-        backbone = build_backbone(config, attn_implementation).train()
+        backbone = backbone_without_values(config, attn_implementation).train()
         weights = {parameter.untyped_storage()._cdata for parameter in backbone.parameters()}
         # The tensors are held so that no later one can take over a storage's identity.
         kept: dict[int, Tensor] = {}

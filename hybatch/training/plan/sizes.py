@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from torch import nn
@@ -11,11 +12,13 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
-from hybatch.models.backbone import build_backbone, dropouts, fresh_config, unused_parameters
+from hybatch.models.attention import turned
+from hybatch.models.backbone import backbone_without_values, dropouts, fresh_config, unused_parameters
 from hybatch.models.config import PoolingMode
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.folder.layout import Layout, read_layout
-from hybatch.models.named import hub_id, named_model
+from hybatch.models.head import Dense
+from hybatch.models.named import LABSE, NamedModel, hub_id, named_model
 from hybatch.paths import expand_path
 from hybatch.training.plan.published import published_config, published_names
 
@@ -52,13 +55,16 @@ def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
 
     Raises:
         UserError: the configuration of the backbone is neither in a folder, nor in the table of published ones, nor to
-            be had from the hub; or it cannot be built.
+            be had from the hub; or it cannot be built, or its attention does not turn.
     """
     layout = Layout(backbone_folder=Path())
     if config.fresh is not None:
         positions = config.fresh.max_positions or max(config.query_max_length, config.passage_max_length)
         backbone_config = fresh_config(
-            config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=positions
+            config.fresh,
+            vocabulary_size=config.fresh.vocabulary_size,
+            max_positions=positions,
+            attention=config.attention,
         )
     else:
         assert config.backbone is not None
@@ -69,10 +75,15 @@ def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
         known = named_model(config.backbone)
         name = hub_id(config.backbone) if known is None else known.hub_id
         backbone_config = _read_config(name, layout if folder.is_dir() else None)
+        if known is not None and not folder.is_dir():
+            widths = (backbone_config.hidden_size, *known.dense)
+            layout.head = [Dense(*ends, bias=False, activation=nn.Identity) for ends in pairwise(widths)]
+        if config.attention is not None:
+            backbone_config = turned(backbone_config, config.attention)
         if config.dropout is not None:
             backbone_config.update(dropouts(backbone_config, config.dropout))
     with FakeTensorMode():
-        backbone = build_backbone(backbone_config, config.attn_implementation)
+        backbone = backbone_without_values(backbone_config, config.attn_implementation)
         frozen = unused_parameters(backbone)
         for name, parameter in backbone.named_parameters():
             parameter.requires_grad_(name not in frozen)
@@ -95,17 +106,20 @@ def _read_config(backbone: str, layout: Layout | None) -> PretrainedConfig:
 
 def _head(config: EncoderConfig, backbone: PretrainedConfig, layout: Layout) -> nn.ModuleList:
     """The dense layers behind the pooling, of the right size."""
+    named = _named(config)
     if layout.head and config.head != "none":
-        sizes = [(dense.linear.in_features, dense.linear.out_features) for dense in layout.head]
-    elif config.head in ("dense", "pooler") or (config.head is None and _is_labse(config)):
-        sizes = [(backbone.hidden_size, config.head_size or backbone.hidden_size)]
+        linears = [dense.linear for dense in layout.head]
+        sizes = [(linear.in_features, linear.out_features, linear.bias is not None) for linear in linears]
+    elif config.head in ("dense", "pooler") or (config.head is None and named is not None and named.head == "pooler"):
+        sizes = [(backbone.hidden_size, config.head_size or backbone.hidden_size, True)]
     else:
         sizes = []
-    return nn.ModuleList(nn.Linear(before, after) for before, after in sizes)
+    return nn.ModuleList(nn.Linear(before, after, bias=bias) for before, after, bias in sizes)
 
 
-def _is_labse(config: EncoderConfig) -> bool:
-    return "labse" in str(config.backbone).lower()
+def _named(config: EncoderConfig) -> NamedModel | None:
+    name = str(config.backbone)
+    return LABSE if "labse" in name.lower() else named_model(name)
 
 
 def _count(config: EncoderConfig, backbone: PreTrainedModel, head: nn.ModuleList, layout: Layout) -> EncoderSizes:
@@ -113,7 +127,8 @@ def _count(config: EncoderConfig, backbone: PreTrainedModel, head: nn.ModuleList
     parameters = sum(parameter.numel() for parameter in everything)
     lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
     layers = [sum(p.numel() for p in layer.parameters()) for layer in (lists[0] if lists else [])]
-    pooling = config.pooling or layout.pooling or ("cls" if _is_labse(config) else "mean")
+    named = _named(config)
+    pooling = config.pooling or layout.pooling or ("mean" if named is None else named.pooling)
     return EncoderSizes(
         config=backbone.config,
         pooling=pooling,

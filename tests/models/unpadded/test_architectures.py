@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import MistralConfig, PreTrainedModel
 
+from hybatch.models.attention import IS_CAUSAL
 from hybatch.models.backbone import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
-from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, attention
+from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, attention, why_padded
 from hybatch.models.unpadded.sequence import backbone_inputs
 
 WIDTH = 32
@@ -26,8 +27,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         {"head_dim": 8, "query_pre_attn_scalar": 8, "use_bidirectional_attention": True, **WINDOWED},
     ),
+    "gemma, grouped heads": ("gemma", {"head_dim": 8, "num_key_value_heads": 1}),
     "llama, grouped heads": ("llama", {"num_key_value_heads": 2}),
     "mistral, window": ("mistral", {"sliding_window": 4}),
+    **{f"{name}, both ways": (name, {"attention": "bidirectional"}) for name in IS_CAUSAL},
     "modernbert, window": (
         "modernbert",
         {"local_attention": 6, "layer_types": ["sliding_attention", "full_attention"]},
@@ -38,12 +41,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def _backbone(architecture: str, options: dict[str, Any]) -> PreTrainedModel:
+    options = dict(options)
+    attention = options.pop("attention", None)
     config = FreshBackboneConfig(
         architecture=architecture, width=WIDTH, layers=2, heads=4, options=options, dropout=0.0
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = fresh_backbone(config, vocabulary_size=50, max_positions=40, attn_implementation=None)
+        made = fresh_backbone(
+            config, vocabulary_size=50, max_positions=40, attn_implementation=None, attention=attention
+        )
         for parameter in made.parameters():
             torch.nn.init.normal_(parameter, std=0.3)  # large enough for every weight to matter
     return made.double().train()
@@ -92,7 +99,7 @@ def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
 
     found, gradients = _differentiated(backbone, encode)
     # Some norms work in float32 whatever they are given.
-    allowed = 1e-6 if architecture in ("gemma3_text", "llama", "mistral", "qwen2", "qwen3") else 1e-10
+    allowed = 1e-6 if architecture in ("gemma", "gemma3_text", "llama", "mistral", "qwen2", "qwen3") else 1e-10
     assert (found - truth).abs().max() <= allowed * truth.abs().max()
     assert gradients.keys() == true_gradients.keys()
     scale = max(gradient.abs().max() for gradient in true_gradients.values())
@@ -100,7 +107,7 @@ def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
         assert (gradients[name] - gradient).abs().max() <= allowed * scale, name
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "window" in case or "gemma" in case])
+@pytest.mark.parametrize("case", [case for case in CASES if "window" in case or "gemma3" in case])
 def test_the_windows_of_these_cases_hide_tokens(case: str) -> None:
     """Or the test above would not look at windows."""
     architecture, options = CASES[case]
@@ -120,3 +127,11 @@ def test_padded_texts_go_through_the_same_attention_unchanged() -> None:
     truth = backbone(**features).last_hidden_state
     backbone.set_attn_implementation(ATTENTION)
     assert torch.equal(backbone(**features).last_hidden_state, truth)
+
+
+def test_windows_that_someone_opened_to_both_sides_are_padded() -> None:
+    """transformers counts the ends of these otherwise than those of every other window."""
+    config = MistralConfig(sliding_window=4)
+    assert why_padded(config) is None
+    config.is_causal = False
+    assert "to both sides" in str(why_padded(config))

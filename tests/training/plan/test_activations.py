@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,8 +16,17 @@ from tests.models.backbones import TEXTS
 TEXTS_AT_ONCE, TOKENS = 6, 48
 
 
-def encoder(**options: object) -> Encoder:
-    fresh = FreshBackboneConfig(width=64, layers=5, heads=4, vocabulary_size=400, dropout=0.0, max_positions=TOKENS)
+def encoder(*, architecture: str = "xlm-roberta", settings: dict[str, Any] | None = None, **options: object) -> Encoder:
+    fresh = FreshBackboneConfig(
+        architecture=architecture,
+        width=64,
+        layers=5,
+        heads=4,
+        vocabulary_size=400,
+        dropout=0.0,
+        max_positions=TOKENS,
+        options=settings or {},
+    )
     config = EncoderConfig(fresh=fresh, query_max_length=TOKENS, passage_max_length=TOKENS, **options)  # type: ignore[arg-type]
     return build_encoder(config, seed=0, texts=TEXTS * 3)
 
@@ -50,6 +61,15 @@ def test_activations_are_within_a_tenth_of_what_a_forward_pass_keeps(bf16: bool,
         predicted -= expected.layer_fixed + TEXTS_AT_ONCE * expected.layer_per_text
     assert result.requires_grad
     assert kept == pytest.approx(predicted, rel=0.1)
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_activations_of_a_decoder_with_gates_and_shared_keys_are_within_a_tenth_too(attention: str) -> None:
+    settings = {"num_key_value_heads": 2, "head_dim": 32}
+    model = encoder(architecture="qwen3", settings=settings, attention=attention, unpad="never")
+    expected = profile_activations(model.backbone.config, tokens=TOKENS, pooling="mean", bf16=False)
+    kept, _ = allocated(model, bf16=False)
+    assert kept == pytest.approx(expected.kept(TEXTS_AT_ONCE, checkpointing=False), rel=0.1)
 
 
 def test_memory_grows_with_texts_and_layers_and_checkpointing_saves_most_of_it() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig, FreshBackboneConfig, build_encoder
-from hybatch.training.plan.published import published_names
 from hybatch.training.plan.sizes import encoder_sizes
 from tests.models.backbones import TEXTS, save_backbone
+from tests.models.named.folders import publish
 
 
 def assert_counts_what_is_built(config: EncoderConfig) -> None:
@@ -31,23 +31,51 @@ def test_a_folder_is_counted_as_it_is_built(architecture: str, tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("architecture", ["xlm-roberta", "nomic_bert"])
+@pytest.mark.parametrize(
+    "name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct", "embeddinggemma-300m", "mmbert-base"]
+)
+def test_a_decoder_is_counted_with_its_gates_and_the_keys_that_its_heads_share(name: str, tmp_path: Path) -> None:
+    assert_counts_what_is_built(EncoderConfig(backbone=str(publish(tmp_path, name)), query_max_length=200))
+
+
+@pytest.mark.parametrize("architecture", ["xlm-roberta", "nomic_bert", "modernbert", "t5"])
 def test_a_fresh_encoder_is_counted_as_it_is_built(architecture: str) -> None:
     fresh = FreshBackboneConfig(architecture=architecture, width=32, layers=2, heads=2, vocabulary_size=400)
     assert_counts_what_is_built(EncoderConfig(fresh=fresh, head="dense", head_size=24))
 
 
-def test_published_sizes_are_those_of_the_published_weights() -> None:
-    """Numbers of parameters as the weights' own files have them (XL and XXL: as their paper rounds them)."""
-    parameters = {name: encoder_sizes(EncoderConfig(backbone=name)).parameters for name in published_names()}
-    assert parameters["FacebookAI/xlm-roberta-base"] == 278_043_648
-    assert parameters["FacebookAI/xlm-roberta-large"] == 559_890_432
-    assert parameters["sentence-transformers/LaBSE"] == 470_926_848 + 768 * 769  # a dense layer beside BERT's pooler
-    assert round(parameters["facebook/xlm-roberta-xl"] / 1e9, 1) == 3.5
-    assert round(parameters["facebook/xlm-roberta-xxl"] / 1e9, 1) == 10.7
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("FacebookAI/xlm-roberta-base", 278_043_648),
+        ("FacebookAI/xlm-roberta-large", 559_890_432),
+        ("sentence-transformers/LaBSE", 470_926_848 + 768 * 769),  # a dense layer beside BERT's pooler
+        ("alibaba-nlp-community/gte-multilingual-base", 305_368_320),
+        ("jhu-clsp/mmBERT-small", 140_493_696),
+        ("Qwen/Qwen3-Embedding-0.6B", 595_776_512),
+        ("google/embeddinggemma-300m", 302_863_104 + 2 * 768 * 3072),  # two dense layers without bias
+        ("intfloat/e5-mistral-7b-instruct", 7_110_660_096),
+    ],
+)
+def test_published_sizes_are_those_of_the_published_weights(name: str, parameters: int) -> None:
+    """Numbers of parameters as the weights' own files have them."""
+    assert encoder_sizes(EncoderConfig(backbone=name)).parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("facebook/xlm-roberta-xl", 3.5), ("facebook/xlm-roberta-xxl", 10.7)],
+)
+def test_the_largest_are_those_of_their_papers(name: str, billions: float) -> None:
+    assert round(encoder_sizes(EncoderConfig(backbone=name)).parameters / 1e9, 1) == billions
 
 
 def test_an_unknown_model_is_an_error_that_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"./no-such-folder.*xlm-roberta-large"):
         encoder_sizes(EncoderConfig(backbone="./no-such-folder"))
+
+
+def test_attention_that_does_not_turn_is_refused_before_anything_is_counted() -> None:
+    with pytest.raises(UserError, match=r"model\.attention: the architecture 'xlm-roberta'"):
+        encoder_sizes(EncoderConfig(backbone="FacebookAI/xlm-roberta-base", attention="bidirectional"))

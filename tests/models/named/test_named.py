@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from hybatch.errors import UserError
@@ -17,10 +18,14 @@ from hybatch.training.plan.sizes import encoder_sizes
 from tests.models import published
 from tests.models.backbones import TEXTS, backbone
 
+RETRIEVAL = "Given a web search query, retrieve relevant passages that answer the query"
 LENGTHS = {"query_max_length": 16, "passage_max_length": 48}
 NAMES = [
     *("xlm-r-base", "xlm-r-large", "xlm-r-xl", "xlm-r-xxl", "labse", "mdeberta-v3", "mbert"),
-    *("multilingual-e5-small", "multilingual-e5-base", "multilingual-e5-large", "bge-m3"),
+    *("multilingual-e5-small", "multilingual-e5-base", "multilingual-e5-large"),
+    *("multilingual-e5-large-instruct", "e5-mistral-7b-instruct", "bge-m3", "arctic-embed-l-v2"),
+    *("gte-multilingual-base", "jina-embeddings-v3", "mmbert-small", "mmbert-base"),
+    *("qwen3-embedding-0.6b", "qwen3-embedding-4b", "qwen3-embedding-8b", "embeddinggemma-300m"),
 ]
 
 
@@ -109,6 +114,10 @@ def _offline(*_: object, **__: object) -> None:
         ("multilingual-e5-small", ("query: ", "passage: ")),
         ("intfloat/multilingual-e5-large", ("query: ", "passage: ")),
         ("bge-m3", ("", "")),
+        ("Qwen/Qwen3-Embedding-4B", (f"Instruct: {RETRIEVAL}\nQuery:", "")),
+        ("e5-mistral-7b-instruct", (f"Instruct: {RETRIEVAL}\nQuery: ", "")),
+        ("embeddinggemma-300m", ("task: search result | query: ", "title: none | text: ")),
+        ("arctic-embed-l-v2", ("query: ", "")),
         ("labse", ("Query: ", "Passage: ")),
         ("xlm-r-large", ("Query: ", "Passage: ")),
         ("someone/else", ("Query: ", "Passage: ")),
@@ -136,6 +145,21 @@ def test_a_folder_trained_further_keeps_its_own_prompts(name: str, tmp_path: Pat
     prompts.write_text("{")
     with pytest.raises(UserError, match=r"config_sentence_transformers\.json: is not valid JSON"):
         EncoderConfig(backbone=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "prefixes"),
+    [
+        ({"query": "ask: ", "document": ""}, ("ask: ", "")),
+        ({"query": "", "document": "say: "}, ("", "say: ")),
+        ({"query": "", "document": ""}, ("Query: ", "Passage: ")),
+        ({"query": "ask: "}, ("ask: ", "Passage: ")),
+    ],
+)
+def test_an_empty_prompt_beside_one_that_is_not_says_that_there_is_none(prompts, prefixes, tmp_path: Path) -> None:
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    config = EncoderConfig(backbone=str(tmp_path))
+    assert (config.query_prefix, config.passage_prefix) == prefixes
 
 
 def test_a_model_of_the_hub_trained_further_keeps_its_own_prompts(tmp_path: Path, monkeypatch) -> None:
@@ -253,8 +277,38 @@ def test_a_published_language_model_loads_as_the_mean_of_its_tokens(name, publis
         np.testing.assert_allclose(vector, _unit(_tokens(model, folder, text).mean(axis=0)), atol=2e-6)
 
 
+@pytest.mark.parametrize("given", ["nomic-embed-text-v2-moe", "nomic-ai/nomic-embed-text-v2-moe"])
+def test_a_model_that_only_its_code_can_read_is_refused_before_it_is_fetched(given, monkeypatch) -> None:
+    monkeypatch.setattr("hybatch.models.folder.finding.snapshot_download", lambda *_, **__: pytest.fail("fetched"))
+    with pytest.raises(UserError, match=f"{given}: needs code .* runs no code of a model: .* gte-multilingual-base"):
+        Encoder.load(given)
+
+
+@pytest.mark.parametrize(
+    ("code", "settings", "advice"),
+    [
+        ("Alibaba-NLP/new-impl--modeling.NewModel", {"model_type": "new"}, "alibaba-nlp-community/gte-multilingual"),
+        ("jinaai/xlm-roberta-flash-implementation--modeling_lora.X", {}, "jinaai/jina-embeddings-v3-hf"),
+        ("nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel", {}, "without experts"),
+        ("modeling.Own", {}, "use a model of an architecture that transformers has"),
+    ],
+)
+def test_a_folder_that_only_its_code_can_read_is_refused_with_what_to_do(code, settings, advice, tmp_path) -> None:
+    """Also one whose architecture has the name of one that transformers has, and weights of other names."""
+    folder = tmp_path / "model"
+    published.publish_sentence_encoder(folder, "xlm-roberta", "cls_token")
+    config = json.loads((folder / "config.json").read_text())
+    auto_map = {"AutoConfig": code, "AutoModel": code}
+    (folder / "config.json").write_text(json.dumps({**config, **settings, "auto_map": auto_map}))
+    weights = load_file(folder / "model.safetensors")
+    renamed = {name.replace("query", "Wqkv"): weight for name, weight in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"runs no code of a model: .*{advice}"):
+        Encoder.load(folder)
+
+
 def test_the_page_on_encoders_lists_every_name_with_address_source_and_licence() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "encoders.md").read_text(encoding="utf-8")
     for model in NAMED_MODELS:
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{model.name}`")]
         assert all(part in row for part in (model.hub_id, model.source, model.licence, str(model.max_length)))
