@@ -91,7 +91,7 @@ def read_backbone(
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            config = read_config(folder)
             if hasattr(config, "use_cache"):
                 config.use_cache = False
             if dropout is not None:
@@ -114,6 +114,19 @@ def read_backbone(
         )
     check_finite(backbone, folder)
     return backbone, set(info["missing_keys"])
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """The configuration of a backbone in a folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with quiet_transformers():
+        try:
+            return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        except (*_BUILD_ERRORS, OSError) as error:
+            raise _cannot_be_read(folder, "backbone", error) from error
 
 
 def check_finite(module: nn.Module, folder: Path) -> None:

@@ -273,6 +273,7 @@ class TrainingLoop:
         self._choose_backends(checkpoint)
         if checkpoint is None:
             return None
+        remark = self._about_base(checkpoint)
         self._parts.engine.strategy.load(checkpoint.directory)
         self._best.restore(checkpoint.state["best"])
         self._skipped.in_a_row = checkpoint.state["skipped"]
@@ -283,13 +284,30 @@ class TrainingLoop:
                 f"not the surroundings of the checkpoint ({', '.join(changes)}): results will not repeat bit for bit"
             )
         self._started_from = checkpoint.backbone_weights
-        weights = changed_weights(self._started_from, self._parts.backbone_weights)
-        if weights:
-            self._accelerator.print(
-                f"model.backbone {self._config.model.backbone} no longer holds the weights that this run started from "
-                f"({', '.join(weights)}): it goes on with those of the checkpoint"
-            )
+        if remark:
+            self._accelerator.print(remark)
         return checkpoint
+
+    def _about_base(self, checkpoint: Checkpoint) -> str | None:
+        """What to say where the backbone has changed since the run's start.
+
+        Raises:
+            UserError: it has, and the checkpoint holds updates of the backbone's weights rather than these.
+        """
+        model = self._config.model
+        changed = changed_weights(checkpoint.backbone_weights, self._parts.backbone_weights)
+        if not changed:
+            return None
+        found = (
+            f"model.backbone {model.backbone} no longer holds the weights that this run started from "
+            f"({', '.join(changed)})"
+        )
+        if model.lora is not None:
+            raise UserError(
+                f"{found}, and {checkpoint.directory} holds updates of those alone (model.lora): restore the backbone, "
+                "or name a new output_dir"
+            )
+        return f"{found}: it goes on with those of the checkpoint"
 
     def _choose_backends(self, checkpoint: Checkpoint | None) -> None:
         """For all processes alike, and as before in a run that goes on: a backend moves last bits of the loss."""
