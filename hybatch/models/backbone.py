@@ -91,7 +91,7 @@ def read_backbone(
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with quiet_transformers():
         try:
-            config = read_config(folder)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             if hasattr(config, "use_cache"):
                 config.use_cache = False
             if dropout is not None:
@@ -116,15 +116,15 @@ def read_backbone(
     return backbone, set(info["missing_keys"])
 
 
-def read_config(folder: Path) -> PretrainedConfig:
-    """The configuration of a backbone in a folder.
+def unread_backbone(folder: Path) -> PreTrainedModel:
+    """The backbone that a folder's configuration describes, without its weights; within a FakeTensorMode it is cheap.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the configuration cannot be read, or fits no text encoder.
     """
     with quiet_transformers():
         try:
-            return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            return build_backbone(AutoConfig.from_pretrained(folder, trust_remote_code=False), None)
         except (*_BUILD_ERRORS, OSError) as error:
             raise _cannot_be_read(folder, "backbone", error) from error
 

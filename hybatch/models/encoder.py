@@ -26,7 +26,7 @@ from hybatch.models.head import Dense
 from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer
 from hybatch.models.lora.targets import target_layers
-from hybatch.models.lora.updates import FOLDER, add_updates, draw_updates, merged, write_updates
+from hybatch.models.lora.updates import ADAPTER_FOLDER, add_updates, draw_updates, merged, write_updates
 from hybatch.models.named import hub_id
 from hybatch.models.parts import saved_parts, seeded_parts
 from hybatch.models.pooling import pool, pool_sequence
@@ -182,7 +182,7 @@ class Encoder(nn.Module):
     def _save_backbone(self, folder: Path, weights: dict[str, Tensor]) -> None:
         lora = self.config.lora
         if self.lora_layers and lora is not None:
-            write_updates(folder / FOLDER, weights, lora, self.lora_layers, hub_id(str(self.config.backbone)))
+            write_updates(folder / ADAPTER_FOLDER, weights, lora, self.lora_layers, hub_id(str(self.config.backbone)))
             weights = merged(weights, lora)
         self.backbone.save_pretrained(folder, state_dict=weights)
 

@@ -18,7 +18,6 @@ from hybatch.models.backbone import (
     fresh_config,
     max_positions,
     read_backbone,
-    read_config,
     read_tokenizer,
     unused_parameters,
 )
@@ -78,7 +77,7 @@ def check_backbone(config: EncoderConfig) -> None:
         check_room(read_tokenizer(folder), config)
         if config.lora is not None:
             import_peft()
-            check_targets(read_config(folder), config.lora)
+            check_targets(folder, config.lora)
     else:
         fresh_config(config.fresh, vocabulary_size=config.fresh.vocabulary_size, max_positions=_fresh_positions(config))
 
@@ -100,7 +99,7 @@ def _refuse_to_train(config: EncoderConfig, layout: Layout) -> None:
         )
     path = layout.backbone_folder / "config.json"
     quantised = read_object(path).get("quantization_config") if path.is_file() else None
-    if quantised:
+    if isinstance(quantised, dict) and quantised:
         method = quantised.get("quant_method", "in a way that it does not name")
         raise UserError(
             f"model.backbone {config.backbone}: its weights are quantised ({method}), which is not trained on, with or "

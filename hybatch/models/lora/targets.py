@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Set
+from pathlib import Path
 from typing import Literal
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import build_backbone, unused_parameters
+from hybatch.models.backbone import unread_backbone, unused_parameters
 from hybatch.models.lora.config import LoraConfig
 
 
-def check_targets(config: PretrainedConfig, lora: LoraConfig) -> None:
-    """Check the targets on a backbone that is built without memory.
+def check_targets(folder: Path, lora: LoraConfig) -> None:
+    """Check the targets on the backbone of a folder, whose weights are not read.
 
     Raises:
-        UserError: as `target_layers`.
+        UserError: as `target_layers`, or the folder's configuration cannot be read.
     """
     with FakeTensorMode():
-        backbone = build_backbone(config, None)
+        backbone = unread_backbone(folder)
         target_layers(backbone, lora.targets, unused_parameters(backbone))
 
 

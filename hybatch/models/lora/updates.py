@@ -22,7 +22,7 @@ from hybatch.errors import UserError
 from hybatch.models.folder.json_files import write_json
 from hybatch.models.lora.config import LoraConfig
 
-FOLDER = "adapter"
+ADAPTER_FOLDER = "adapter"
 """Where a model's folder has the updates by themselves."""
 _NAME = "default"
 _FACTORS = ("lora_A", "lora_B")
@@ -85,13 +85,13 @@ def merged(weights: Mapping[str, Tensor], lora: LoraConfig) -> dict[str, Tensor]
 
 
 def write_updates(
-    folder: Path, weights: Mapping[str, Tensor], lora: LoraConfig, layers: Sequence[str], backbone: str | None
+    folder: Path, weights: Mapping[str, Tensor], lora: LoraConfig, layers: Sequence[str], backbone: str
 ) -> None:
     """Write peft's own files, which `peft.PeftModel.from_pretrained` takes, into a new folder.
 
     Args:
         weights: of the whole backbone.
-        backbone: what it was read from.
+        backbone: folder or hub id that it was read from.
     """
     folder.mkdir()
     peft_config = _peft_config(lora, layers, base_model_name_or_path=backbone, inference_mode=True)

@@ -292,22 +292,17 @@ class TrainingLoop:
         """What to say where the backbone has changed since the run's start.
 
         Raises:
-            UserError: it has, and the checkpoint holds updates of the backbone's weights rather than these.
+            UserError: it has, or that cannot be told, and the checkpoint holds updates of these weights alone.
         """
-        model = self._config.model
-        changed = changed_weights(checkpoint.backbone_weights, self._parts.backbone_weights)
-        if not changed:
-            return None
-        found = (
-            f"model.backbone {model.backbone} no longer holds the weights that this run started from "
-            f"({', '.join(changed)})"
-        )
-        if model.lora is not None:
+        model, before, now = self._config.model, checkpoint.backbone_weights, self._parts.backbone_weights
+        changed = ", ".join(changed_weights(before, now))
+        found = f"model.backbone {model.backbone} no longer holds the weights that this run started from"
+        if model.lora is not None and before != now:
             raise UserError(
-                f"{found}, and {checkpoint.directory} holds updates of those alone (model.lora): restore the backbone, "
-                "or name a new output_dir"
+                f"{found} ({changed or 'what it holds is unknown'}), and {checkpoint.directory} holds updates of those "
+                "alone (model.lora): restore the backbone, or name a new output_dir"
             )
-        return f"{found}: it goes on with those of the checkpoint"
+        return f"{found} ({changed}): it goes on with those of the checkpoint" if changed else None
 
     def _choose_backends(self, checkpoint: Checkpoint | None) -> None:
         """For all processes alike, and as before in a run that goes on: a backend moves last bits of the loss."""
