@@ -15,6 +15,7 @@ from hybatch.evaluation.collection.gpus import gpus_for
 from hybatch.evaluation.collection.search import import_faiss
 from hybatch.evaluation.debiased_embeddings import read_removal
 from hybatch.evaluation.embeddings import check_save_directory
+from hybatch.evaluation.encoder_options import check_device
 from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.results import check_output
 from hybatch.evaluation.source import Source
@@ -61,8 +62,7 @@ def used_prefixes(source: Source, task: Task) -> dict[Role, str]:
 
 
 def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> None:
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    check_device(arguments)
     if arguments.embeddings and arguments.save_embeddings:
         raise UserError("--save-embeddings: has nothing to save with --embeddings; use it with --model")
     if arguments.model and arguments.similarity:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
@@ -18,6 +17,7 @@ from hybatch.evaluation.debias.fit import debiased_encoder, distances, key_table
 from hybatch.evaluation.debias.method import LanguageMeans, Method, MethodOptions
 from hybatch.evaluation.debias.registry import METHODS
 from hybatch.evaluation.debias.texts import Texts, draw_texts
+from hybatch.evaluation.encoder_options import add_encoder_options, check_device, device_of
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.task import SETTINGS
 from hybatch.evaluation.table import table_console
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     method = METHODS[arguments.method]
     with launched_group():
         corpora, texts, options = main_first(lambda: _checked(arguments, method))
-        device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
+        device = device_of(arguments)
         encoder = Encoder.load(arguments.model).to(device)
         means = language_means(
             encoder, texts, batch_size=arguments.batch_size, progress=rank() == 0, model=arguments.model
@@ -76,8 +76,7 @@ def _checked(arguments: argparse.Namespace, method: Method) -> tuple[list[Parall
         if value is not None and name not in method.options:
             takers = " and ".join(one.name for one in METHODS.values() if name in one.options)
             raise UserError(f"--{name.replace('_', '-')}: is of --method {takers}, not of {method.name}; leave it out")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    check_device(arguments)
     check_writable(arguments.output, "--output")
     if arguments.output.exists() and any(arguments.output.iterdir()):
         raise UserError(f"--output {arguments.output}: is there already; choose another folder, or remove it")
@@ -169,13 +168,5 @@ def _parser() -> argparse.ArgumentParser:
         "--put-back", action="store_true", default=None, help="of centre: add the mean over all languages afterwards"
     )
     parser.add_argument("--pivot", metavar="LANG", help="of shift: where passages are moved to (default en)")
-    parser.add_argument(
-        "--batch-size",
-        type=number_of("--batch-size", int, ge=1, le=1_000_000),
-        default=128,
-        help="texts encoded at once by a process (default 128)",
-    )
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
-    )
+    add_encoder_options(parser)
     return parser

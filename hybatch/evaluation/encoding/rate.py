@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -24,25 +24,27 @@ class EncodingDone:
 
     Attributes:
         tokens: of the texts, without padding.
-        flops: operations of the encoder, padding included where it pads; 0 where they cannot be counted.
     """
 
     def __init__(self) -> None:
         self.tokens = 0
-        self.flops = 0
+        self._texts_of_length: Counter[int] = Counter()  # by tokens that the encoder computed with, padding included
 
     def add(self, encoder: Encoder, batches: Iterable[np.ndarray]) -> None:
         """Count batches, each the numbers of tokens of its texts."""
-        shapes: list[tuple[int, int]] = []
         for lengths_B in batches:
             self.tokens += int(lengths_B.sum())
             if encoder.padded_because is None:
-                shapes += [(len(list(run)), length) for length, run in groupby(sorted(lengths_B.tolist()))]
+                self._texts_of_length.update(lengths_B.tolist())
             else:
-                shapes.append((len(lengths_B), int(lengths_B.max())))
-        if isinstance(getattr(encoder.backbone.config, "num_hidden_layers", None), int):
-            unused = unused_parameters(encoder.backbone)
-            self.flops += encoder_flops(encoder.backbone, encoder.head, unused).forward(shapes)
+                self._texts_of_length[int(lengths_B.max())] += len(lengths_B)
+
+    def operations(self, encoder: Encoder) -> int:
+        """Of the encoder, whole on this process, over what was counted; 0 where they cannot be told."""
+        if not isinstance(getattr(encoder.backbone.config, "num_hidden_layers", None), int):
+            return 0
+        flops = encoder_flops(encoder.backbone, encoder.head, unused_parameters(encoder.backbone))
+        return flops.forward((texts, tokens) for tokens, texts in self._texts_of_length.items())
 
     def rates(self, encoder: Encoder, seconds: float) -> dict[str, Any]:
         """For timings.json: tokens per second; operations per second, and what share of a plain product's they are; why
@@ -54,8 +56,8 @@ class EncodingDone:
         found: dict[str, Any] = {"tokens": self.tokens, "tokens_per_second": self.tokens / seconds}
         if encoder.padded_because is not None:
             found["padded_because"] = encoder.padded_because
-        if self.flops:
-            reached, possible = self.flops / seconds, product_rate(encoder)
+        if operations := self.operations(encoder):
+            reached, possible = operations / seconds, product_rate(encoder)
             found |= {"encoder_tflops": reached / 1e12, "product_tflops": possible / 1e12}
             found["share_of_product_rate"] = reached / possible
         return found

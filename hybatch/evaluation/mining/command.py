@@ -12,7 +12,6 @@ from typing import Any
 
 import jsonargparse
 import numpy as np
-import torch
 import yaml
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.formats.registry import find_format
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.search import METHODS, import_faiss
+from hybatch.evaluation.encoder_options import add_encoder_options, check_device, device_of
 from hybatch.evaluation.encoding.cut_texts import CutTexts, cut_warnings
 from hybatch.evaluation.mining.mine import (
     Mined,
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     with launched_group():
         corpus, task = main_first(lambda: _checked_task(arguments))
-        device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
+        device = device_of(arguments)
         encoder = Encoder.load(arguments.model).to(device)
         teacher = open_teacher(arguments.teacher, device=device) if arguments.teacher else None
         cut = CutTexts()
@@ -162,15 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write a row's scores, of its passage and each negative, as `scores`: the teacher's, else the encoder's",
     )
     parser.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
-    parser.add_argument(
-        "--batch-size",
-        type=number_of("--batch-size", int, ge=1, le=1_000_000),
-        default=128,
-        help="texts encoded at once by a process (default 128)",
-    )
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
-    )
+    add_encoder_options(parser)
     return parser
 
 
@@ -179,8 +171,7 @@ def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, Mining
     first, last = arguments.ranks
     if first > last:
         raise UserError(f"--ranks {first} {last}: the first must be at least 1, the last no less than the first")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    check_device(arguments)
     if arguments.search != "torch":
         import_faiss()
     config = _corpus_config(arguments)

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hybatch.atomic import atomic_directory
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.rows import language_files
 from hybatch.errors import UserError
+from hybatch.evaluation.encoder_options import add_encoder_options, check_device, device_of
 from hybatch.evaluation.mining.output import check_mining_output, check_rows, read_rows
 from hybatch.evaluation.results import dump, json_text, versions
 from hybatch.evaluation.teacher import Teacher, open_teacher
-from hybatch.options import number_of
 from hybatch.paths import expand_path, path_of
 from hybatch.processes import fail_together, launched_group, main_first, rank
 
@@ -38,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     with launched_group():
         folder = Path(expand_path(arguments.corpus, "--corpus"))
         corpus = main_first(lambda: _checked_corpus(arguments, folder))
-        device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
+        device = device_of(arguments)
         teacher = open_teacher(arguments.teacher, device=device)
         files = language_files(folder, ".jsonl", corpus.languages)
         scores = {language: _scores(path, language, teacher, arguments.batch_size) for language, path in files.items()}
@@ -70,22 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         "--output", required=True, type=path_of("--output"), metavar="DIR", help="the same corpus with its scores"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the scored corpus in --output")
-    parser.add_argument(
-        "--batch-size",
-        type=number_of("--batch-size", int, ge=1, le=1_000_000),
-        default=128,
-        help="texts, of a cross-encoder pairs, scored at once by a process (default 128)",
-    )
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
-    )
+    add_encoder_options(parser, at_once="texts, of a cross-encoder pairs, scored at once by a process")
     return parser
 
 
 def _checked_corpus(arguments: argparse.Namespace, folder: Path) -> ParallelCorpus:
     """Check every option and read the corpus, before the model is loaded."""
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
+    check_device(arguments)
     if rank() == 0:
         check_mining_output(arguments.output, folder, overwrite=arguments.overwrite, report=REPORT, command="score")
     corpus = open_corpus(CorpusConfig(path=str(folder), format="jsonl"), progress=rank() == 0)

@@ -228,7 +228,7 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"{options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the optimizer come on top.",
         *_positives(config, work),
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
-        "the maximum takes less.",
+        "the maximum takes less. On a CPU the process itself adds about 1 GB (Python, libraries, the tokenizer).",
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import encode, precision
+from hybatch.evaluation.encoding import precision
 from hybatch.evaluation.encoding.encode import EncodedTask, encode_distinct
 from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.encoding.rate import EncodingDone
@@ -89,7 +89,7 @@ def test_a_cpu_encodes_no_more_tokens_at_once_than_its_caches_hold(monkeypatch: 
     found = encode_distinct(encoder, texts, "query", batch_size=3, progress=False)
     # One letter more each, for the role: 31 alone, 2 x 10 and 9, then 3 x 8 no more.
     assert encoder.forwards == 4
-    np.testing.assert_allclose(found, encoder(encoder.tokenize(encode, "query")).detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(found, encoder(encoder.tokenize(texts, "query")).detach().numpy(), atol=1e-6)
 
 
 def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
     config = EncoderConfig(backbone=str(folder), query_max_length=40, passage_max_length=60, head="dense")
     encoder = build_encoder(config, seed=0)
     texts = sorted(TEXTS)
-    lengths = encoder.lengths(encode, "passage")
+    lengths = encoder.lengths(texts, "passage")
     flops = encoder_flops(encoder.backbone, encoder.head)  # what nothing depends on is frozen
     longest_first = sorted(lengths, reverse=True)
     without_padding = [(1, length) for length in lengths]
@@ -107,10 +107,12 @@ def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
             encoder.pad(reason)
         done = EncodingDone()
         encode_distinct(encoder, texts, "passage", batch_size=2, progress=False, done=done)
-        assert (done.tokens, done.flops) == (sum(lengths), flops.forward(shapes))
+        assert (done.tokens, done.operations(encoder)) == (sum(lengths), flops.forward(shapes))
         rates = done.rates(encoder, 2.0)
         assert rates["tokens_per_second"] == done.tokens / 2
-        assert rates["share_of_product_rate"] == pytest.approx(done.flops / 2e12 / rates["product_tflops"])
+        assert rates["share_of_product_rate"] == pytest.approx(
+            done.operations(encoder) / 2e12 / rates["product_tflops"]
+        )
         assert rates.get("padded_because") == reason
 
 

@@ -39,6 +39,12 @@ def _launch(name: str, config: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def _last_figures(run: Path) -> dict[str, float]:
+    """What the task's last measurement gave in the pool of its languages."""
+    measured = [row["validation"] for row in read_metrics(run) if "validation" in row]
+    return {name: value for name, value in measured[-1].items() if name.startswith("embedded/multilingual")}
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_one_that_accelerate_reads_and_hybatch_takes(path: Path) -> None:
     load_config_from_file(str(path))
@@ -53,8 +59,9 @@ def test_every_configuration_is_one_that_accelerate_reads_and_hybatch_takes(path
 
 
 @pytest.mark.slow
-def test_a_zero_2_run_equals_one_process_and_goes_on_under_fsdp2(tmp_path: Path) -> None:
-    config = write_config(tmp_path, model=NO_DROPOUT, training=SHORT)
+def test_a_zero_2_run_equals_one_process_and_goes_on_under_fsdp2_tasks_on_the_way_included(tmp_path: Path) -> None:
+    task = {"task": "embedded", "languages": ["de", "en"], "every_steps": 6}
+    config = write_config(tmp_path, model=NO_DROPOUT, training=SHORT, validation={"tasks": [task]})
     alone = ["--config", str(config), "--output_dir", str(tmp_path / "alone"), "--training.chunk_size", "null"]
     assert main(alone) == 0
     code, output = _launch("cpu-zero2", config, "--training.strategy", "zero2")
@@ -66,13 +73,15 @@ def test_a_zero_2_run_equals_one_process_and_goes_on_under_fsdp2(tmp_path: Path)
     assert read_metrics(run)[0]["grad_norm"] == pytest.approx(
         read_metrics(tmp_path / "alone")[0]["grad_norm"], rel=1e-5
     )
-    before = losses(run)[3:]
+    before, figures = losses(run)[3:], _last_figures(run)
+    assert figures == pytest.approx(_last_figures(tmp_path / "alone"), rel=0.02, abs=0.002)
     for folder in ("final", "checkpoints/step-00000006"):
         shutil.rmtree(run / folder)
     code, output = _launch("cpu-fsdp", config)
     assert code == 0, output
     assert "going on after step 3" in output
     assert losses(run)[3:] == [(step, pytest.approx(loss, rel=1e-3)) for step, loss in before]
+    assert _last_figures(run) == pytest.approx(figures, rel=0.02, abs=0.002)
     encoder = Encoder.load(run / "final")
     assert encoder(encoder.tokenize(["red house"], "query")).shape == (1, 32)
 
