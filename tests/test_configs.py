@@ -34,6 +34,18 @@ def test_a_rival_differs_from_its_base_recipe_by_its_sampling_and_what_follows_f
     assert after.sampling.kind == yaml.safe_load(rival.read_text())["sampling"]["kind"]
 
 
+def test_the_adapter_s_recipe_freezes_the_backbone_of_any_other_and_raises_its_learning_rate() -> None:
+    base = ["--config", str(CONFIGS / "labse-hybrid.yaml")]
+    before, after = (
+        load_run_config([*base, *more]) for more in ([], ["--config", str(CONFIGS / "adapters/lora.yaml")])
+    )
+    check_config(after.model)
+    names = {line.split(":")[0] for line in differing_fields(before.as_dict(), after.as_dict())}
+    lora = {f"model.lora.{one}" for one in ("rank", "alpha", "dropout", "targets")}
+    assert names == {"model.lora", *lora, "training.learning_rate"}
+    assert after.training.learning_rate > 5 * before.training.learning_rate
+
+
 def test_every_kind_of_batch_has_a_rival_recipe() -> None:
     kinds = {yaml.safe_load(path.read_text())["sampling"]["kind"] for path in SAMPLERS}
     assert kinds == {*KINDS, *COMPOSITIONS}

@@ -141,6 +141,19 @@ def read_backbone(
     return backbone, set(info["missing_keys"])
 
 
+def unread_backbone(folder: Path) -> PreTrainedModel:
+    """The backbone that a folder's configuration describes, without its weights; within a FakeTensorMode it is cheap.
+
+    Raises:
+        UserError: the configuration cannot be read, or fits no text encoder.
+    """
+    with quiet_transformers():
+        try:
+            return build_backbone(AutoConfig.from_pretrained(folder, trust_remote_code=False), None)
+        except (*_BUILD_ERRORS, OSError) as error:
+            raise _cannot_be_read(folder, "backbone", error) from error
+
+
 def check_finite(module: nn.Module, folder: Path) -> None:
     """Check weights that were read, which one bit can spoil.
 

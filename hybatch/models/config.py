@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hybatch.errors import UserError
 from hybatch.models.folder.prompts import passage_prompt, prompts_of, query_prompt
+from hybatch.models.lora.config import LoraConfig
 from hybatch.models.named import named_model
 from hybatch.options import check_options, limits
 
@@ -99,6 +100,9 @@ class EncoderConfig:
     """Run texts through the backbone as one sequence, without padding. auto: where the architecture is known to allow
     it and attention is sdpa; always: refuse other backbones; never: with padding. The vectors are the same but for
     rounding."""
+    lora: LoraConfig | None = None
+    """Freeze a pretrained backbone, and the dense layer that comes with it, and train updates of low rank beside its
+    linear layers; a new dense head learns too. By default every weight learns."""
 
     def __post_init__(self) -> None:
         """Fill in the prefixes at once, so that what is saved with a run or a model says what was encoded."""
@@ -155,6 +159,8 @@ def check_config(config: EncoderConfig) -> None:
     if config.fresh is not None:
         if config.dropout is not None:
             raise UserError("model.dropout is of a pretrained backbone: a fresh one has model.fresh.dropout")
+        if config.lora is not None:
+            raise UserError("model.lora is of a pretrained backbone: random weights must learn, leave it out")
         _check_fresh(config, config.fresh)
 
 

@@ -26,6 +26,9 @@ from hybatch.models.folder.layout import write_layout
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer
+from hybatch.models.lora.targets import target_layers
+from hybatch.models.lora.updates import ADAPTER_FOLDER, add_updates, draw_updates, merged, write_updates
+from hybatch.models.named import hub_id
 from hybatch.models.parts import saved_parts, seeded_parts
 from hybatch.models.pooling import pool, pool_sequence
 from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, why_padded
@@ -52,6 +55,8 @@ class Encoder(nn.Module):
         card: the README.md of the folder that it was loaded from, where `save` wrote that.
         dimensions: how many leading ones of an embedding are trained to be an embedding, all first; none where only all
             are. Its folder says so.
+        unused: names of the backbone's parameters that no embedding depends on, where it was built to be trained.
+        lora_layers: names of the backbone's layers that have an update of low rank beside them (`config.lora`).
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class Encoder(nn.Module):
         self.embedding_size: int = head[-1].linear.out_features if head else backbone.config.hidden_size
         self.autocast_dtype: torch.dtype | None = None
         self.padded_because = _settle_padding(config, backbone)
+        self.unused: frozenset[str] = frozenset()
+        self.lora_layers: tuple[str, ...] = ()
 
     def pad(self, reason: str) -> None:
         """From now on give the backbone padded texts; `reason` is for `padded_because`."""
@@ -161,7 +168,7 @@ class Encoder(nn.Module):
 
         `SentenceTransformer(directory)` gives the same vectors with `encode_query` (queries within their maximum
         length: it cuts both at the passages') and `encode_document`, or with the prompt names query, passage and
-        document.
+        document. Updates of low rank are merged into the weights; the folder's `adapter` has them by themselves.
 
         Args:
             directory: replaced if it exists.
@@ -174,7 +181,7 @@ class Encoder(nn.Module):
         """
         weights = dict(self.state_dict() if state_dict is None else state_dict)
         with atomic_directory(directory) as folder, quiet_transformers():
-            self.backbone.save_pretrained(folder, state_dict=_below("backbone.", weights))
+            self._save_backbone(folder, _below("backbone.", weights))
             _save_tokenizer(self.tokenizer, folder, self.config)
             write_layout(
                 folder,
@@ -201,6 +208,13 @@ class Encoder(nn.Module):
             further=self.prompts,
             by_language=self.offsets is not None,
         )
+
+    def _save_backbone(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        lora = self.config.lora
+        if self.lora_layers and lora is not None:
+            write_updates(folder / ADAPTER_FOLDER, weights, lora, self.lora_layers, hub_id(str(self.config.backbone)))
+            weights = merged(weights, lora)
+        self.backbone.save_pretrained(folder, state_dict=weights)
 
     @classmethod
     def load(cls, path_or_hub_id: str | Path, *, languages_known: bool = False) -> Encoder:
@@ -240,7 +254,8 @@ def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | No
 
     Every random weight comes from `seed` alone, so that all processes of a run build the same encoder; the state of
     torch's generators is left as it was. Parameters that no embedding depends on (a pooler that is not the head) are
-    frozen, since gathering their gradients would wait for ever; they are saved with the rest.
+    frozen, since gathering their gradients would wait for ever; they are saved with the rest. With `config.lora` so is
+    every weight of the backbone, and the updates beside its layers are drawn from the seed and the layer's name.
 
     Args:
         config: exactly one of `backbone` and `fresh` given.
@@ -252,10 +267,14 @@ def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | No
     """
     check_config(config)
     encoder = Encoder(*seeded_parts(config, seed=seed, texts=texts))
-    frozen = unused_parameters(encoder.backbone)
+    encoder.unused = frozenset(unused_parameters(encoder.backbone))
     _check_pooling(encoder)
     for name, parameter in encoder.backbone.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+        parameter.requires_grad_(name not in encoder.unused)
+    if config.lora is not None:
+        encoder.lora_layers = target_layers(encoder.backbone, config.lora.targets, encoder.unused)
+        add_updates(encoder.backbone, config.lora, encoder.lora_layers)
+        draw_updates(encoder.backbone, encoder.lora_layers, seed)
     if config.gradient_checkpointing:
         assert isinstance(encoder.backbone, PreTrainedModel)
         if not encoder.backbone.supports_gradient_checkpointing:

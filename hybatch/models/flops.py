@@ -22,11 +22,15 @@ class EncoderFlops:
         matrix_parameters: weights that every token is multiplied with; tables that are only looked up do not count.
         head_parameters: weights that every text is multiplied with, once pooled.
         attention_width: number of layers x width of all heads; 0 without attention.
+        frozen_matrix_parameters: those of `matrix_parameters` that have no gradient.
+        frozen_head_parameters: likewise of `head_parameters`.
     """
 
     matrix_parameters: int
     head_parameters: int
     attention_width: int
+    frozen_matrix_parameters: int = 0
+    frozen_head_parameters: int = 0
 
     def forward(self, chunks: Iterable[tuple[int, int]]) -> int:
         """Floating-point operations of encoding (texts, tokens per text), padding included.
@@ -41,8 +45,21 @@ class EncoderFlops:
             for texts, tokens in chunks
         )
 
+    def backward(self, chunks: Iterable[tuple[int, int]]) -> int:
+        """Operations of the backward pass: two forward passes, less the gradients of frozen weights.
+
+        The gradient of what goes into a layer is counted for every layer, though nothing wants that of what goes into
+        the first one of a frozen backbone.
+        """
+        texts_and_tokens = list(chunks)
+        frozen = sum(
+            texts * 2 * (tokens * self.frozen_matrix_parameters + self.frozen_head_parameters)
+            for texts, tokens in texts_and_tokens
+        )
+        return 2 * self.forward(texts_and_tokens) - frozen
+
     def step(self, chunks: Sequence[Sequence[tuple[int, int]]], *, cached: bool, recomputed: bool = False) -> int:
-        """Operations of a training step: the backward pass is two forward passes.
+        """Operations of a training step.
 
         Args:
             chunks: (texts, tokens per text) of what each holds, in the order in which they are encoded.
@@ -51,32 +68,38 @@ class EncoderFlops:
                 logs report.
         """
         again = self.forward(chain.from_iterable(chunks[:-1])) if cached else 0
-        return (3 + recomputed) * self.forward(chain.from_iterable(chunks)) + again
+        every = list(chain.from_iterable(chunks))
+        return (1 + recomputed) * self.forward(every) + self.backward(every) + again
 
 
-def encoder_flops(backbone: nn.Module, head: nn.Module | None = None, unused: Set[str] | None = None) -> EncoderFlops:
+def encoder_flops(backbone: nn.Module, head: nn.Module | None, unused: Set[str]) -> EncoderFlops:
     """Count a whole (not yet sharded) backbone of transformers.
 
     Args:
-        unused: names of the parameters that take no part in the encoding; None: those that are frozen.
+        unused: names of the parameters that take no part in the encoding.
     """
     tables = {id(module.weight) for module in backbone.modules() if isinstance(module, nn.Embedding)}
     matrices = [
         parameter
         for name, parameter in backbone.named_parameters()
-        if (parameter.requires_grad if unused is None else name not in unused)
-        and parameter.ndim == 2
-        and id(parameter) not in tables
+        if name not in unused and parameter.ndim == 2 and id(parameter) not in tables
     ]
+    head_matrices = [parameter for parameter in head.parameters() if parameter.ndim == 2] if head is not None else []
     config: Any = backbone.config
     # Qwen3's heads are wider together than its hidden states; heads that share keys and values spare no product.
     head_dim = getattr(config, "head_dim", None)
     width = config.num_attention_heads * head_dim if head_dim else config.hidden_size
     return EncoderFlops(
-        matrix_parameters=sum(parameter.numel() for parameter in matrices),
-        head_parameters=sum(p.numel() for p in head.parameters() if p.ndim == 2) if head is not None else 0,
+        matrix_parameters=_count(matrices),
+        head_parameters=_count(head_matrices),
         attention_width=config.num_hidden_layers * width,
+        frozen_matrix_parameters=_count(p for p in matrices if not p.requires_grad),
+        frozen_head_parameters=_count(p for p in head_matrices if not p.requires_grad),
     )
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def bf16_peak_tflops(device_name: str) -> float | None:

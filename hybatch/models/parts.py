@@ -26,11 +26,14 @@ from hybatch.models.backbone import (
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folder.debiased import Debiased
 from hybatch.models.folder.finding import check_holds_model, locate
+from hybatch.models.folder.json_files import read_object
 from hybatch.models.folder.layout import Layout, read_layout
 from hybatch.models.folder.prompts import further_prompts, passage_prompt, query_prompt
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import LanguageOffsets
 from hybatch.models.laser import LaserNetwork, LaserTokenizer, holds_laser, read_laser
+from hybatch.models.lora.targets import check_targets
+from hybatch.models.lora.updates import import_peft
 from hybatch.models.named import LABSE, named_model
 from hybatch.models.tokenization import check_room, train_tokenizer
 
@@ -66,8 +69,8 @@ def check_backbone(config: EncoderConfig) -> None:
     A model of the hub is fetched.
 
     Raises:
-        UserError: the folder or hub model is missing or holds no model, its prefixes leave no room for a text, or the
-            architecture refuses the settings.
+        UserError: the folder or hub model is missing or holds no model, its prefixes leave no room for a text, it lacks
+            layers that are to have updates, or the architecture refuses the settings.
     """
     if config.fresh is None:
         assert config.backbone is not None
@@ -77,6 +80,9 @@ def check_backbone(config: EncoderConfig) -> None:
         check_holds_model(folder)
         read_config(folder, attention=config.attention)
         check_room(read_tokenizer(folder), config)
+        if config.lora is not None:
+            import_peft()
+            check_targets(folder, config.lora)
     else:
         _fresh_config(config)
 
@@ -113,6 +119,15 @@ def _refuse_to_train(config: EncoderConfig, layout: Layout) -> None:
             f"model.backbone {config.backbone}: has offsets of languages (hybatch debias), which fit the vectors of "
             "its present weights only; train the model that it was made of, and debias that afterwards"
         )
+    path = layout.backbone_folder / "config.json"
+    quantised = read_object(path).get("quantization_config") if path.is_file() else None
+    if isinstance(quantised, dict) and quantised:
+        method = quantised.get("quant_method", "in a way that it does not name")
+        raise UserError(
+            f"model.backbone {config.backbone}: its weights are quantised ({method}), which is not trained on, with or "
+            "without model.lora: gradients through rounded weights, and updates merged into them, are not those of the "
+            "model that is saved; take the weights that it was made of"
+        )
 
 
 def saved_parts(path_or_hub_id: str) -> Parts:
@@ -124,7 +139,7 @@ def saved_parts(path_or_hub_id: str) -> Parts:
     if layout.config is not None:
         settled = replace(layout.config, pooling=None, head=None, head_size=None)
         # What concerns training, and how rather than what is computed, is not the model's.
-        config = replace(settled, attn_implementation=None, dropout=None, unpad="auto")
+        config = replace(settled, attn_implementation=None, dropout=None, unpad="auto", lora=None)
         parts = _folder_parts(config, layout)
         further = further_prompts(layout.prompts)
         return parts._replace(
@@ -191,6 +206,9 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
         head = [_new_dense(config, backbone)]
     else:
         head = layout.head
+    if config.lora is not None and (use_pooler or layout.head):
+        for layer in head:
+            layer.requires_grad_(False)
     pooling = config.pooling or layout.pooling or ("cls" if use_pooler else habits.pooling)
     settled = replace(config, pooling=pooling, head="pooler" if use_pooler else "dense" if head else "none")
     return Parts(settled, backbone, tokenizer, head)

@@ -9,21 +9,40 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybatch.models.flops import EncoderFlops, bf16_peak_tflops, encoder_flops, rates
+from hybatch.models.lora.config import LoraConfig
+from hybatch.models.lora.targets import target_layers
+from hybatch.models.lora.updates import add_updates
 from tests.models.backbones import backbone
 from tests.models.named.folders import small_backbone
+
+UNUSED = {"pooler.dense.weight", "pooler.dense.bias"}
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "labse", "xlm-roberta-xl"])
 def test_the_forward_pass_is_what_torch_counts(architecture: str) -> None:
     model = backbone(architecture)
     model.set_attn_implementation("eager")  # torch does not count the CPU's fused attention
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith("pooler."))
     texts, tokens = 3, 11
     ids = torch.full((texts, tokens), 7)
     with FlopCounterMode(display=False) as counter:
         model.encoder(model.embeddings(input_ids=ids))
-    assert encoder_flops(model).forward([(texts, tokens)]) == counter.get_total_flops()
+    assert encoder_flops(model, None, UNUSED).forward([(texts, tokens)]) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_backward_pass_is_what_torch_counts_but_for_the_gradient_of_a_frozen_backbones_input(frozen: bool) -> None:
+    model = backbone("xlm-roberta")
+    model.set_attn_implementation("eager")
+    if frozen:
+        add_updates(model, LoraConfig(rank=3), target_layers(model, "auto", UNUSED))
+    texts, tokens = 3, 11
+    hidden = model(input_ids=torch.full((texts, tokens), 7)).last_hidden_state
+    with FlopCounterMode(display=False) as counter:
+        hidden.sum().backward()
+    left_out = encoder_flops(model, None, UNUSED).backward([(texts, tokens)]) - counter.get_total_flops()
+    first = model.encoder.layer[0].attention.self.named_parameters()
+    into_first = sum(weight.numel() for name, weight in first if weight.ndim == 2 and "lora_B" not in name)
+    assert left_out == frozen * texts * tokens * 2 * into_first
 
 
 @pytest.mark.parametrize("name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct"])

@@ -105,6 +105,11 @@ def check_holds_model(folder: Path) -> None:
         missing.append("weights (" + " or ".join(_WEIGHTS[::2]) + ")")
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         missing.append("a tokenizer (tokenizer.json)")
+    if missing and (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{folder}: is an adapter of peft, updates without the weights that they belong to: give the folder with "
+            f"merged weights, {folder.parent} where training wrote it"
+        )
     if missing:
         encoders = [str(folder / name) for name in ("best", "final") if (folder / name / "config.json").is_file()]
         mend = f"; it is the folder of a training run: give {' or '.join(encoders)}" if encoders else ""

@@ -22,6 +22,7 @@ from hybatch.models.folder.json_files import read_json, read_object, write_json
 from hybatch.models.folder.prompts import PROMPTS, read_prompts
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import LanguageOffsets, read_offsets, write_offsets
+from hybatch.models.lora.config import LoraConfig
 from hybatch.version import __version__
 
 OWN_FILE = "hybatch.json"
@@ -188,6 +189,8 @@ def _read_own(path: Path) -> tuple[EncoderConfig, tuple[int, ...]]:
         options = dict(saved["encoder"])
         if isinstance(options.get("fresh"), dict):
             options["fresh"] = FreshBackboneConfig(**options["fresh"])
+        if isinstance(options.get("lora"), dict):
+            options["lora"] = LoraConfig(**options["lora"])
         return EncoderConfig(**options), tuple(map(int, saved.get(_DIMENSIONS, ())))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

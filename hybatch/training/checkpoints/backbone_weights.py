@@ -1,4 +1,4 @@
-"""Which weights a run starts from, so that a run that goes on can say that its backbone has changed since."""
+"""Which weights a run starts from, so that a run that goes on can tell whether its backbone has changed since."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def backbone_weights(model: EncoderConfig) -> dict[str, str]:
         with ThreadPoolExecutor(max_workers=4) as pool:
             return dict(zip(names, pool.map(_sha256, files), strict=True))
     except (OSError, UserError):
-        # Only a remark depends on it: a run must not end because its backbone was taken away after it was read.
+        # A run must not end because its backbone was taken away after it was read; one that goes on decides for itself.
         return {}
 
 

@@ -6,17 +6,21 @@ n texts of a chunk, T tokens.
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from transformers import PretrainedConfig
 
 from hybatch.models.backbone import backbone_without_values
 from hybatch.models.config import PoolingMode
+from hybatch.models.lora.config import LoraConfig
+from hybatch.models.lora.updates import add_updates
 from hybatch.models.pooling import pool
 
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
@@ -58,13 +62,23 @@ class ActivationProfile:
 
 
 def profile_activations(
-    config: PretrainedConfig, *, tokens: int, pooling: PoolingMode, bf16: bool, attn_implementation: str | None = None
+    config: PretrainedConfig,
+    *,
+    tokens: int,
+    pooling: PoolingMode,
+    bf16: bool,
+    attn_implementation: str | None = None,
+    lora: LoraConfig | None = None,
+    lora_layers: Sequence[str] = (),
 ) -> ActivationProfile:
     """Profile texts of T = `tokens` tokens.
 
     One and two layers, two and four texts are run, and the sizes taken as linear in both. Dropout inside attention is
     taken out: the fused attention of GPUs draws it without keeping anything (on the CPU, torch keeps the T x T
     matrices of an attention with dropout).
+
+    Args:
+        lora_layers: of the whole backbone; a layer that is profiled has the updates that any layer has.
     """
     slim = copy.deepcopy(config)
     for name in _ATTENTION_DROPOUTS:
@@ -74,7 +88,8 @@ def profile_activations(
 
     def run(depth: int) -> tuple[float, float, float]:
         (two, _), (four, widest) = (
-            kept_bytes(_with_layers(slim, depth), texts, tokens, pooling, bf16, attn_implementation) for texts in (2, 4)
+            kept_bytes(_with_layers(slim, depth), texts, tokens, pooling, bf16, attn_implementation, lora, lora_layers)
+            for texts in (2, 4)
         )
         per_text = (four - two) / 2
         return per_text, two - 2 * per_text, widest / 4
@@ -108,6 +123,8 @@ def kept_bytes(
     pooling: PoolingMode,
     bf16: bool,
     attn_implementation: str | None,
+    lora: LoraConfig | None = None,
+    lora_layers: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Run one forward pass on fake tensors.
 
@@ -116,6 +133,8 @@ def kept_bytes(
     """
     with FakeTensorMode():
         backbone = backbone_without_values(config, attn_implementation).train()
+        if lora is not None:
+            add_updates(backbone, lora, _like(lora_layers, backbone))
         weights = {parameter.untyped_storage()._cdata for parameter in backbone.parameters()}
         # The tensors are held so that no later one can take over a storage's identity.
         kept: dict[int, Tensor] = {}
@@ -137,3 +156,13 @@ def kept_bytes(
         # Copies of weights, which do not grow with the texts, are not what is passed back from layer to layer.
         growing = [tensor.nbytes for tensor in kept.values() if tensor.ndim and tensor.shape[0] % texts == 0]
     return sum(sizes), max(growing, default=0)
+
+
+def _like(layers: Sequence[str], backbone: nn.Module) -> list[str]:
+    """The modules whose names differ from one of `layers` by the number of the layer alone."""
+
+    def kind(name: str) -> str:
+        return re.sub(r"\.\d+\.", ".*.", name)
+
+    kinds = {kind(name) for name in layers}
+    return [name for name, _ in backbone.named_modules() if kind(name) in kinds]

@@ -88,6 +88,8 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
             pooling=sizes.pooling,
             bf16=config.training.mixed_precision == "bf16",
             attn_implementation=model.attn_implementation,
+            lora=model.lora,
+            lora_layers=sizes.lora_layers,
         )
         for tokens in (query_length, model.passage_max_length)
     )
@@ -103,7 +105,14 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
         positives=config.loss.most_positives or 1,
         leading=config.loss.trained_widths[1:],
     )
-    counts = ParameterCounts(all=sizes.parameters, learning=sizes.learning, layer=sizes.layer, outside=sizes.outside)
+    counts = ParameterCounts(
+        all=sizes.parameters,
+        learning=sizes.learning,
+        layer=sizes.layer,
+        outside=sizes.outside,
+        learning_layer=sizes.learning_layer,
+        learning_outside=sizes.learning_outside,
+    )
     common: dict[str, Any] = {
         "devices": devices, "counts": counts, "work": work, "queries": queries, "passages": passages
     }  # fmt: skip

@@ -75,12 +75,15 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterCounts:
-    """Parameters: all, those that learn, those of the largest layer, and those outside the layers."""
+    """Parameters: all, those that learn, those of the largest layer, those outside the layers, and of the last two
+    those that learn."""
 
     all: int
     learning: int
     layer: int
     outside: int
+    learning_layer: int
+    learning_outside: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,8 @@ def _buffers(strategy: StrategyName, counts: ParameterCounts) -> float:
     if strategy == "fsdp2":
         # Gathered: what is outside the layers, the layer at work and the next. Whole gradients of a unit live in two
         # copies while they are scattered.
-        return _FLOAT * (counts.outside + 2 * counts.layer + 2 * max(counts.outside, counts.layer))
+        gradients = 2 * max(counts.learning_outside, counts.learning_layer)
+        return _FLOAT * (counts.outside + 2 * counts.layer + gradients)
     return 0.0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from hybatch.models.config import PoolingMode
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.folder.layout import Layout, read_layout
 from hybatch.models.head import Dense
+from hybatch.models.lora.targets import target_layers
+from hybatch.models.lora.updates import add_updates
 from hybatch.models.named import LABSE, NamedModel, hub_id, named_model
 from hybatch.paths import expand_path
 from hybatch.training.plan.published import published_config, published_names
@@ -34,8 +37,11 @@ class EncoderSizes:
         learning: those that have gradients and moments.
         layer: parameters of the largest layer.
         outside: parameters outside the layers: embedding tables, head.
+        learning_layer: those of the largest layer that learn.
+        learning_outside: those outside the layers that learn.
         width: of the embedding.
         flops: its arithmetic.
+        lora_layers: names of the layers that have an update of low rank beside them.
     """
 
     config: PretrainedConfig
@@ -44,8 +50,11 @@ class EncoderSizes:
     learning: int
     layer: int
     outside: int
+    learning_layer: int
+    learning_outside: int
     width: int
     flops: EncoderFlops
+    lora_layers: tuple[str, ...] = ()
 
 
 def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
@@ -84,10 +93,16 @@ def encoder_sizes(config: EncoderConfig) -> EncoderSizes:
             backbone_config.update(dropouts(backbone_config, config.dropout))
     with FakeTensorMode():
         backbone = backbone_without_values(backbone_config, config.attn_implementation)
-        frozen = unused_parameters(backbone)
+        unused = unused_parameters(backbone)
         for name, parameter in backbone.named_parameters():
-            parameter.requires_grad_(name not in frozen)
-        return _count(config, backbone, _head(config, backbone_config, layout), layout)
+            parameter.requires_grad_(name not in unused)
+        head = _head(config, backbone_config, layout)
+        lora_layers: tuple[str, ...] = ()
+        if config.lora is not None:
+            lora_layers = target_layers(backbone, config.lora.targets, unused)
+            add_updates(backbone, config.lora, lora_layers)
+            head.requires_grad_(config.head == "dense" and not layout.head)
+        return replace(_count(config, backbone, head, layout, unused), lora_layers=lora_layers)
 
 
 def _read_config(backbone: str, layout: Layout | None) -> PretrainedConfig:
@@ -122,20 +137,30 @@ def _named(config: EncoderConfig) -> NamedModel | None:
     return LABSE if "labse" in name.lower() else named_model(name)
 
 
-def _count(config: EncoderConfig, backbone: PreTrainedModel, head: nn.ModuleList, layout: Layout) -> EncoderSizes:
+def _count(
+    config: EncoderConfig, backbone: PreTrainedModel, head: nn.ModuleList, layout: Layout, unused: Set[str]
+) -> EncoderSizes:
     everything = [*backbone.parameters(), *head.parameters()]
-    parameters = sum(parameter.numel() for parameter in everything)
+    parameters, learning = _numbers(everything)
     lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
-    layers = [sum(p.numel() for p in layer.parameters()) for layer in (lists[0] if lists else [])]
+    layers = [_numbers(layer.parameters()) for layer in (lists[0] if lists else [])]
     named = _named(config)
     pooling = config.pooling or layout.pooling or ("mean" if named is None else named.pooling)
     return EncoderSizes(
         config=backbone.config,
         pooling=pooling,
         parameters=parameters,
-        learning=sum(parameter.numel() for parameter in everything if parameter.requires_grad),
-        layer=max(layers, default=0),
-        outside=parameters - sum(layers),
+        learning=learning,
+        layer=max((number for number, _ in layers), default=0),
+        outside=parameters - sum(number for number, _ in layers),
+        learning_layer=max((number for _, number in layers), default=0),
+        learning_outside=learning - sum(number for _, number in layers),
         width=head[-1].out_features if len(head) else backbone.config.hidden_size,  # type: ignore[arg-type]
-        flops=encoder_flops(backbone, head),
+        flops=encoder_flops(backbone, head, unused),
     )
+
+
+def _numbers(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
+    """How many there are, and how many of them learn."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in parameters]
+    return sum(number for number, _ in counts), sum(number for number, learns in counts if learns)

@@ -175,10 +175,10 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     encoder.dimensions = config.loss.trained_widths
     if config.training.compile:
         encoder.pad("training.compile, which would compile anew for texts of other lengths")
-    for line in _about_padding(config, encoder):
+    for line in [*_about_updates(encoder), *_about_padding(config, encoder)]:
         say(line)
     # Both are of the whole encoder, before a strategy shards it.
-    chunk_cost, flops = cost_of_a_chunk(encoder), encoder_flops(encoder.backbone, encoder.head)
+    chunk_cost, flops = cost_of_a_chunk(encoder), encoder_flops(encoder.backbone, encoder.head, encoder.unused)
     if config.training.compile:
         _compile(encoder)
     strategy = _build_strategy(config, encoder, prepared_engine(accelerator))
@@ -366,6 +366,15 @@ def own_tokenize(encoder: Encoder) -> Tokenize:
         return tokenize(tokenizer, config, texts, role)
 
     return tokenize_copy
+
+
+def _about_updates(encoder: Encoder) -> list[str]:
+    """How much of an encoder with a frozen backbone learns."""
+    if not encoder.lora_layers:
+        return []
+    every = sum(parameter.numel() for parameter in encoder.parameters())
+    learning = sum(parameter.numel() for parameter in encoder.parameters() if parameter.requires_grad)
+    return [f"model.lora: updates beside {len(encoder.lora_layers)} layers; {learning:,} of {every:,} parameters learn"]
 
 
 def _about_padding(config: RunConfig, encoder: Encoder) -> list[str]:

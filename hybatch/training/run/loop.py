@@ -278,6 +278,7 @@ class TrainingLoop:
         self._choose_backends(checkpoint)
         if checkpoint is None:
             return None
+        remark = self._about_base(checkpoint)
         self._parts.engine.strategy.load(checkpoint.directory)
         self._best.restore(checkpoint.state["best"])
         self._skipped.in_a_row = checkpoint.state["skipped"]
@@ -288,13 +289,25 @@ class TrainingLoop:
                 f"not the surroundings of the checkpoint ({', '.join(changes)}): results will not repeat bit for bit"
             )
         self._started_from = checkpoint.backbone_weights
-        weights = changed_weights(self._started_from, self._parts.backbone_weights)
-        if weights:
-            self._accelerator.print(
-                f"model.backbone {self._config.model.backbone} no longer holds the weights that this run started from "
-                f"({', '.join(weights)}): it goes on with those of the checkpoint"
-            )
+        if remark:
+            self._accelerator.print(remark)
         return checkpoint
+
+    def _about_base(self, checkpoint: Checkpoint) -> str | None:
+        """What to say where the backbone has changed since the run's start.
+
+        Raises:
+            UserError: it has, or that cannot be told, and the checkpoint holds updates of these weights alone.
+        """
+        model, before, now = self._config.model, checkpoint.backbone_weights, self._parts.backbone_weights
+        changed = ", ".join(changed_weights(before, now))
+        found = f"model.backbone {model.backbone} no longer holds the weights that this run started from"
+        if model.lora is not None and before != now:
+            raise UserError(
+                f"{found} ({changed or 'what it holds is unknown'}), and {checkpoint.directory} holds updates of those "
+                "alone (model.lora): restore the backbone, or name a new output_dir"
+            )
+        return f"{found} ({changed}): it goes on with those of the checkpoint" if changed else None
 
     def _choose_backends(self, checkpoint: Checkpoint | None) -> None:
         """For all processes alike, and as before in a run that goes on: a backend moves last bits of the loss."""

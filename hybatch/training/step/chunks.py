@@ -115,7 +115,8 @@ def _best_sizes(lengths_n: NDArray[np.int64], largest: int, chunk_tokens: int | 
 
 
 def cost_of_a_chunk(encoder: nn.Module) -> float:
-    """What one chunk more costs in the backward pass, in tokens: every chunk writes a gradient of the whole embedding.
+    """What one chunk more costs in the backward pass, in tokens: every chunk writes a gradient of the whole embedding,
+    where that learns.
 
     A chunk costs memory traffic in proportion to the embedding table; a token costs arithmetic in proportion to the
     other weights, and element-wise work in proportion to the width. With the constants below a mean of 16,000 subword
@@ -123,8 +124,8 @@ def cost_of_a_chunk(encoder: nn.Module) -> float:
     layers are cut whenever padding is saved.
     """
     tables = [module for module in encoder.modules() if isinstance(module, nn.Embedding)]
-    table = sum(module.weight.numel() for module in tables)
-    others = sum(parameter.numel() for parameter in encoder.parameters()) - table
+    table = sum(module.weight.numel() for module in tables if module.weight.requires_grad)
+    others = sum(parameter.numel() for parameter in encoder.parameters()) - sum(one.weight.numel() for one in tables)
     width = max((module.embedding_dim for module in tables), default=0)
     launch = _LAUNCH_COST.get(next(encoder.parameters()).device.type, _LAUNCH_COST["cuda"])
     return launch + 100 * table / max(1, others + 500 * width)

@@ -67,6 +67,12 @@ def learning_parameters(encoder: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
 
 
+def frozen_parameters(encoder: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that do not learn, by each of their names: no checkpoint holds them."""
+    named = encoder.named_parameters(remove_duplicate=False)
+    return {name: parameter for name, parameter in named if not parameter.requires_grad}
+
+
 def fitted(found: Consolidated, shapes: dict[str, torch.Size], directory: Path) -> Consolidated:
     """The state of the parameters that learn, in the model's shapes; stage 3 of DeepSpeed writes them flat.
 

@@ -80,7 +80,8 @@ class DeepSpeedStrategy:
         return float(self._engine.get_global_grad_norm())
 
     def save(self, directory: Path) -> None:
-        self._engine.save_checkpoint(str(directory), tag=ZERO_FOLDER, save_latest=False)
+        options = {"save_latest": False, "exclude_frozen_parameters": True}
+        self._engine.save_checkpoint(str(directory), tag=ZERO_FOLDER, **options)
         if rank() == 0:
             Origin(self.name, world_size()).write(directory)
 
@@ -90,7 +91,9 @@ class DeepSpeedStrategy:
     def load(self, directory: Path) -> None:
         if Origin.read(directory) == Origin(self.name, world_size()):
             with tensors_only(directory):
-                self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, load_lr_scheduler_states=False)
+                # Not strict: frozen parameters are missing, and what learns comes from the optimizer's own partitions.
+                options = {"load_lr_scheduler_states": False, "load_module_strict": False}
+                self._engine.load_checkpoint(str(directory), tag=ZERO_FOLDER, **options)
         else:
             self._take_up(fitted(read_consolidated(directory, self._group_names), self._shapes, directory))
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hybatch.processes import rank, world_size
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
-from hybatch.training.strategy.consolidated import Origin, fitted, learning_parameters
+from hybatch.training.strategy.consolidated import Origin, fitted, frozen_parameters, learning_parameters
 from hybatch.training.strategy.sources import names_of_groups, read_consolidated
 from hybatch.training.strategy.tensors import save_tensors
 from hybatch.training.strategy.text_chunk import TextChunk
@@ -79,23 +79,32 @@ class ReplicatedStrategy:
 
     def save(self, directory: Path) -> None:
         if rank() == 0:
-            self._write(directory, self.encoder.state_dict(), self.optimizer.state_dict())
+            self._write(directory, self._saved(), self.optimizer.state_dict())
 
     def snapshot(self) -> Callable[[Path], None] | None:
         if rank() > 0:
             return lambda directory: None
-        model, optimizer = self.state_dict(), _on_host(self.optimizer.state_dict())
+        model, optimizer = _on_host(self._saved()), _on_host(self.optimizer.state_dict())
         return lambda directory: self._write(directory, model, optimizer)
 
     def load(self, directory: Path) -> None:
         if Origin.read(directory).strategy in ("none", "ddp"):
-            for name, target in (("model", self.encoder), ("optimizer", self.optimizer)):
-                target.load_state_dict(torch.load(directory / f"{name}.pt", map_location="cpu", weights_only=True))
+            model, optimizer = (
+                torch.load(directory / f"{name}.pt", map_location="cpu", weights_only=True)
+                for name in ("model", "optimizer")
+            )
+            # Earlier versions wrote the frozen ones too.
+            self.encoder.load_state_dict({**frozen_parameters(self.encoder), **model})
+            self.optimizer.load_state_dict(optimizer)
         else:
             self._take_up(directory)
 
     def state_dict(self) -> dict[str, Tensor]:
         return _on_host(self.encoder.state_dict()) if rank() == 0 else {}
+
+    def _saved(self) -> dict[str, Tensor]:
+        frozen = frozen_parameters(self.encoder)
+        return {name: tensor for name, tensor in self.encoder.state_dict().items() if name not in frozen}
 
     def _write(self, directory: Path, model: dict[str, Any], optimizer: dict[str, Any]) -> None:
         save_tensors(directory / "model.pt", model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
+from hybatch.models.lora.config import LoraConfig
+from hybatch.models.lora.targets import target_layers
+from hybatch.models.lora.updates import add_updates
 from hybatch.training.plan.activations import profile_activations
 from tests.models.backbones import TEXTS
 
@@ -70,6 +73,22 @@ def test_activations_of_a_decoder_with_gates_and_shared_keys_are_within_a_tenth_
     expected = profile_activations(model.backbone.config, tokens=TOKENS, pooling="mean", bf16=False)
     kept, _ = allocated(model, bf16=False)
     assert kept == pytest.approx(expected.kept(TEXTS_AT_ONCE, checkpointing=False), rel=0.1)
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("targets", ["auto", ["query", "value"]])
+def test_beside_frozen_layers_too_and_they_keep_less_where_they_have_no_update(
+    targets: Literal["auto"] | list[str], bf16: bool
+) -> None:
+    model = encoder()
+    lora = LoraConfig(rank=4, targets=targets)
+    layers = target_layers(model.backbone, targets, model.unused)  # type: ignore[arg-type]
+    add_updates(model.backbone, lora, layers)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"tokens": TOKENS, "pooling": "mean", "bf16": bf16}
+    expected = profile_activations(model.backbone.config, lora=lora, lora_layers=layers, **options)
+    kept, result = allocated(model, bf16)
+    assert result.requires_grad
+    assert kept == pytest.approx(expected.kept(TEXTS_AT_ONCE, checkpointing=False), rel=0.1)
+    full = profile_activations(model.backbone.config, **options).kept(TEXTS_AT_ONCE, checkpointing=False)
+    assert targets == "auto" or kept < 0.8 * full
 
 
 def test_memory_grows_with_texts_and_layers_and_checkpointing_saves_most_of_it() -> None:

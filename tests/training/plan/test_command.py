@@ -45,6 +45,7 @@ def test_a_recipe_fits_the_gpus_that_it_names_with_the_figures_that_it_says(
 
 
 RECIPES = [[path.stem] for path in sorted(CONFIGS.glob("*.yaml"))]
+RECIPES += [["me5-small-hybrid", "adapters/lora"]]
 STUDY = "../study/recipes"
 RECIPES += [[f"{STUDY}/recipe", f"{STUDY}/scratch"]]
 RECIPES += [[f"{STUDY}/recipe-large", f"{STUDY}/{start}"] for start in ("labse", "xlmr-large")]

@@ -19,7 +19,7 @@ from hybatch.training.plan.memory import (
     strategies,
 )
 
-COUNTS = ParameterCounts(all=1000, learning=900, layer=100, outside=400)
+COUNTS = ParameterCounts(all=1000, learning=900, layer=100, outside=400, learning_layer=100, learning_outside=300)
 WORK = Workload(batch_size=64, chunk_size=None, negatives=0, ring=False, dense=None, checkpointing=False, width=8)
 PROFILE = ActivationProfile(
     layers=6,
@@ -41,6 +41,20 @@ def test_without_sharding_adamw_takes_sixteen_bytes_a_learning_parameter_and_fou
     for strategy, devices in (("none", 1), ("ddp", 4)):
         found = memory(strategy, devices)
         assert found.weights + found.gradients + found.optimizer == 16 * 900 + 4 * 100
+
+
+def test_a_frozen_backbone_takes_neither_gradients_nor_moments_and_less_room_to_exchange_them() -> None:
+    frozen = replace(COUNTS, learning=20, learning_layer=10, learning_outside=0)
+    arguments: dict[str, Any] = {"work": WORK, "queries": PROFILE, "passages": PROFILE}
+    for strategy in strategies(4):
+        full, found = (plan_memory(strategy, devices=4, counts=counts, **arguments) for counts in (COUNTS, frozen))
+        assert found.weights == full.weights
+        assert full.host - found.host == (16 * 880 / 4 if strategy == "zero3-offload" else 0)
+        assert found.gradients * 900 == full.gradients * 20
+        assert found.optimizer * 900 == full.optimizer * 20
+        assert (full.buffers - found.buffers) / 4 == {
+            "ddp": 0, "zero1": 2 * 880, "zero2": 2 * 880, "zero3": 880, "zero3-offload": 880, "fsdp2": 2 * (300 - 10)
+        }[strategy]  # fmt: skip
 
 
 def test_each_stage_cuts_one_thing_more() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig, FreshBackboneConfig, build_encoder
+from hybatch.models.flops import encoder_flops
+from hybatch.models.lora.config import LoraConfig
 from hybatch.training.plan.sizes import encoder_sizes
 from tests.models.backbones import TEXTS, save_backbone
 from tests.models.named.folders import publish
@@ -20,6 +23,8 @@ def assert_counts_what_is_built(config: EncoderConfig) -> None:
     sizes = encoder_sizes(config)
     assert sizes.parameters == sum(p.numel() for p in encoder.parameters())
     assert sizes.learning == sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    assert sizes.flops == encoder_flops(encoder.backbone, encoder.head, encoder.unused)
+    assert sizes.lora_layers == encoder.lora_layers
     assert sizes.width == encoder.embedding_size
     assert sizes.pooling == encoder.config.pooling
 
@@ -36,6 +41,18 @@ def test_a_folder_is_counted_as_it_is_built(architecture: str, tmp_path: Path) -
 )
 def test_a_decoder_is_counted_with_its_gates_and_the_keys_that_its_heads_share(name: str, tmp_path: Path) -> None:
     assert_counts_what_is_built(EncoderConfig(backbone=str(publish(tmp_path, name)), query_max_length=200))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head", "targets"),
+    [("mbert", None, "auto"), ("mdeberta", "dense", ["query_proj", "output.dense"]), ("labse", None, ["value"])],
+)
+def test_a_frozen_backbone_with_updates_is_counted_as_it_is_built(
+    architecture: str, head: Any, targets: Any, tmp_path: Path
+) -> None:
+    backbone = str(save_backbone(tmp_path, architecture))
+    lora = LoraConfig(rank=3, targets=targets)
+    assert_counts_what_is_built(EncoderConfig(backbone=backbone, passage_max_length=64, head=head, lora=lora))
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "nomic_bert", "modernbert", "t5"])

@@ -18,6 +18,9 @@ from hybatch.losses.info_nce import Implementation
 from hybatch.losses.several_positives import Form
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, Role
 from hybatch.models.backbone import fresh_backbone
+from hybatch.models.lora.config import LoraConfig
+from hybatch.models.lora.targets import target_layers
+from hybatch.models.lora.updates import add_updates
 from hybatch.processes import rank, sum_over_processes, world_size
 from hybatch.training.step.batches import BatchLoader, equally_many_chunks
 from hybatch.training.step.caching import cached_backward, plain_backward
@@ -89,6 +92,7 @@ class Cell:
         taught: the kind of the term that brings scores to a teacher's, or None.
         dimensions: the leading dimensions that are trained, by their weights, or None.
         encoder: the tiny one, or one of transformers' layers, with padding or without.
+        lora: whether its layers are frozen and updates of low rank learn beside them; of the tiny one all else learns.
     """
 
     cached: bool = False
@@ -101,6 +105,7 @@ class Cell:
     margin: float = OWN_MARGIN
     dimensions: tuple[tuple[int, float], ...] | None = None
     encoder: Literal["tiny", "padded", "unpadded"] = "tiny"
+    lora: bool = False
 
     def cutting(self, strategy: Strategy) -> Cutting:
         """Half a process's queries at once. With dropout plain and cached steps must draw for the same chunks.
@@ -116,7 +121,11 @@ class Cell:
 
     def build_encoder(self) -> nn.Module:
         if self.encoder == "tiny":
-            return TinyTransformer(dropout=self.dropout).train()
+            tiny = TinyTransformer(dropout=self.dropout)
+            if self.lora:
+                names = [f"{layer}.{name}" for layer in range(2) for name in ("projections", "out", "widen")]
+                put_updates(tiny.layers, names, dropout=self.dropout)
+            return tiny.train()
         assert not self.dropout
         # No biases where the gradient would be 0; windows narrower than the longer texts.
         options = {"local_attention": 6, "layer_types": ["sliding_attention", "full_attention"]}
@@ -127,6 +136,8 @@ class Cell:
         made = fresh_backbone(fresh, vocabulary_size=VOCABULARY, max_positions=32, attn_implementation=None)
         for parameter in made.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
+        if self.lora:
+            put_updates(made, target_layers(made, "auto", set()))
         unpad: Literal["always", "never"] = "always" if self.encoder == "unpadded" else "never"
         config = EncoderConfig(backbone="tiny", pooling="mean", unpad=unpad)
         return Encoder(config, made, None).train()  # type: ignore[arg-type]
@@ -170,6 +181,15 @@ CELLS += [
     Cell(cached=True, max_norm=0.05, filtered="guide", taught="margin-mse"),
 ]
 CELLS += [Cell(encoder="unpadded"), Cell(cached=True, max_norm=0.05, encoder="unpadded")]
+CELLS += [Cell(cached=True, max_norm=0.05, encoder="unpadded", lora=True)]
+
+
+def put_updates(module: Any, layers: Sequence[str], dropout: float = 0.0) -> None:
+    """Freeze a module, and put updates into it that do not start from 0, so that all of them have a gradient."""
+    add_updates(module, LoraConfig(rank=3, dropout=dropout), layers)
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
 
 
 class WordGuide(GuideTable):

@@ -21,7 +21,9 @@ from tests.training.strategy.cells import Cell, tiny_strategy, train_steps
 from tests.training.strategy.planted import Planted
 
 NAMES = tuple(name for name in get_args(StrategyOption) if name not in ("auto", "none"))
-CELL = Cell(cached=True, dropout=0.3, max_norm=0.05)
+# Of its parameters some learn, some are frozen and used, some frozen and not used.
+CELL = Cell(cached=True, dropout=0.3, max_norm=0.05, lora=True)
+TAKING_UP = Cell(cached=True, lora=True)
 SAVED, END = 3, 5
 # Keys that a DeepSpeed file may set, at other values than their defaults.
 ALLOWED_OTHERWISE = {
@@ -73,7 +75,7 @@ def _load_planted(name: str, source: Path, folder: Path) -> str:
             torch.save({**torch.load(path, weights_only=False), "more": Planted(folder / "ran")}, path)
     dist.barrier()
     try:
-        tiny_strategy(name).load(folder)
+        tiny_strategy(name, CELL).load(folder)
     except UserError as error:
         return str(error)
     return "loaded"
@@ -105,10 +107,10 @@ def _take_up_all(root: Path, names: list[str], writers: list[str]) -> dict[tuple
     results = {}
     for name in names:
         for writer in writers:
-            strategy = tiny_strategy(name)
+            strategy = tiny_strategy(name, TAKING_UP)
             strategy.load(root / writer)
             loaded = strategy.state_dict(), _moments(strategy)
-            train_steps(strategy, Cell(cached=True), range(SAVED, END))
+            train_steps(strategy, TAKING_UP, range(SAVED, END))
             results[name, writer] = (*loaded, strategy.state_dict())
     return results
 
@@ -128,6 +130,21 @@ def test_a_resumed_strategy_ends_bitwise_where_the_undisturbed_one_ends(
     assert any(not torch.equal(at_save[key], at_end[key]) for key in at_end)
     for key, weight in at_end.items():
         assert torch.equal(weight, resumed[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_no_checkpoint_holds_a_frozen_weight(name: str, saved: tuple[Path, dict[str, Any]]) -> None:
+    """Each frozen matrix is looked for by its first bytes, and one that learns is found by them."""
+    root, _ = saved
+    files = [path.read_bytes() for path in (root / name).rglob("*") if path.is_file()]
+    frozen = {key: p for key, p in CELL.build_encoder().named_parameters() if not p.requires_grad and p.ndim == 2}
+    assert len(frozen) == 11
+    for key, parameter in frozen.items():
+        start = parameter.detach().flatten()[:4].numpy().tobytes()
+        assert not any(start in content for content in files), key
+    learning = saved[1][name][0]["words.weight"].flatten()[:4].numpy().tobytes()
+    assert any(learning in content for content in files)
 
 
 @pytest.mark.slow

@@ -4,9 +4,9 @@ One launch per number of processes and strategy runs all cells: plain and cached
 not; the plain ones with the dense loss, the cached ones with the streaming loss, and one of each in a ring over the
 processes; two with translations and an alignment term and two with several positives a query, one of each cached,
 clipped and in a ring, the aligned one of these with a loss of leading dimensions; two that keep candidates out and
-learn from a teacher, one by its own scores, one by a guide's and in a ring. Without dropout the truth is one process
-that holds the whole batch at once. With it (the masks depend on how the batch is shared) the truth is the plain step of
-the same launch.
+learn from a teacher, one by its own scores, one by a guide's and in a ring; two without padding, and one more with a
+frozen backbone and updates of low rank. Without dropout the truth is one process that holds the whole batch at once.
+With it (the masks depend on how the batch is shared) the truth is the plain step of the same launch.
 """
 
 from __future__ import annotations
