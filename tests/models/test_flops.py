@@ -56,7 +56,7 @@ def test_the_forward_pass_of_a_decoder_is_what_torch_counts(name: str) -> None:
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
     rotary = 2 * texts * tokens * model.config.head_dim // 2  # the angles, one product a token
     counted = counter.get_total_flops()
-    assert 0 <= counted - encoder_flops(model).forward([(texts, tokens)]) <= rotary
+    assert 0 <= counted - encoder_flops(model, None, UNUSED).forward([(texts, tokens)]) <= rotary
 
 
 def test_gradient_caching_encodes_every_chunk_but_the_last_once_more() -> None:

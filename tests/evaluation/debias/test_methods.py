@@ -118,7 +118,7 @@ def test_vectors_that_can_be_cut_short_stay_so_unless_a_layer_mixes_their_dimens
         backbone = fresh_backbone(fresh, vocabulary_size=300, max_positions=32, attn_implementation=None)
     encoder = Encoder(EncoderConfig(backbone="tiny", pooling="mean", head="none"), backbone, None)  # type: ignore[arg-type]
     encoder.dimensions = (WIDTH, 4)
-    without = debiased_encoder(encoder, means, method, options, Debiased(record={}, text_keys=np.empty(0), card=""))
+    without = debiased_encoder(encoder, means, method, options, Debiased(record={}, text_keys=np.empty(0)))
     assert without.dimensions == ((WIDTH, 4) if method.by_language else ())
 
 

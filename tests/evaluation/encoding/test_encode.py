@@ -98,7 +98,7 @@ def test_tokens_and_operations_of_all_texts_are_counted(tmp_path: Path) -> None:
     encoder = build_encoder(config, seed=0)
     texts = sorted(TEXTS)
     lengths = encoder.lengths(texts, "passage")
-    flops = encoder_flops(encoder.backbone, encoder.head)  # what nothing depends on is frozen
+    flops = encoder_flops(encoder.backbone, encoder.head, encoder.unused)
     longest_first = sorted(lengths, reverse=True)
     without_padding = [(1, length) for length in lengths]
     padded = [(len(longest_first[i : i + 2]), longest_first[i]) for i in range(0, len(lengths), 2)]
