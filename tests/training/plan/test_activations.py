@@ -73,6 +73,8 @@ def test_activations_of_a_decoder_with_gates_and_shared_keys_are_within_a_tenth_
     expected = profile_activations(model.backbone.config, tokens=TOKENS, pooling="mean", bf16=False)
     kept, _ = allocated(model, bf16=False)
     assert kept == pytest.approx(expected.kept(TEXTS_AT_ONCE, checkpointing=False), rel=0.1)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("targets", ["auto", ["query", "value"]])
 def test_beside_frozen_layers_too_and_they_keep_less_where_they_have_no_update(
