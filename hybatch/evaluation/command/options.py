@@ -14,6 +14,7 @@ from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
 from hybatch.evaluation.collection.own import OWN_DOCUMENTS
 from hybatch.evaluation.collection.search import METHODS
+from hybatch.evaluation.encoder_options import add_encoder_options, device_of
 from hybatch.evaluation.encoding.precision import PRECISIONS
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
@@ -39,6 +40,16 @@ def evaluate_parser() -> argparse.ArgumentParser:
         description="Score a model, or ready embeddings, in every language setting of a task.",
         epilog="Several processes: accelerate launch -m hybatch evaluate ... gives the same results.json.",
     )
+    _add_source_options(parser)
+    _add_task_options(parser)
+    _add_output_options(parser)
+    _add_run_options(parser)
+    _add_vector_options(parser.add_argument_group("small vectors, of tasks that rank every language setting"))
+    _add_search_options(parser.add_argument_group("tasks that search a collection"))
+    return parser
+
+
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--model",
@@ -68,6 +79,9 @@ def evaluate_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="put before queries and passages what the model keeps for the data set NAME, which it was trained on",
     )
+
+
+def _add_task_options(parser: argparse.ArgumentParser) -> None:
     tasks = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
     parser.add_argument("--task", required=True, choices=list(TASKS), help=tasks)
     parser.add_argument("--list-tasks", action=_ListTasks, nargs=0, help="show all tasks with metric, source, licence")
@@ -82,6 +96,9 @@ def evaluate_parser() -> argparse.ArgumentParser:
         "--download", action="store_true", help="first fetch into --data-dir what the hub has of the task's files"
     )
     parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these, as queries and as candidates")
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=path_of("--output"),
@@ -92,11 +109,11 @@ def evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-embeddings", type=path_of("--save-embeddings"), metavar="DIR", help="write what --embeddings reads"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=number_of("--batch-size", int, ge=1, le=1_000_000),
-        default=128,
-        help="texts encoded at once by a process at most (default 128); a CPU takes fewer where they are long",
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    add_encoder_options(
+        parser, at_once="texts encoded at once by a process at most; a CPU takes fewer where they are long"
     )
     parser.add_argument(
         "--precision",
@@ -113,12 +130,6 @@ def evaluate_parser() -> argparse.ArgumentParser:
         choices=["cosine", "dot"],
         help="with --embeddings; default cosine, but dot where all values are whole numbers",
     )
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
-    )
-    _add_vector_options(parser.add_argument_group("small vectors, of tasks that rank every language setting"))
-    _add_search_options(parser.add_argument_group("tasks that search a collection"))
-    return parser
 
 
 def _add_vector_options(group: argparse._ArgumentGroup) -> None:
@@ -222,7 +233,7 @@ def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
     """How it is to be scored, on the device that is there."""
     return ScoringOptions(
         batch_size=arguments.batch_size,
-        device=_device(arguments.device),
+        device=_device(arguments),
         precision=arguments.precision,
         compile=arguments.compile,
         backend=arguments.backend,
@@ -237,7 +248,6 @@ def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
     )
 
 
-def _device(wanted: str) -> torch.device:
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
+def _device(arguments: argparse.Namespace) -> torch.device:
+    kind = device_of(arguments)
+    return torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)

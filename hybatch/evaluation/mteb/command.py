@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from hybatch.errors import UserError
+from hybatch.evaluation.encoder_options import add_encoder_options, check_device, device_of
 from hybatch.evaluation.mteb.model import find_model, load_model, settle_prompts
 from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.sharing import load_main_first, shared_cache
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.table import results_table, table_console
-from hybatch.options import number_of
 from hybatch.paths import path_of
 from hybatch.processes import launched_group, main_first, rank, run_on_main, world_size
 
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: mteb is missing, an option, a task or the model cannot be used, or a task's data cannot be fetched.
     """
     arguments = _parser().parse_args(argv)
-    _check_device(arguments.device)
+    check_device(arguments)
     with launched_group():
         return _run(arguments)
 
@@ -48,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
     prompts = settle_prompts(model, folder, query=arguments.query_prompt, passage=arguments.passage_prompt)
     if arguments.output:
         run_on_main(lambda: _check_outputs(arguments, tasks, model))
-    device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(arguments)
     encoder = load_model(model, folder, prompts, device=device)
     console = table_console()
     for task in tasks:
@@ -118,11 +117,6 @@ def _cache(mteb: Any, encoder: Any, task: Any, output: Path) -> Any:
     return cache
 
 
-def _check_device(device: str) -> None:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; leave the option out or say --device cpu")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hybatch mteb", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
     parser.add_argument(
@@ -136,15 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=path_of("--output"), metavar="DIR", help="write mteb's files and results.json there"
     )
     parser.add_argument("--overwrite", action="store_true", help="measure again what --output has")
-    parser.add_argument(
-        "--batch-size",
-        type=number_of("--batch-size", int, ge=1, le=1_000_000),
-        default=128,
-        help="texts encoded at once (default 128)",
-    )
     parser.add_argument("--query-prompt", metavar="TEXT", help="put before queries; default: what the model says")
     parser.add_argument("--passage-prompt", metavar="TEXT", help="put before passages; default: what the model says")
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is one"
-    )
+    add_encoder_options(parser)
     return parser
