@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hybatch.atomic import atomic_directory
 from hybatch.corpus.config import CorpusConfig
 from hybatch.corpus.formats.entry import FormatEntry
 from hybatch.corpus.formats.registry import find_format
-from hybatch.corpus.index.adoption import adopt
+from hybatch.corpus.index.adoption import adopt, adopt_fields
 from hybatch.corpus.index.folder import Index
 from hybatch.corpus.index.integrity import DamagedIndexError, check_contents
 from hybatch.corpus.parallel import ParallelCorpus
@@ -36,7 +36,8 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
 
     The index is kept under a name made of the configuration and of the sources' sizes and times of change, and
     appears whole or not at all. Any number of processes may call this at once: one indexes, the others wait for it.
-    An index whose files are not what was written is made anew, with a line on stderr that says so.
+    An index whose files are not what was written is made anew, with a line on stderr that says so. One made before the
+    format knew some field is compared with its source, once, and stays if the source has no such field.
 
     Args:
         config: where the corpus comes from.
@@ -54,7 +55,7 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
     slug = re.sub(r"[^\w.-]", "-", last_part)
     directory = Path(root) / "corpora" / f"{slug}-{_cache_key(config, entry, path)}"
     with _cache_errors(directory):
-        if not _is_intact(directory, progress=progress):
+        if not _is_fresh(directory, entry.fields, progress=progress):
             _mend_or_make(config, entry, path, directory, progress=progress)
     return ParallelCorpus(directory, name=config.name or last_part)
 
@@ -83,11 +84,14 @@ def _stamps(root: Path) -> list[tuple[str, int, int]]:
     return sorted(stamps)
 
 
-def _is_intact(directory: Path, *, progress: bool) -> bool:
-    """Whether a folder holds an index whose files are what was written; one of version 0.1.0 must be adopted first."""
+def _is_fresh(directory: Path, fields: frozenset[str], *, progress: bool) -> bool:
+    """Whether a folder holds an index whose files are what was written, by a reader that knew the `fields`.
+
+    One of an earlier version may have to be adopted first.
+    """
     try:
         index = Index(directory)
-        if index.files is None:
+        if index.files is None or not fields <= index.fields:
             return False
         check_contents(directory, index.files, progress=progress)
     except DamagedIndexError:
@@ -98,18 +102,38 @@ def _is_intact(directory: Path, *, progress: bool) -> bool:
 def _mend_or_make(config: CorpusConfig, entry: FormatEntry, path: str, directory: Path, *, progress: bool) -> None:
     with _lock(directory) as is_alone:
         recover(directory.parent, name=directory.name, alone=is_alone)
-        if directory.is_dir():
-            try:
-                index = Index(directory)
-                if index.files is None:
-                    recover(directory)
-                    adopt(index, progress=progress)
-                check_contents(directory, index.files or {}, progress=progress)
-                return
-            except DamagedIndexError as error:
-                print(f"{error}: the index is damaged and is made anew", file=sys.stderr, flush=True)
-        with atomic_directory(directory) as partial:
-            entry.build(config, path, partial, progress=progress)
+        index = _whole_index(directory, progress=progress)
+        if index is not None and entry.fields <= index.fields:
+            return
+        if index is not None:
+            names = ", ".join(sorted(entry.fields - index.fields))
+            line = f"{directory}: the index was made by a reader without {names}; its source is read again"
+            print(line, file=sys.stderr, flush=True)
+        with suppress(_SameContent), atomic_directory(directory) as partial:
+            entry.build(config, path, partial, fields=entry.fields, progress=progress)
+            if index is not None and Index(partial).fingerprint == index.fingerprint:
+                adopt_fields(index, entry.fields)
+                raise _SameContent
+
+
+class _SameContent(Exception):
+    """What was made anew is what stood there, which stays."""
+
+
+def _whole_index(directory: Path, *, progress: bool) -> Index | None:
+    """The index in a folder, adopted if it is of version 0.1.0; None where there is none, or a damaged one: said."""
+    if not directory.is_dir():
+        return None
+    try:
+        index = Index(directory)
+        if index.files is None:
+            recover(directory)
+            adopt(index, progress=progress)
+        check_contents(directory, index.files or {}, progress=progress)
+    except DamagedIndexError as error:
+        print(f"{error}: the index is damaged and is made anew", file=sys.stderr, flush=True)
+        return None
+    return index
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +44,10 @@ class RowBatch:
     work: int
 
 
+OPTIONAL_FIELDS = frozenset(field.name for field in fields(RowBatch) if field.default is None)
+"""Of a RowBatch, what a source need not have."""
+
+
 class RowSource(Protocol):
     """A corpus to be indexed, streamed language by language; `batches` may be called again, from the beginning.
 
@@ -58,6 +62,17 @@ class RowSource(Protocol):
     def total_work(self) -> int | None: ...
 
     def batches(self, language: str) -> Iterator[RowBatch]: ...
+
+
+def check_fields(batch: RowBatch, known: frozenset[str], source: str) -> None:
+    """See to it that a format declares all that it reads, by which an index is told from one made before it did.
+
+    Raises:
+        ValueError: a batch has an optional field that is not among those `known`.
+    """
+    given = {name for name in OPTIONAL_FIELDS if getattr(batch, name) is not None}
+    if not given <= known:
+        raise ValueError(f"{source}: rows have {', '.join(sorted(given - known))}, which `fields` of the format lacks")
 
 
 def check_batch(batch: RowBatch) -> None:

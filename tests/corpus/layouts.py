@@ -10,6 +10,12 @@ from typing import Any
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 
 Row = dict[str, Any]
+OPEN = (
+    "import sys; from pathlib import Path; from hybatch.corpus import CorpusConfig, open_corpus;"
+    "c = open_corpus(CorpusConfig(path=sys.argv[1]), cache_dir=Path(sys.argv[2]), progress=False);"
+    "print(c.fingerprint, c.num_examples)"
+)
+"""What a process runs that opens the corpus at its first argument, with the cache at its second."""
 
 
 def write_jsonl(folder: Path, rows_of_language: Mapping[str, Sequence[Row]]) -> Path:

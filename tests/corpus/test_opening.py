@@ -17,17 +17,12 @@ import pytest
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.index.table import TableWriter
 from hybatch.errors import UserError
-from tests.corpus.layouts import Row, contents, opened, write_jsonl
+from tests.corpus.layouts import OPEN, Row, contents, opened, write_jsonl
 
 ROWS: dict[str, list[Row]] = {
     "de": [{"id": "a", "question": "Wer?", "passage": "Er."}, {"id": "b", "question": "Was?", "passage": "Das."}],
     "en": [{"id": "a", "question": "Who?", "passage": "He."}, {"id": "b", "question": "What?", "passage": "That."}],
 }
-OPEN = (
-    "import sys; from pathlib import Path; from hybatch.corpus import CorpusConfig, open_corpus;"
-    "c = open_corpus(CorpusConfig(path=sys.argv[1]), cache_dir=Path(sys.argv[2]), progress=False);"
-    "print(c.fingerprint, c.num_examples)"
-)
 
 
 def many_rows(number: int) -> dict[str, list[Row]]:

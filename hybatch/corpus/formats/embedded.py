@@ -51,5 +51,6 @@ EMBEDDED = FormatEntry(
     description="`path: embedded`: the corpus that comes with the package",
     recognises=lambda path: path == "embedded",
     source=lambda path: Path(__file__).parents[1] / "embedded",
+    fields=frozenset(("passage_ids",)),
     build=from_rows(lambda config, path: EmbeddedSource(config.languages)),
 )

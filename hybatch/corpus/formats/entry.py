@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 class Build(Protocol):
     """Writes the index of the corpus at `path`, expanded, into the empty folder `directory`.
 
+    The index notes `fields`, those of the format.
+
     Raises:
         UserError: the source is missing or bad; the message names file and line.
         OSError: the folder cannot be written or the disk is full.
     """
 
-    def __call__(self, config: CorpusConfig, path: str, directory: Path, *, progress: bool) -> None: ...
+    def __call__(
+        self, config: CorpusConfig, path: str, directory: Path, *, fields: frozenset[str], progress: bool
+    ) -> None: ...
 
 
 def below(path: str) -> Path:
@@ -44,6 +48,9 @@ class FormatEntry:
     """The file or folder whose files' sizes and times of change name the index; need not exist."""
     reading: Callable[[str], int] = lambda path: 1
     """Goes up, for the paths concerned, where more or other rows are read of the same files than before."""
+    fields: frozenset[str] = frozenset()
+    """What is read beside ids, questions and passages, by the names of RowBatch. An index made before one of them was
+    known is compared with its source, once, and made anew where the source has it."""
     build: Build
     """Writes the index."""
 
@@ -51,7 +58,7 @@ class FormatEntry:
 def from_rows(source: Callable[[CorpusConfig, str], RowSource]) -> Build:
     """Index the rows of what `source` makes of a configuration and its path, expanded."""
 
-    def build(config: CorpusConfig, path: str, directory: Path, *, progress: bool) -> None:
-        build_index(source(config, path), directory, progress=progress)
+    def build(config: CorpusConfig, path: str, directory: Path, *, fields: frozenset[str], progress: bool) -> None:
+        build_index(source(config, path), directory, fields=fields, progress=progress)
 
     return build

@@ -239,5 +239,6 @@ DATASETS = FormatEntry(
     '`id: "@row"` where the rows are parallel',
     recognises=_is_recognised,
     reading=reading,
+    fields=frozenset(("passage_ids", "negatives", "positives")),
     build=from_rows(DatasetSource),
 )

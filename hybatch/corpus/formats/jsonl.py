@@ -140,5 +140,6 @@ JSONL = FormatEntry(
     description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"`, '
     '`"negatives": [...]`, `"positives": [...]` and `"scores": [...]`; a row may lack `question` or `passage`',
     recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
+    fields=frozenset(("passage_ids", "negatives", "positives", "scores")),
     build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
 )

@@ -87,9 +87,9 @@ def _roots(folder: Path) -> tuple[Path, ...]:
     return folder / "data" / "google", folder / "google", folder
 
 
-def _build(config: CorpusConfig, path: str, directory: Path, *, progress: bool) -> None:
+def _build(config: CorpusConfig, path: str, directory: Path, *, fields: frozenset[str], progress: bool) -> None:
     folder = Path(path) if Path(path).is_dir() else download_mmarco(config, path)
-    build_mmarco_index(MmarcoFiles(config, folder), directory, progress=progress)
+    build_mmarco_index(MmarcoFiles(config, folder), directory, fields=fields, progress=progress)
 
 
 def download_mmarco(config: CorpusConfig, hub_id: str) -> Path:
@@ -117,8 +117,8 @@ def download_mmarco(config: CorpusConfig, hub_id: str) -> Path:
     return Path(folder)
 
 
-def build_mmarco_index(files: MmarcoFiles, directory: Path, *, progress: bool) -> None:
-    """Write the index of an mMARCO folder into the empty folder `directory`.
+def build_mmarco_index(files: MmarcoFiles, directory: Path, *, fields: frozenset[str], progress: bool) -> None:
+    """Write the index of an mMARCO folder, with the note that `fields` are read, into the empty folder `directory`.
 
     Every triple (query, positive, negative), or every relevant pair of the qrels, is an example; examples of one
     query or one positive passage are of one passage group.
@@ -127,7 +127,7 @@ def build_mmarco_index(files: MmarcoFiles, directory: Path, *, progress: bool) -
         UserError: a file or a line is bad; the message names it.
         OSError: the folder cannot be written or the disk is full.
     """
-    writer = IndexWriter(directory)
+    writer = IndexWriter(directory, fields=fields)
     total = sum(path.stat().st_size for path in files.all_paths())
     with tqdm(total=total, unit="B", unit_scale=True, desc="indexing", disable=not progress, dynamic_ncols=True) as bar:
         queries = _TextTables("queries", files.queries, writer, bar)
@@ -320,5 +320,6 @@ MMARCO = FormatEntry(
     description="mMARCO's layout: collections and queries by id, one file a language, triples or qrels. Each text is "
     "stored once however many triples use it",
     recognises=lambda path: any((root / "collections").is_dir() for root in _roots(Path(path))),
+    fields=frozenset(("negatives",)),
     build=_build,
 )

@@ -131,5 +131,6 @@ MRTYDI = FormatEntry(
     "language has questions of its own; `parallel_ids: true` for translated sets. An example is a positive passage, "
     "with `positives: together` a query with all of them",
     reading=reading,
+    fields=frozenset(("passage_ids", "negatives", "positives", "joins")),
     build=from_rows(mrtydi_source),
 )

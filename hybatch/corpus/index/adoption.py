@@ -1,7 +1,8 @@
-"""Indexes of version 0.1.0: looked through once, then opened like any other.
+"""Indexes of earlier versions: looked through once, then opened like any other.
 
-Of these only digests of the content are known, not sizes and checksums of files, nor which examples ask the same. What
-was found out is kept beside the index, which stays as it is.
+Of those of version 0.1.0 only digests of the content are known, not sizes and checksums of files, nor which examples
+ask the same; of some later ones not which fields of the rows were read. What was found out is kept beside the index,
+which stays as it is.
 """
 
 from __future__ import annotations
@@ -35,9 +36,23 @@ def adopt(index: Index, *, progress: bool = False) -> None:
         index.table,
     )
     index.files = describe_files(index.directory, index.tables, others)
-    with atomic_file(index.directory / ADOPTED) as file:
-        json.dump({"files": index.files}, file)
+    _write_adopted(index)
     remember_verified(index.directory, index.files)
+
+
+def adopt_fields(index: Index, fields: frozenset[str]) -> None:
+    """Keep beside an index that `fields` are in none of its source's rows, or else in the index.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    index.fields |= fields
+    _write_adopted(index)
+
+
+def _write_adopted(index: Index) -> None:
+    with atomic_file(index.directory / ADOPTED) as file:
+        json.dump({"files": index.files, "fields": sorted(index.fields)}, file)
 
 
 def _check_tables(index: Index, *, progress: bool) -> None:

@@ -24,14 +24,14 @@ from hybatch.corpus.index.positives import ListedPositives
 from hybatch.corpus.index.scores import GatheredScores
 from hybatch.corpus.index.table import MappedTable, TableWriter
 from hybatch.corpus.positives import with_positives
-from hybatch.corpus.rows import RowBatch, RowSource, check_batch
+from hybatch.corpus.rows import RowBatch, RowSource, check_batch, check_fields
 from hybatch.errors import UserError
 
 _ROWS_COPIED_AT_ONCE = 1 << 16
 
 
-def build_index(source: RowSource, directory: Path, *, progress: bool) -> None:
-    """Write the index of `source` into the empty folder `directory`.
+def build_index(source: RowSource, directory: Path, *, fields: frozenset[str], progress: bool) -> None:
+    """Write the index of `source`, whose rows have no other optional fields than `fields`, into the empty `directory`.
 
     Texts are streamed to disk in the order of the files, and the keys of passages with them. In memory stay, per
     example, its id's key, masks and group, and the same for the language being read: 100 to 200 bytes an example
@@ -40,8 +40,9 @@ def build_index(source: RowSource, directory: Path, *, progress: bool) -> None:
     Raises:
         UserError: a row is bad; the message names its place.
         OSError: the folder cannot be written or the disk is full.
+        ValueError: a row has a further field.
     """
-    builder = _IndexBuilder(source, IndexWriter(directory))
+    builder = _IndexBuilder(source, IndexWriter(directory, fields=fields))
     with tqdm(
         total=source.total_work,
         unit=source.work_unit,
@@ -118,6 +119,7 @@ class _IndexBuilder:
         gathered.scores.write(self.writer, language)
 
     def _check(self, batch: RowBatch) -> None:
+        check_fields(batch, self.writer.fields, self.source.place)
         check_batch(batch)
         if any(passage is not None for passage in batch.passages):
             has_passage_ids = batch.passage_ids is not None

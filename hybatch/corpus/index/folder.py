@@ -1,13 +1,13 @@
 """What an index folder holds: tables of texts, one table with a row an example, and `index.json` that ties them.
 
 `index.json`: format, fingerprint, languages, num_examples, num_groups, has_hard_negatives, statistics, `tables`
-(name -> columns, num_rows, digest), `cells` (language -> CellPlaces), `files` (name -> bytes, checksum) and its own
-`checksum`. The table `examples` holds per example `passage_group`, `question_mask`, `passage_mask` and the row columns
-that `cells` names; the table `ids` its id. `equal-questions.<lang>.npy`
-says which examples ask the same (equal_questions.py).
+(name -> columns, num_rows, digest), `cells` (language -> CellPlaces), `files` (name -> bytes, checksum), `fields` (the
+optional fields of a row that its reader knew, in the source or not) and its own `checksum`. The table `examples` holds
+per example `passage_group`, `question_mask`, `passage_mask` and the row columns that `cells` names; the table `ids` its
+id. `equal-questions.<lang>.npy` says which examples ask the same (equal_questions.py).
 
-Version 0.1.0 wrote neither `files` nor `checksum`, and nothing about equal questions. What was found out about an index
-of it stands beside it, in `adopted.json`.
+Version 0.1.0 wrote neither `files` nor `checksum`, and nothing about equal questions; `fields` came later still. What
+was found out about an index that lacks some of these stands beside it, in `adopted.json`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from hybatch.corpus.index.table import MappedTable, TableWriter, files_of_table
 
 INDEX_FORMAT = 1
 ADOPTED = "adopted.json"
+_UNNOTED_FIELDS = ("passage_ids", "negatives", "joins")
+"""What was read for indexes that do not say it."""
 _SLICE = 1 << 20
 
 
@@ -105,10 +107,14 @@ class CorpusStatistics:
 
 
 class IndexWriter:
-    """Write an index into an empty folder: tables first, in any order, then `finish` once."""
+    """Write an index into an empty folder: tables first, in any order, then `finish` once.
 
-    def __init__(self, directory: Path) -> None:
+    `fields` are the optional fields of a row that are read where the source has them (`RowBatch`).
+    """
+
+    def __init__(self, directory: Path, *, fields: frozenset[str] = frozenset()) -> None:
         self.directory = directory
+        self.fields = fields
         self._tables: dict[str, dict[str, Any]] = {}
 
     @contextmanager
@@ -159,6 +165,7 @@ class IndexWriter:
             "statistics": asdict(statistics),
             "tables": self._tables,
             "cells": places,
+            "fields": sorted(self.fields),
             "files": describe_files(self.directory, self._tables, equal_questions),
         }
         index["checksum"] = checksum_of(index)
@@ -239,6 +246,7 @@ class Index:
 
     Attributes:
         files: name -> size and checksum of every file; None of an index of version 0.1.0 that was not adopted yet.
+        fields: the optional fields of a row that it has where the source has them (`RowBatch`).
 
     Raises:
         DamagedIndexError: `index.json` is missing or not as it was written, or a file is of another size.
@@ -252,10 +260,11 @@ class Index:
             self._take(content)
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedIndexError(directory / "index.json", f"not as it was written ({error!r})") from error
-        if self.files is None:
-            # Where it cannot be read the index is looked through again.
-            with contextlib.suppress(DamagedIndexError, KeyError, TypeError):
-                self.files = _read_json(directory / ADOPTED)["files"]
+        # Where it cannot be read the index is looked through again.
+        with contextlib.suppress(DamagedIndexError, KeyError, TypeError, AttributeError):
+            adopted = _read_json(directory / ADOPTED)
+            self.fields |= frozenset(adopted.get("fields", ()))
+            self.files = self.files or adopted["files"]
         if self.files is not None:
             check_sizes(directory, self.files)
         self._equal_questions: dict[str, EqualQuestions] = {}
@@ -265,6 +274,7 @@ class Index:
             if content["checksum"] != checksum_of(content):
                 raise DamagedIndexError(self.directory / "index.json", "not as it was written (checksum)")
             self.files = content["files"]
+        self.fields: frozenset[str] = frozenset(content.get("fields", _UNNOTED_FIELDS))
         self.places: dict[str, Any] = content["cells"]
         self.fingerprint: str = content["fingerprint"]
         self.languages: tuple[str, ...] = tuple(content["languages"])
