@@ -30,7 +30,7 @@ from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.tasks.lareqa import load_lareqa
 from hybatch.models import Encoder
-from hybatch.models.backbone import unused_parameters
+from hybatch.models.backbone.traits import unused_parameters
 
 FLOOR = "torch.mm, the products alone"
 OURS = "hybatch"

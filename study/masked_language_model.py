@@ -40,7 +40,7 @@ from transformers import (
 from hybatch.atomic import atomic_file
 from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
-from hybatch.models.backbone import fresh_backbone
+from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
 from hybatch.models.tokenization import train_tokenizer
 from hybatch.paths import check_writable, expand_path

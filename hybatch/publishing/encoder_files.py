@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import is_whole
+from hybatch.models.backbone.reading import is_whole
 from hybatch.models.folder.finding import check_holds_model
 from hybatch.models.folder.json_files import read_object
 from hybatch.models.folder.layout import read_layout

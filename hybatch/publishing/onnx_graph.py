@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hybatch.errors import UserError
 from hybatch.models import Encoder, Role
-from hybatch.models.backbone import quiet_transformers
+from hybatch.models.backbone.building import quiet_transformers
 
 GRAPH = "model.onnx"
 TOLERANCE = 1e-4

@@ -14,7 +14,7 @@ from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
 from hybatch.models import Role
-from hybatch.models.backbone import read_tokenizer
+from hybatch.models.backbone.reading import read_tokenizer
 from hybatch.models.config import check_config
 from hybatch.models.folder.finding import locate
 from hybatch.models.folder.layout import read_layout

@@ -13,7 +13,7 @@ from torch import Tensor
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
 from hybatch.models.attention import IS_CAUSAL, OWN_FIELD
-from hybatch.models.backbone import fresh_backbone
+from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import AttentionDirection
 from hybatch.models.parts import check_backbone
 from tests.models.backbones import TEXTS, save_backbone

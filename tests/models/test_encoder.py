@@ -8,7 +8,7 @@ import torch
 
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
-from hybatch.models.backbone import max_positions, unused_parameters
+from hybatch.models.backbone.traits import max_positions, unused_parameters
 from tests.models.backbones import TEXTS, backbone, save_backbone, tokenizer
 from tests.processes import run_processes
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig, build_encoder
-from hybatch.models.backbone import fresh_backbone
+from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
 from hybatch.models.tokenization import train_tokenizer
 from study.masked_language_model import (

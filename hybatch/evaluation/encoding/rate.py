@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hybatch.models import Encoder
-from hybatch.models.backbone import unused_parameters
+from hybatch.models.backbone.traits import unused_parameters
 from hybatch.models.flops import encoder_flops
 
 # Tokens in the product that the rate is measured with, and for how long it is repeated.

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import check_finite
+from hybatch.models.backbone.reading import check_finite
 from hybatch.models.card import CARD
 from hybatch.models.config import EncoderConfig, FreshBackboneConfig, PoolingMode
 from hybatch.models.folder.debiased import Debiased, read_debiased

@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import unread_backbone, unused_parameters
+from hybatch.models.backbone.reading import unread_backbone
+from hybatch.models.backbone.traits import unused_parameters
 from hybatch.models.lora.config import LoraConfig
 
 

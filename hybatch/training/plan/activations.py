@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from transformers import PretrainedConfig
 
-from hybatch.models.backbone import backbone_without_values
+from hybatch.models.backbone.building import backbone_without_values
 from hybatch.models.config import PoolingMode
 from hybatch.models.lora.config import LoraConfig
 from hybatch.models.lora.updates import add_updates

@@ -14,7 +14,9 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
 from hybatch.models.attention import turned
-from hybatch.models.backbone import backbone_without_values, dropouts, fresh_config, unused_parameters
+from hybatch.models.backbone.building import backbone_without_values, dropouts
+from hybatch.models.backbone.fresh import fresh_config
+from hybatch.models.backbone.traits import unused_parameters
 from hybatch.models.config import PoolingMode
 from hybatch.models.flops import EncoderFlops, encoder_flops
 from hybatch.models.folder.layout import Layout, read_layout

@@ -16,7 +16,7 @@ from hybatch.evaluation.debias.lir import language_directions
 from hybatch.evaluation.debias.method import LanguageMeans, MethodOptions
 from hybatch.evaluation.debias.registry import METHODS
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, LanguageOffsets
-from hybatch.models.backbone import fresh_backbone
+from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.folder.debiased import Debiased
 from hybatch.models.head import Dense
 from hybatch.models.language_offsets import ROLES

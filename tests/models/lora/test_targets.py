@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.models.backbone import unused_parameters
+from hybatch.models.backbone.traits import unused_parameters
 from hybatch.models.lora.config import LoraConfig
 from hybatch.models.lora.targets import target_layers
 from tests.models.backbones import backbone

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import MistralConfig, PreTrainedModel
 
 from hybatch.models.attention import IS_CAUSAL
-from hybatch.models.backbone import fresh_backbone
+from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
 from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, attention, why_padded
 from hybatch.models.unpadded.sequence import backbone_inputs

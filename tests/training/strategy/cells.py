@@ -17,7 +17,7 @@ from hybatch.losses import AlignmentConfig, ContrastiveLoss, FilterConfig, Teach
 from hybatch.losses.info_nce import Implementation
 from hybatch.losses.several_positives import Form
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, Role
-from hybatch.models.backbone import fresh_backbone
+from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.lora.config import LoraConfig
 from hybatch.models.lora.targets import target_layers
 from hybatch.models.lora.updates import add_updates

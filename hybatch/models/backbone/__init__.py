@@ -1,0 +1,1 @@
+"""The transformer under the encoder: read from a folder, or made fresh from a configuration."""
