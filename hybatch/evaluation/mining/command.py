@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import numpy as np
-import yaml
 from rich.table import Table
 
-from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
+from hybatch.corpus import ParallelCorpus, open_corpus
 from hybatch.corpus.formats.registry import find_format
 from hybatch.errors import UserError
-from hybatch.evaluation.collection.search import METHODS, import_faiss
-from hybatch.evaluation.encoder_options import add_encoder_options, check_device, device_of
+from hybatch.evaluation.collection.search import import_faiss
+from hybatch.evaluation.encoder_options import check_device, device_of
 from hybatch.evaluation.encoding.cut_texts import CutTexts, cut_warnings
 from hybatch.evaluation.mining.mine import (
     Mined,
@@ -32,15 +29,12 @@ from hybatch.evaluation.mining.mine import (
     select_negatives,
     total_figures,
 )
+from hybatch.evaluation.mining.options import corpus_config, mine_parser, rule_of
 from hybatch.evaluation.mining.output import check_mining_output, check_rows, write_filled, write_mined
-from hybatch.evaluation.mining.selection import Rule
-from hybatch.evaluation.mining.texts import RELATIONS
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.teacher import Teacher, open_teacher
 from hybatch.models import Encoder
-from hybatch.options import number_of
-from hybatch.paths import expand_path, path_of
 from hybatch.processes import fail_together, launched_group, main_first, rank, run_on_main
 
 SUMMARY = "add hard negatives to a parallel corpus with an encoder"
@@ -55,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: an option, a file or the model cannot be used; said before the encoding begins, but for a disk that
             fills up and a rule that leaves no negative at all.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = mine_parser(SUMMARY).parse_args(argv)
     with launched_group():
         corpus, task = main_first(lambda: _checked_task(arguments))
         device = device_of(arguments)
@@ -85,110 +79,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hybatch mine", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
-    parser.add_argument("--model", required=True, metavar="PATH_OR_HUB_ID", help="the encoder that says what is hard")
-    parser.add_argument(
-        "--corpus",
-        required=True,
-        metavar="PATH",
-        help="as in a recipe: a folder, a file, a hub id or 'embedded'; is not changed",
-    )
-    parser.add_argument(
-        "--corpus-options",
-        default="{}",
-        metavar="YAML",
-        help="what else the recipe says of it, such as '{format: squad, languages: [de, en]}'",
-    )
-    parser.add_argument(
-        "--output",
-        required=True,
-        type=path_of("--output"),
-        metavar="DIR",
-        help="the new corpus, which training reads",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the mined corpus in --output")
-    parser.add_argument(
-        "--negatives",
-        type=number_of("--negatives", int, ge=1, le=10_000),
-        default=Rule.negatives,
-        help="at most, a question (default 8)",
-    )
-    parser.add_argument(
-        "--relation",
-        choices=RELATIONS,
-        default="same",
-        help="negatives in the question's own language, in another, or in the pool of all (default same)",
-    )
-    parser.add_argument(
-        "--ranks",
-        nargs=2,
-        type=number_of("--ranks", int, ge=1, le=1_000_000),
-        default=[Rule.first_rank, Rule.last_rank],
-        metavar=("FIRST", "LAST"),
-        help="window of ranks, 1 the most similar passage that is no answer (default 10 200)",
-    )
-    parser.add_argument(
-        "--margin",
-        type=number_of("--margin", float, ge=-1000, le=1000),
-        help="a negative must score below its question's positive less this",
-    )
-    parser.add_argument(
-        "--ratio",
-        type=number_of("--ratio", float, gt=0, le=1),
-        help="a negative must score below the positive less a share of 1 - ratio of it; say 0.95",
-    )
-    parser.add_argument(
-        "--max-score",
-        type=number_of("--max-score", float, ge=-1000, le=1000),
-        metavar="SCORE",
-        help="a negative must score below this, whatever its positive scores",
-    )
-    parser.add_argument(
-        "--teacher",
-        metavar="PATH_OR_HUB_ID",
-        help="another encoder, or a cross-encoder of sentence-transformers, whose scores --margin, --ratio and "
-        "--max-score then go by; what is considered, and in which order, stays the encoder's",
-    )
-    parser.add_argument(
-        "--random", action="store_true", help="draw the negatives from the window in the place of the most similar"
-    )
-    parser.add_argument(
-        "--seed", type=number_of("--seed", int, ge=0, lt=1 << 63), default=0, help="of --random (default 0)"
-    )
-    parser.add_argument(
-        "--save-scores",
-        action="store_true",
-        help="write a row's scores, of its passage and each negative, as `scores`: the teacher's, else the encoder's",
-    )
-    parser.add_argument("--search", choices=METHODS, default="torch", help="what retrieves (default torch, exact)")
-    add_encoder_options(parser)
-    return parser
-
-
 def _checked_task(arguments: argparse.Namespace) -> tuple[ParallelCorpus, MiningTask]:
     """Check every option and read the corpus, before the model is loaded."""
-    first, last = arguments.ranks
-    if first > last:
-        raise UserError(f"--ranks {first} {last}: the first must be at least 1, the last no less than the first")
+    rule = rule_of(arguments)
     check_device(arguments)
     if arguments.search != "torch":
         import_faiss()
-    config = _corpus_config(arguments)
+    config = corpus_config(arguments)
     if rank() == 0:
         check_mining_output(arguments.output, Path(config.path.split("{language}")[0]), overwrite=arguments.overwrite)
     corpus = open_corpus(config, progress=rank() == 0)
     if rank() == 0 and find_format(config, config.path).name == "jsonl":
         check_rows(Path(config.path), corpus)
-    rule = Rule(
-        negatives=arguments.negatives,
-        first_rank=first,
-        last_rank=last,
-        margin=arguments.margin,
-        ratio=arguments.ratio,
-        max_score=arguments.max_score,
-        random_seed=arguments.seed if arguments.random else None,
-    )
     return corpus, MiningTask(corpus, arguments.relation, rule)
 
 
@@ -207,25 +109,6 @@ def _judged(
     return rescore(task, retrieved, teacher, batch_size=arguments.batch_size, progress=True)
 
 
-def _corpus_config(arguments: argparse.Namespace) -> CorpusConfig:
-    try:
-        options = yaml.safe_load(arguments.corpus_options)
-    except yaml.YAMLError as error:
-        raise UserError(f"--corpus-options {arguments.corpus_options!r}: not YAML ({error})") from error
-    known = [field.name for field in dataclasses.fields(CorpusConfig) if field.name != "path"]
-    if not isinstance(options, dict) or not set(options) <= set(known):
-        raise UserError(
-            f"--corpus-options {arguments.corpus_options!r}: expected {{option: value, ...}} of {', '.join(known)}"
-        )
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(CorpusConfig)
-    path = expand_path(arguments.corpus, "--corpus")
-    try:
-        return CorpusConfig(**parser.parse_object({"path": path, **options}).as_dict())
-    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise UserError(f"--corpus-options {arguments.corpus_options!r}: {error}") from error
-
-
 def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined) -> None:
     total = total_figures(mined.figures)
     table_console().print(_table(arguments, mined.figures, total))
@@ -235,7 +118,7 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
             "widen --ranks, lower --margin, raise --ratio or --max-score, or choose another --relation"
         )
     report = _report(arguments, corpus, mined.figures, total)
-    config = _corpus_config(arguments)
+    config = corpus_config(arguments)
     if find_format(config, config.path).name == "jsonl":
         write_filled(
             Path(config.path), corpus, arguments.output, mined.negatives, report, save_scores=arguments.save_scores
