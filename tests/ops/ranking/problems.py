@@ -38,13 +38,16 @@ class Counts:
     status: Tensor
 
     @staticmethod
-    def zeros(problem: Problem, device: str) -> Counts:
+    def zeros(problem: Problem, device: str = "cpu") -> Counts:
         shape = (len(problem.positives), problem.num_groups)
         tables = (put(torch.zeros(shape, dtype=torch.int32), device) for _ in range(3))
         return Counts(*tables, put(torch.zeros(4, dtype=torch.int64), device))
 
+    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.greater, self.tied_before, self.tied_after
+
     def all(self) -> list[Tensor]:
-        return [self.greater, self.tied_before, self.tied_after, self.status]
+        return [*self.tables(), self.status]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Counts) and all(
@@ -78,7 +81,7 @@ def moved(problem: Problem, device: str) -> Problem:
     return replace(problem, **{name: put(getattr(problem, name), device) for name in tensors})
 
 
-def pair_scores(problem: Problem, device: str, *, gathered: bool = False) -> Tensor:
+def pair_scores(problem: Problem, device: str = "cpu", *, gathered: bool = False) -> Tensor:
     embeddings = problem.candidates[problem.positives] if gathered else problem.candidates
     rows = None if gathered else put(problem.positives, device)
     queries, embeddings, offsets = (put(t, device) for t in (problem.queries, embeddings, problem.offsets))
@@ -86,10 +89,16 @@ def pair_scores(problem: Problem, device: str, *, gathered: bool = False) -> Ten
     return scores
 
 
-def count(problem: Problem, device: str, *, cuts: tuple[int, ...] = ()) -> Counts:
-    """Counts from one block, or from those between the cuts, last block first."""
+def count(
+    problem: Problem, device: str = "cpu", *, cuts: tuple[int, ...] = (), thresholds: Tensor | None = None
+) -> Counts:
+    """Counts from one block, or from those between the cuts, last block first.
+
+    Args:
+        thresholds: scores of the positives; by default what `pair_scores` gives.
+    """
     counts = Counts.zeros(problem, device)
-    thresholds = pair_scores(problem, device)
+    thresholds = pair_scores(problem, device) if thresholds is None else thresholds
     bounds = [0, *cuts, len(problem.candidates)]
     queries, positives, offsets = (put(t, device) for t in (problem.queries, problem.positives, problem.offsets))
     for first, end in reversed(list(itertools.pairwise(bounds))):
@@ -100,7 +109,7 @@ def count(problem: Problem, device: str, *, cuts: tuple[int, ...] = ()) -> Count
     return counts
 
 
-def all_scores(problem: Problem, device: str) -> np.ndarray:
+def all_scores(problem: Problem, device: str = "cpu") -> np.ndarray:
     """[Q, D] from `pair_scores` on the device."""
     num_queries, num_candidates = len(problem.queries), len(problem.candidates)
     everyone = replace(
@@ -109,6 +118,29 @@ def all_scores(problem: Problem, device: str) -> np.ndarray:
         offsets=torch.arange(num_queries + 1) * num_candidates,
     )
     return pair_scores(everyone, device).reshape(num_queries, num_candidates).cpu().numpy()
+
+
+def brute_force(problem: Problem, device: str = "cpu") -> Counts:
+    """What must be counted if the scores of all pairs are those that `pair_scores` gives."""
+    scores_QD = all_scores(problem, device)
+    owners = np.repeat(np.arange(len(problem.queries)), problem.offsets.diff().numpy())
+    index, groups = np.arange(len(problem.candidates)), problem.groups.numpy()
+    tables = np.zeros((3, len(owners), problem.num_groups), dtype=np.int32)
+    for p, (query, own) in enumerate(zip(owners, problem.positives.tolist(), strict=True)):
+        scores, threshold = scores_QD[query], scores_QD[query, own]
+        wanted = (scores > threshold, (scores == threshold) & (index < own), (scores == threshold) & (index > own))
+        for table, mask in zip(tables, wanted, strict=True):
+            members = groups[mask & (groups >= 0) & (groups < problem.num_groups)]
+            table[p] = np.bincount(members, minlength=problem.num_groups)
+    return Counts(*map(torch.from_numpy, tables), torch.tensor([len(owners), 0, 0, 0]))
+
+
+def at_another_address(rows: Tensor, device: str) -> Tensor:
+    """The same rows on a device, from the second element of its memory on."""
+    storage = put(torch.empty(rows.numel() + 1, dtype=rows.dtype), device)
+    view = storage[1:].view(rows.shape)
+    view.copy_(rows)
+    return view
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from hybatch.ops import rank_counts
 from hybatch.ops.precision import round_rows
@@ -25,10 +24,11 @@ from tests.ops.devices import on_devices, on_devices_with, on_gpu, ops_on, put
 from tests.ops.ranking.problems import (
     DTYPES,
     FAMILIES,
-    Counts,
     Problem,
     adversarial_problem,
     all_scores,
+    at_another_address,
+    brute_force,
     count,
     moved,
     pair_scores,
@@ -39,22 +39,6 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 STEP = {"fp32": 2.0**-24, "tf32": 2.0**-11, "bf16": 2.0**-8, "fp16": 2.0**-11}  # of the inputs
 PRECISIONS = list(DTYPES)
 RESCORED = ["tf32+rescore", "bf16+rescore", "fp16+rescore"]
-
-
-def brute_force(problem: Problem, device: str) -> Counts:
-    """What must be counted if the scores of all pairs are those that `pair_scores` gives."""
-    scores_QD = all_scores(problem, device)
-    owners = np.repeat(np.arange(len(problem.queries)), problem.offsets.diff().numpy())
-    index, groups = np.arange(len(problem.candidates)), problem.groups.numpy()
-    tables = np.zeros((3, len(owners), problem.num_groups), dtype=np.int32)
-    for p, (query, own) in enumerate(zip(owners, problem.positives.tolist(), strict=True)):
-        scores, threshold = scores_QD[query], scores_QD[query, own]
-        wanted = (scores > threshold, (scores == threshold) & (index < own), (scores == threshold) & (index > own))
-        for table, mask in zip(tables, wanted, strict=True):
-            members = groups[mask & (groups >= 0) & (groups < problem.num_groups)]
-            table[p] = np.bincount(members, minlength=problem.num_groups)
-    greater, before, after = map(torch.from_numpy, tables)
-    return Counts(greater, before, after, torch.tensor([len(owners), 0, 0, 0]))
 
 
 # Tiles are 128 x 128 and 128 x 256, slabs 64 and 128 bytes of a row: sizes around their multiples.
@@ -166,14 +150,8 @@ def test_blocks_and_repetition_change_no_count(device: str, precision: str) -> N
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_rows_may_begin_at_any_address(device: str, precision: str) -> None:
     problem = random_problem(8, Q=140, D=600, H=64, G=3, precision=precision)
-
-    def shifted(rows: Tensor) -> Tensor:
-        storage = put(torch.empty(rows.numel() + 1, dtype=rows.dtype), device)
-        view = storage[1:].view(rows.shape)
-        view.copy_(rows)
-        return view
-
-    elsewhere = replace(problem, queries=shifted(problem.queries), candidates=shifted(problem.candidates))
+    queries, candidates = (at_another_address(rows, device) for rows in (problem.queries, problem.candidates))
+    elsewhere = replace(problem, queries=queries, candidates=candidates)
     assert count(elsewhere, device) == count(problem, device)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.ops.devices import on_devices, on_devices_with, ops_on, put
-from tests.ops.ranking.problems import Problem, count, pair_scores, random_problem
+from tests.ops.ranking.problems import Problem, at_another_address, count, pair_scores, random_problem
 from tests.ops.ranking.test_cuda import SHAPES, in_model
 
 KINDS = {"int8": torch.int8, "bits": torch.uint8}
@@ -64,14 +64,8 @@ def test_blocks_change_no_count_of_codes(device: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_codes_may_begin_at_any_address(device: str, kind: str) -> None:
     problem = coded_problem(8, kind, Q=140, D=500, H=64, G=3)
-
-    def shifted(rows: Tensor) -> Tensor:
-        storage = put(torch.empty(rows.numel() + 1, dtype=rows.dtype), device)
-        view = storage[1:].view(rows.shape)
-        view.copy_(rows)
-        return view
-
-    elsewhere = replace(problem, queries=shifted(problem.queries), candidates=shifted(problem.candidates))
+    queries, candidates = (at_another_address(rows, device) for rows in (problem.queries, problem.candidates))
+    elsewhere = replace(problem, queries=queries, candidates=candidates)
     assert count(elsewhere, device) == count(problem, "cpu")
 
 

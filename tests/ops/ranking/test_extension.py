@@ -5,12 +5,11 @@ Shapes: Q queries, D candidates, P positives, G groups, H embedding width.
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from hybatch.ops import BestCandidates, backend
 from tests.ops.instruction_sets import INSTRUCTION_SETS
+from tests.ops.ranking.problems import Counts, Problem, brute_force, count, pair_scores, random_problem
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SELF_HITS, BAD_QUERIES, BAD_CANDIDATES, OVERFLOWS = range(4)
@@ -30,78 +30,10 @@ _missing = backend.why_missing("cpu")
 pytestmark = pytest.mark.skipif(_missing is not None, reason=f"no compiled ops: {_missing}")
 
 
-@dataclass(frozen=True)
-class Problem:
-    queries: Tensor  # [Q, H]
-    candidates: Tensor  # [D, H]
-    groups: Tensor  # [D] int32
-    positives: Tensor  # [P] int64
-    offsets: Tensor  # [Q + 1] int64
-    num_groups: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    greater: Tensor
-    tied_before: Tensor
-    tied_after: Tensor
-    status: Tensor
-
-    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.greater, self.tied_before, self.tied_after
-
-
 def assert_same_counts(ours: Counts, theirs: Counts) -> None:
     for mine, other in zip(ours.tables(), theirs.tables(), strict=True):
         assert torch.equal(mine, other)
     assert ours.status[SELF_HITS] == theirs.status[SELF_HITS]
-
-
-def pair_scores(problem: Problem) -> Tensor:
-    scores: Tensor = torch.ops.hybatch.pair_scores(
-        problem.queries, problem.candidates, problem.offsets, "fp32", problem.positives
-    )
-    return scores
-
-
-def count(problem: Problem, *, cuts: tuple[int, ...] = (), thresholds: Tensor | None = None) -> Counts:
-    """Counts from one block, or from those between the cuts, last block first."""
-    shape = (len(problem.positives), problem.num_groups)
-    counts = Counts(*(torch.zeros(shape, dtype=torch.int32) for _ in range(3)), torch.zeros(4, dtype=torch.int64))
-    thresholds = pair_scores(problem) if thresholds is None else thresholds
-    bounds = [0, *cuts, len(problem.candidates)]
-    for first, end in reversed(list(itertools.pairwise(bounds))):
-        torch.ops.hybatch.count_above_(
-            *counts.tables(), counts.status, problem.queries, thresholds, problem.positives, problem.offsets,
-            problem.candidates[first:end], problem.groups[first:end], first, "fp32",
-        )  # fmt: skip
-    return counts
-
-
-def all_scores(problem: Problem) -> np.ndarray:
-    """[Q, D] from `pair_scores`, which the chain below vouches for."""
-    num_queries, num_candidates = len(problem.queries), len(problem.candidates)
-    everyone = replace(
-        problem,
-        positives=torch.arange(num_candidates).repeat(num_queries),
-        offsets=torch.arange(num_queries + 1) * num_candidates,
-    )
-    return pair_scores(everyone).reshape(num_queries, num_candidates).numpy()
-
-
-def brute_force(problem: Problem) -> Counts:
-    scores_QD = all_scores(problem)
-    owners = np.repeat(np.arange(len(problem.queries)), problem.offsets.diff().numpy())
-    index, groups = np.arange(len(problem.candidates)), problem.groups.numpy()
-    tables = np.zeros((3, len(owners), problem.num_groups), dtype=np.int32)
-    for p, (query, own) in enumerate(zip(owners, problem.positives.tolist(), strict=True)):
-        scores, threshold = scores_QD[query], scores_QD[query, own]
-        wanted = (scores > threshold, (scores == threshold) & (index < own), (scores == threshold) & (index > own))
-        for table, mask in zip(tables, wanted, strict=True):
-            members = groups[mask & (groups >= 0) & (groups < problem.num_groups)]
-            table[p] = np.bincount(members, minlength=problem.num_groups)
-    status = torch.tensor([len(owners), 0, 0, 0])
-    return Counts(*(torch.from_numpy(table) for table in tables), status)
 
 
 def fma_chain(queries_NH: np.ndarray, candidates_NH: np.ndarray) -> np.ndarray:
@@ -120,23 +52,6 @@ def fma_chain(queries_NH: np.ndarray, candidates_NH: np.ndarray) -> np.ndarray:
         odd_neighbour = np.nextafter(total, np.copysign(np.inf, error))
         chain = np.where((error != 0) & even, odd_neighbour, total).astype(np.float32)
     return chain
-
-
-def random_problem(seed: int, *, Q: int, D: int, H: int, G: int, most: int = 5, integers: bool = False) -> Problem:
-    generator = np.random.default_rng(seed)
-
-    def rows(count: int) -> Tensor:
-        values = generator.integers(-2, 3, (count, H)) if integers else generator.standard_normal((count, H))
-        return torch.from_numpy(values.astype(np.float32))
-
-    owned = generator.integers(0, most + 1, Q) if D else np.zeros(Q, dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(owned)]).astype(np.int64)
-    positives = generator.integers(0, max(D, 1), offsets[-1])
-    groups = generator.integers(-1, G + 1, D).astype(np.int32)  # both ends are outside
-    if generator.random() < 0.5:
-        groups.sort()
-    numbers = (torch.from_numpy(array) for array in (groups, positives, offsets))
-    return Problem(rows(Q), rows(D), *numbers, num_groups=G)
 
 
 @pytest.mark.parametrize("width", [0, 1, 7, 64, 129, 384, 1000])
@@ -174,12 +89,13 @@ sizes = st.one_of(st.integers(0, 40), st.integers(0, 300))
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32), Q=sizes, D=sizes, H=sizes, G=st.integers(0, 12), most=st.sampled_from([1, 4, 11, 60]),
-    integers=st.booleans(), name=st.sampled_from(INSTRUCTION_SETS),
+    integers=st.booleans(), grouped=st.booleans(), name=st.sampled_from(INSTRUCTION_SETS),
 )  # fmt: skip
 def test_counts_equal_brute_force(
-    seed: int, Q: int, D: int, H: int, G: int, most: int, integers: bool, name: str
+    seed: int, Q: int, D: int, H: int, G: int, most: int, integers: bool, grouped: bool, name: str
 ) -> None:
-    problem = random_problem(seed, Q=Q, D=D, H=H, G=G, most=min(most, 2000 // (Q + 1) + 1), integers=integers)
+    most = min(most, 2000 // (Q + 1) + 1)
+    problem = random_problem(seed, Q=Q, D=D, H=H, G=G, most=most, integers=integers, grouped=grouped)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYBATCH_CPU_ISA", name)
         counts = count(problem)
@@ -190,7 +106,7 @@ def test_counts_equal_brute_force(
 @pytest.fixture(scope="module")
 def wide() -> Problem:
     """Several passes over H, several blocks per group, partial tiles at every end."""
-    return random_problem(7, Q=61, D=3001, H=900, G=3, most=9)
+    return random_problem(7, Q=61, D=3001, H=900, G=3, most=9, grouped=False)
 
 
 def test_all_instruction_sets_count_alike(wide: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
