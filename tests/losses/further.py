@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from hybatch.losses import EMPTY_SLOT, FurtherPositives, LossTerms
 from hybatch.losses.contrastive import ContrastiveLoss
 from hybatch.losses.several_positives import Form
+from tests.losses.batches import BATCH, WIDTH, unit_rows
 
-BATCH, WIDTH, MOST = 8, 6, 4
+MOST = 4
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,13 @@ class Problem:
 
 def random_problem(seed: int, num_slots: int, num_groups: int, *, most: int = MOST) -> Problem:
     generator = torch.Generator().manual_seed(seed)
-
-    def rows(*shape: int) -> torch.Tensor:
-        return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
-
     counts = torch.randint(1, most + 1, (BATCH,), generator=generator).tolist()
     scores = [torch.rand(count, generator=generator, dtype=torch.float64) + 0.1 for count in counts]
     return Problem(
-        queries=rows(BATCH, WIDTH),
-        positives=[rows(count, WIDTH) for count in counts],
+        queries=unit_rows(generator, BATCH, WIDTH),
+        positives=[unit_rows(generator, count, WIDTH) for count in counts],
         weights=[(score / score.sum()).tolist() for score in scores],
-        negatives=rows(BATCH, num_slots, WIDTH),
+        negatives=unit_rows(generator, BATCH, num_slots, WIDTH),
         groups=torch.randint(0, num_groups, (BATCH,), generator=generator),
         negative_groups=torch.randint(EMPTY_SLOT, num_groups, (BATCH, num_slots), generator=generator),
     )

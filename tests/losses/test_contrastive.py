@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybatch.errors import UserError
 from hybatch.losses import EMPTY_SLOT, UNKNOWN_GROUP, ContrastiveConfig, ContrastiveLoss
 from hybatch.losses.several_positives import Form
+from tests.losses.batches import BATCH, WIDTH, Batch, Share, assert_joined, own_rows, random_batch, side_by_side
 from tests.losses.further import loss_of_rows, random_problem
 from tests.losses.widths import DIMENSIONS, NESTED, rounds_of_candidates
 from tests.processes import run_processes
 
-BATCH = 8
-WIDTH = 6
 Computed = Literal["dense", "streaming", "ring"]
 COMPUTED: list[Computed] = ["dense", "streaming"]
 both = pytest.mark.parametrize("computed", COMPUTED)
@@ -33,27 +32,14 @@ def _build(computed: Computed, temperature: float, symmetric: bool = False) -> C
     return ContrastiveLoss(temperature=temperature, symmetric=symmetric, implementation=computed)
 
 
-def _rows(generator: torch.Generator, *shape: int) -> torch.Tensor:
-    return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+def _problem(seed: int, num_slots: int, num_groups: int) -> Batch:
+    return Batch(**random_batch(torch.Generator().manual_seed(seed), slots=num_slots, num_groups=num_groups))
 
 
-def _problem(seed: int, num_slots: int, num_groups: int, batch: int = BATCH) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        "queries": _rows(generator, batch, WIDTH),
-        "passages": _rows(generator, batch, WIDTH),
-        "negatives": _rows(generator, batch, num_slots, WIDTH),
-        "groups": torch.randint(0, num_groups, (batch,), generator=generator),
-        "negative_groups": torch.randint(EMPTY_SLOT, num_groups, (batch, num_slots), generator=generator),
-    }
-
-
-def _oracle(problem: dict[str, torch.Tensor], temperature: float, symmetric: bool) -> float:
+def _oracle(problem: Batch, temperature: float, symmetric: bool) -> float:
     """Numpy float64, one query after the other, straight from the definition."""
-    queries, passages, negatives, groups, negative_groups = (
-        problem[key].numpy() for key in ("queries", "passages", "negatives", "groups", "negative_groups")
-    )
-    flat_negatives, flat_groups = negatives.reshape(-1, WIDTH), negative_groups.reshape(-1)
+    queries, passages, groups = (rows.numpy() for rows in (problem.queries, problem.passages, problem.groups))
+    flat_negatives, flat_groups = problem.negatives.flatten(0, 1).numpy(), problem.negative_groups.flatten().numpy()
 
     def row(anchor: np.ndarray, own: int, others: np.ndarray, extra: bool) -> float:
         logits = [anchor @ others[own] / temperature]
@@ -70,20 +56,18 @@ def _oracle(problem: dict[str, torch.Tensor], temperature: float, symmetric: boo
     return float((forward + np.mean([row(passages[i], i, queries, False) for i in range(len(queries))])) / 2)
 
 
-def _loss(problem: dict[str, torch.Tensor], rows: slice, loss: ContrastiveLoss) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of the given rows and the gradient of the concatenated embeddings of those rows."""
-    embeddings = [problem[key][rows].float().requires_grad_() for key in ("queries", "passages", "negatives")]
-    queries, passages, negatives = embeddings
-    value = loss(
-        queries,
-        passages,
-        negatives if negatives.shape[1] else None,
-        groups_Q=problem["groups"][rows],
-        negative_groups_QN=problem["negative_groups"][rows] if negatives.shape[1] else None,
-    )
+def _share(problem: Batch, rows: slice, loss: ContrastiveLoss) -> Share:
+    """The loss of the given rows and the gradient of their embeddings."""
+    leaves = problem.leaves(rows)
+    value = loss(**problem.compared(leaves, rows))
     value.backward()
-    gradients = [torch.zeros_like(e) if e.grad is None else e.grad for e in embeddings]
-    return value.detach(), torch.cat([g.reshape(len(queries), -1) for g in gradients], dim=1)
+    return Share((value.detach(),), side_by_side(leaves))
+
+
+def _loss(problem: Batch, loss: ContrastiveLoss) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the whole batch, and the gradient of its embeddings."""
+    (value,), gradient, _ = _share(problem, slice(None), loss)
+    return value, gradient
 
 
 @both
@@ -99,15 +83,15 @@ def test_the_loss_equals_the_definition(
     computed: Computed, seed: int, num_slots: int, num_groups: int, temperature: float, symmetric: bool
 ) -> None:
     problem = _problem(seed, num_slots, num_groups)
-    value, _ = _loss(problem, slice(None), _build(computed, temperature, symmetric))
+    value, _ = _loss(problem, _build(computed, temperature, symmetric))
     assert value.item() == pytest.approx(_oracle(problem, temperature, symmetric), rel=1e-4, abs=2e-5)
 
 
 @both
 def test_a_batch_of_one_passage_group_has_no_negatives_and_no_loss(computed: Computed) -> None:
     problem = _problem(0, 2, 1)
-    problem["negative_groups"].fill_(EMPTY_SLOT)
-    value, gradient = _loss(problem, slice(None), _build(computed, 0.05, symmetric=True))
+    problem.negative_groups.fill_(EMPTY_SLOT)
+    value, gradient = _loss(problem, _build(computed, 0.05, symmetric=True))
     assert value.item() == 0.0
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
@@ -115,20 +99,19 @@ def test_a_batch_of_one_passage_group_has_no_negatives_and_no_loss(computed: Com
 @both
 def test_a_hard_negative_of_unknown_group_always_counts_and_an_empty_slot_never(computed: Computed) -> None:
     problem = _problem(1, 1, 1)
-    problem["negative_groups"].fill_(UNKNOWN_GROUP)
-    _, gradient = _loss(problem, slice(None), _build(computed, 0.05))
+    problem.negative_groups.fill_(UNKNOWN_GROUP)
+    _, gradient = _loss(problem, _build(computed, 0.05))
     assert (gradient[:, 2 * WIDTH :].abs().sum(1) > 0).all()
-    problem["negative_groups"].fill_(EMPTY_SLOT)
-    _, gradient = _loss(problem, slice(None), _build(computed, 0.05))
+    problem.negative_groups.fill_(EMPTY_SLOT)
+    _, gradient = _loss(problem, _build(computed, 0.05))
     assert not gradient[:, 2 * WIDTH :].any()
 
 
 @both
 def test_opposite_vectors_at_temperature_001_give_finite_loss_and_gradients(computed: Computed) -> None:
-    problem = _problem(2, 0, 100)
-    problem["groups"] = torch.arange(BATCH)
-    problem["passages"] = -problem["queries"]
-    value, gradient = _loss(problem, slice(None), _build(computed, 0.01, symmetric=True))
+    made = _problem(2, 0, 100)
+    problem = replace(made, groups=torch.arange(BATCH), passages=-made.queries)
+    value, gradient = _loss(problem, _build(computed, 0.01, symmetric=True))
     assert torch.isfinite(value)
     assert value > 50
     assert torch.isfinite(gradient).all()
@@ -137,14 +120,11 @@ def test_opposite_vectors_at_temperature_001_give_finite_loss_and_gradients(comp
 @both
 def test_sixteen_bit_embeddings_are_scored_in_float32(computed: Computed) -> None:
     problem = _problem(3, 2, 100)
-    rounded = {k: v.bfloat16().double() if v.is_floating_point() else v for k, v in problem.items()}
-    loss = _build(computed, 0.01)
+    short = [rows.bfloat16() for rows in problem.leaves()]
+    queries, passages, negatives = (rows.detach().double() for rows in short)
+    rounded = replace(problem, queries=queries, passages=passages, negatives=negatives)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = loss(
-            *(rounded[key].bfloat16() for key in ("queries", "passages", "negatives")),
-            groups_Q=problem["groups"],
-            negative_groups_QN=problem["negative_groups"],
-        )
+        value = _build(computed, 0.01)(**problem.compared(short))
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(_oracle(rounded, 0.01, False), rel=1e-4)
 
@@ -170,11 +150,9 @@ def _build_several(computed: Computed, symmetric: bool, form: Form) -> Contrasti
 
 def _losses_of_own_rows() -> dict[str, Any]:
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    share = BATCH // world_size
-    rows = slice(rank * share, (rank + 1) * share)
     return {
         "plain": [
-            _loss(_problem(7, slots, groups), rows, _build(computed, 0.02, symmetric))
+            _share(_problem(7, slots, groups), own_rows(), _build(computed, 0.02, symmetric))
             for slots, groups, symmetric, computed in CASES
         ],
         "several": [
@@ -190,17 +168,13 @@ def _losses_of_own_rows() -> dict[str, Any]:
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
     of_ranks = run_processes(_losses_of_own_rows, world_size)
     for index, (slots, groups, symmetric, _) in enumerate(CASES):
-        whole_loss, whole_gradient = _loss(_problem(7, slots, groups), slice(None), _build("dense", 0.02, symmetric))
-        losses = torch.stack([found["plain"][index][0] for found in of_ranks])
-        # The gradients sum over processes and strategies average them, hence the division.
-        gradient = torch.cat([found["plain"][index][1] for found in of_ranks]) / world_size
-        assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
-        assert (gradient - whole_gradient).norm() <= 1e-5 * whole_gradient.norm()
+        whole = _share(_problem(7, slots, groups), slice(None), _build("dense", 0.02, symmetric))
+        assert_joined([found["plain"][index] for found in of_ranks], whole, rel=1e-6)
     for index, (slots, groups, symmetric, _, form) in enumerate(SEVERAL):
-        whole_loss, whole = loss_of_rows(random_problem(7, slots, groups), _build_several("dense", symmetric, form))
+        whole_loss, parts = loss_of_rows(random_problem(7, slots, groups), _build_several("dense", symmetric, form))
         losses = torch.stack([found["several"][index][0] for found in of_ranks])
         assert losses.mean().item() == pytest.approx(whole_loss.item(), rel=1e-6)
-        for part, gradient in enumerate(whole):
+        for part, gradient in enumerate(parts):
             mine = torch.cat([found["several"][index][1][part] for found in of_ranks]) / world_size
             assert (mine - gradient).norm() <= 1e-5 * gradient.norm()
     for index, case in enumerate(NESTED):

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,55 +29,35 @@ from hybatch.losses import (
     ContrastiveLoss,
     FilterConfig,
     GuideVectors,
+    LossTerms,
     Translations,
     false_negatives,
 )
 from hybatch.losses.false_negatives import Judged, keep_out
 from hybatch.ops.contrastive import unpack_pairs
 from hybatch.ops.ranking.fixed_point import leading_part
-from tests.processes import run_processes
+from tests.losses.batches import Batch, Share, assert_processes_agree, random_batch, side_by_side, unit_rows
 
 _ROUNDING = 1e-5
 """More than float32 embeddings are off from the float64 ones that the oracle takes."""
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A whole batch in float64; row i of the passages is the positive of query i."""
+class Problem(Batch):
+    """With vectors of a guide."""
 
-    queries: Tensor
-    passages: Tensor
-    negatives: Tensor
-    groups: Tensor
-    negative_groups: Tensor
     guide: GuideVectors
 
-    @property
-    def candidates(self) -> Tensor:
-        return torch.cat([self.passages, self.negatives.flatten(0, 1)])
 
-    @property
-    def candidate_groups(self) -> list[int]:
-        return torch.cat([self.groups, self.negative_groups.flatten()]).tolist()
-
-
-def _problem(seed: int, *, batch: int = 8, slots: int = 2, num_groups: int = 5, width: int = 6) -> Problem:
+def _problem(seed: int, *, batch: int = 8, slots: int = 2, num_groups: int = 5) -> Problem:
     generator = torch.Generator().manual_seed(seed)
-
-    def rows(*shape: int) -> Tensor:
-        return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
-
     guide = GuideVectors(
-        queries_QG=rows(batch, 5).float(),
-        passages_QG=rows(batch, 5).float(),
-        negatives_QNG=rows(batch, slots, 5).float(),
+        queries_QG=unit_rows(generator, batch, 5).float(),
+        passages_QG=unit_rows(generator, batch, 5).float(),
+        negatives_QNG=unit_rows(generator, batch, slots, 5).float(),
     )
     return Problem(
-        queries=rows(batch, width),
-        passages=rows(batch, width),
-        negatives=rows(batch, slots, width),
-        groups=torch.randint(0, num_groups, (batch,), generator=generator),
-        negative_groups=torch.randint(EMPTY_SLOT, num_groups, (batch, slots), generator=generator),
+        **random_batch(generator, batch=batch, slots=slots, num_groups=num_groups),
         guide=guide if slots else dataclasses.replace(guide, negatives_QNG=None),
     )
 
@@ -95,7 +74,7 @@ def _taking_part(problem: Problem, rule: FilterConfig) -> tuple[np.ndarray, int]
         queries = problem.guide.queries_QG.double().numpy()
         candidates = torch.cat([problem.guide.passages_QG, *others]).double().numpy()
     number, slots = len(queries), problem.negatives.shape[1]
-    groups, kept_out = problem.candidate_groups, 0
+    groups, kept_out = problem.candidate_groups.tolist(), 0
     part = np.zeros((number, len(candidates)), dtype=bool)
     for q, d in itertools.product(range(number), range(len(candidates))):
         if d == q:
@@ -133,28 +112,20 @@ RULES = [
 ]
 
 
-def _terms(problem: Problem, rows: slice, loss: ContrastiveLoss, leaves: list[Tensor]) -> Any:
-    queries, passages, negatives = leaves
-    slots = negatives.shape[1]
+def _terms(problem: Problem, rows: slice, loss: ContrastiveLoss, leaves: list[Tensor], **given: Any) -> LossTerms:
     guide = problem.guide
     of_negatives = None if guide.negatives_QNG is None else guide.negatives_QNG[rows]
     assert loss.filter is not None
     own_guide = GuideVectors(
         queries_QG=guide.queries_QG[rows], passages_QG=guide.passages_QG[rows], negatives_QNG=of_negatives
     )
-    return loss.terms(
-        queries,
-        passages,
-        negatives if slots else None,
-        groups_Q=problem.groups[rows],
-        negative_groups_QN=problem.negative_groups[rows] if slots else None,
-        guide=own_guide if loss.filter.by == "guide" else None,
-    )
+    by_guide = loss.filter.by == "guide"
+    return loss.terms(**problem.compared(leaves, rows), guide=own_guide if by_guide else None, **given)
 
 
-def _leaves(problem: Problem, rows: slice) -> list[Tensor]:
-    every = (problem.queries, problem.passages, problem.negatives)
-    return [embeddings[rows].float().requires_grad_() for embeddings in every]
+def _kept_out(terms: LossTerms) -> int:
+    assert terms.kept_out is not None
+    return int(terms.kept_out)
 
 
 @settings(deadline=None, max_examples=60)
@@ -176,16 +147,16 @@ def test_the_loss_is_that_of_the_definition(
     except AssertionError:
         return
     loss = ContrastiveLoss(temperature=0.1, symmetric=symmetric, implementation=implementation, filter=rule)
-    found = _terms(problem, slice(None), loss, _leaves(problem, slice(None)))
+    found = _terms(problem, slice(None), loss, problem.leaves())
     assert found.loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
-    assert int(found.kept_out) == kept_out
+    assert _kept_out(found) == kept_out
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_gradient_is_that_of_the_loss_over_what_is_left(rule: FilterConfig) -> None:
     problem = _problem(1, num_groups=50)
     loss = ContrastiveLoss(temperature=0.1, symmetric=True, implementation="streaming", filter=rule)
-    leaves, exact = _leaves(problem, slice(None)), _leaves(problem, slice(None))
+    leaves, exact = problem.leaves(), problem.leaves()
     part, kept_out = _taking_part(problem, rule)
     assert kept_out > 3
     logits = exact[0].double() @ torch.cat([exact[1], exact[2].flatten(0, 1)]).double().T / 0.1
@@ -261,8 +232,8 @@ def _whole(case: Case) -> Problem:
     raise AssertionError
 
 
-def _loss_of_rows(case: Case, rows: slice, gather: str | None = None) -> tuple[Tensor, int, Tensor]:
-    """Loss of the given rows with filter and alignment, pairs kept out, gradients of the embeddings side by side."""
+def _share(case: Case, rows: slice, gather: str | None = None) -> Share:
+    """The loss of the given rows with filter and alignment, gradients, pairs kept out."""
     rule, _, symmetric, own_gather = case
     problem = _whole(case)
     translated = torch.arange(len(problem.queries[rows]))[::2]
@@ -275,34 +246,16 @@ def _loss_of_rows(case: Case, rows: slice, gather: str | None = None) -> tuple[T
         filter=rule,
         alignment=AlignmentConfig(weight=0.5),
     )
-    leaves = _leaves(problem, rows)
-    bound = loss.terms
+    leaves = problem.leaves(rows)
     given = Translations(embeddings_AH=translations, translated_A=translated)
-    loss.terms = lambda *args, **kwargs: bound(*args, translations=given, **kwargs)  # type: ignore[method-assign]
-    terms = _terms(problem, rows, loss, leaves)
+    terms = _terms(problem, rows, loss, leaves, translations=given)
     terms.loss.backward()
-    gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
-    side_by_side = torch.cat([g.reshape(len(leaves[0]), -1) for g in gradients], dim=1)
-    return terms.loss.detach(), int(terms.kept_out), side_by_side
-
-
-def _losses_of_own_rows() -> list[tuple[Tensor, int, Tensor]]:
-    share = 8 // dist.get_world_size()
-    rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    return [_loss_of_rows(case, rows) for case in CASES]
+    return Share((terms.loss.detach(),), side_by_side(leaves), (_kept_out(terms),))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
-    per_process = run_processes(_losses_of_own_rows, world_size)
-    for index, case in enumerate(CASES):
-        loss, kept_out, gradient = _loss_of_rows(case, slice(None), "all")
-        assert [results[index][1] for results in per_process] == [kept_out] * world_size
-        mean = torch.stack([results[index][0] for results in per_process]).mean()
-        assert mean.item() == pytest.approx(loss.item(), rel=1e-5)
-        # The gradients sum over processes and strategies average them, hence the division.
-        joined = torch.cat([results[index][2] for results in per_process]) / world_size
-        assert (joined - gradient).norm() <= 1e-5 * gradient.norm()
+    assert_processes_agree(_share, CASES, world_size)
 
 
 def test_called_as_a_plain_loss_it_keeps_nothing_out() -> None:

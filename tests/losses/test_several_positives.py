@@ -21,10 +21,9 @@ from hybatch.losses import (
 )
 from hybatch.losses.info_nce import Implementation
 from hybatch.losses.several_positives import Form
+from tests.losses.batches import BATCH, WIDTH
 from tests.losses.further import (
-    BATCH,
     MOST,
-    WIDTH,
     Problem,
     defined_loss,
     further_positives,

@@ -15,7 +15,8 @@ from hybatch.errors import UserError
 from hybatch.losses import AlignmentConfig, ContrastiveConfig, ContrastiveLoss, TeacherConfig, Translations
 from hybatch.losses.several_positives import Form
 from hybatch.losses.truncation import joined_gradient, truncate, truncated
-from tests.losses.further import BATCH, WIDTH, defined_loss, loss_of_rows
+from tests.losses.batches import BATCH, WIDTH
+from tests.losses.further import defined_loss, loss_of_rows
 from tests.losses.widths import DIMENSIONS, NESTED, Computed, Nested
 
 FORMS: list[Form | None] = [None, "mean", "log-sum"]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hybatch.losses import EMPTY_SLOT, ContrastiveLoss, FilterConfig, ring
 from hybatch.losses.several_positives import Form
-from tests.losses.further import BATCH, Problem, loss_of_rows, random_problem
+from tests.losses.batches import BATCH
+from tests.losses.further import Problem, loss_of_rows, random_problem
 
 Computed = Literal["dense", "streaming", "ring"]
 DIMENSIONS: dict[int, float] = {6: 1.0, 4: 0.5, 1: 2.0}

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,31 +35,26 @@ from hybatch.losses import (
     alignment_sum,
 )
 from hybatch.losses.terms import alignment
-from tests.processes import run_processes
+from tests.losses.batches import (
+    WIDTH,
+    Batch,
+    Share,
+    assert_processes_agree,
+    random_batch,
+    side_by_side,
+    unit_rows,
+)
 
 kinds = pytest.mark.parametrize("kind", DIVERGENCES)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A whole batch in float64; row i of the passages is the positive of query i."""
+class Problem(Batch):
+    """With a translation of every query, of which those of `translated` are used."""
 
-    queries: Tensor
     translations: Tensor
-    passages: Tensor
-    negatives: Tensor
     translated: Tensor
-    groups: Tensor
-    negative_groups: Tensor
     temperature: float
-
-    @property
-    def candidates(self) -> Tensor:
-        return torch.cat([self.passages, self.negatives.flatten(0, 1)])
-
-    @property
-    def candidate_groups(self) -> Tensor:
-        return torch.cat([self.groups, self.negative_groups.flatten()])
 
     @property
     def inputs(self) -> ContrastiveInputs:
@@ -74,22 +68,12 @@ class Problem:
         )
 
 
-def _problem(
-    seed: int, *, batch: int = 8, slots: int = 2, num_groups: int = 5, temperature: float = 0.05, width: int = 6
-) -> Problem:
+def _problem(seed: int, *, batch: int = 8, slots: int = 2, num_groups: int = 5, temperature: float = 0.05) -> Problem:
     generator = torch.Generator().manual_seed(seed)
-
-    def rows(*shape: int) -> Tensor:
-        return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
-
     return Problem(
-        queries=rows(batch, width),
-        translations=rows(batch, width),
-        passages=rows(batch, width),
-        negatives=rows(batch, slots, width),
+        **random_batch(generator, batch=batch, slots=slots, num_groups=num_groups),
+        translations=unit_rows(generator, batch, WIDTH),
         translated=torch.rand(batch, generator=generator) < 0.7,
-        groups=torch.randint(0, num_groups, (batch,), generator=generator),
-        negative_groups=torch.randint(EMPTY_SLOT, num_groups, (batch, slots), generator=generator),
         temperature=temperature,
     )
 
@@ -253,15 +237,13 @@ CASES: list[Case] = [
 ]
 
 
-def _loss_of_rows(case: Case, rows: slice, gather: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss and alignment of the given rows, and the gradient of their embeddings side by side."""
+def _share(case: Case, rows: slice, gather: str | None = None) -> Share:
+    """Loss and alignment of the given rows, and gradients."""
     kind, slots, groups, symmetric, own_gather = case
     whole = _problem(7, slots=slots, num_groups=groups, temperature=0.1)
     # Of four processes one has none at all.
     whole.translated[:2] = False
-    names = ("queries", "passages", "translations", "negatives")
-    embeddings = [getattr(whole, name)[rows].float().requires_grad_() for name in names]
-    queries, passages, translations, negatives = embeddings
+    leaves, translations = whole.leaves(rows), whole.translations[rows].float().requires_grad_()
     loss = ContrastiveLoss(
         temperature=whole.temperature,
         symmetric=symmetric,
@@ -269,54 +251,27 @@ def _loss_of_rows(case: Case, rows: slice, gather: str | None = None) -> tuple[T
         alignment=AlignmentConfig(kind=kind, weight=0.7),
     )
     translated = whole.translated[rows].nonzero().flatten()
-    terms = loss.terms(
-        queries,
-        passages,
-        negatives if slots else None,
-        translations=Translations(embeddings_AH=translations[translated], translated_A=translated),
-        groups_Q=whole.groups[rows],
-        negative_groups_QN=whole.negative_groups[rows] if slots else None,
-    )
+    given = Translations(embeddings_AH=translations[translated], translated_A=translated)
+    terms = loss.terms(**whole.compared(leaves, rows), translations=given)
     terms.loss.backward()
     assert terms.alignment is not None
-    gradients = [torch.zeros_like(e) if e.grad is None else e.grad for e in embeddings]
-    return terms.loss.detach(), terms.alignment, torch.cat([g.reshape(len(queries), -1) for g in gradients], dim=1)
-
-
-def _losses_of_own_rows() -> list[tuple[Tensor, Tensor, Tensor]]:
-    share = 8 // dist.get_world_size()
-    rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    return [_loss_of_rows(case, rows) for case in CASES]
+    return Share((terms.loss.detach(), terms.alignment), side_by_side([*leaves, translations]))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
-    per_process = run_processes(_losses_of_own_rows, world_size)
-    for index, case in enumerate(CASES):
-        whole_loss, whole_alignment, whole_gradient = _loss_of_rows(case, slice(None), "all")
-        for part, whole in ((0, whole_loss), (1, whole_alignment)):
-            mean = torch.stack([results[index][part] for results in per_process]).mean()
-            assert mean.item() == pytest.approx(whole.item(), rel=1e-5)
-        # The gradients sum over processes and strategies average them, hence the division.
-        gradient = torch.cat([results[index][2] for results in per_process]) / world_size
-        assert (gradient - whole_gradient).norm() <= 1e-5 * whole_gradient.norm()
-        assert per_process[0][index][1] == 0 or world_size == 2
+    for of_processes in assert_processes_agree(_share, CASES, world_size):
+        assert of_processes[0].shares[1] == 0 or world_size == 2
 
 
 @kinds
 def test_the_loss_is_the_contrastive_one_and_the_weighted_mean_of_the_term(kind: str) -> None:
     case = (kind, 2, 50, True, "all")
-    loss, apart, _ = _loss_of_rows(case, slice(None))
+    loss, apart = _share(case, slice(None)).shares
     whole = _problem(7, slots=2, num_groups=50, temperature=0.1)
     whole.translated[:2] = False
     assert apart.item() == pytest.approx(_oracle(whole, kind) / 8, rel=1e-4)
-    alone = ContrastiveLoss(temperature=0.1, symmetric=True)(
-        whole.queries.float(),
-        whole.passages.float(),
-        whole.negatives.float(),
-        groups_Q=whole.groups,
-        negative_groups_QN=whole.negative_groups,
-    )
+    alone = ContrastiveLoss(temperature=0.1, symmetric=True)(**whole.compared(whole.leaves()))
     assert loss.item() == pytest.approx(alone.item() + 0.7 * apart.item(), rel=1e-6)
 
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -29,39 +27,25 @@ from hybatch.losses import (
     LossTerms,
     TeacherConfig,
 )
-from tests.processes import run_processes
+from tests.losses.batches import Batch, Share, assert_processes_agree, random_batch, side_by_side
 
 TEMPERATURE = 0.1
 kinds = pytest.mark.parametrize("kind", LESSONS)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A whole batch in float64; row i of the passages is the positive of query i."""
+class Problem(Batch):
+    """With a teacher's scores [batch, M]; NaN for one that is not known."""
 
-    queries: Tensor
-    passages: Tensor
-    negatives: Tensor
-    groups: Tensor
-    negative_groups: Tensor
     scores: Tensor
 
 
 def _problem(seed: int, *, batch: int = 8, slots: int = 2, share_missing: float = 0.3) -> Problem:
     generator = torch.Generator().manual_seed(seed)
-
-    def rows(*shape: int) -> Tensor:
-        return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
-
     scores = 4 * torch.randn(batch, 1 + slots, generator=generator)
     missing = torch.rand(batch, 1 + slots, generator=generator) < share_missing
     return Problem(
-        queries=rows(batch, 6),
-        passages=rows(batch, 6),
-        negatives=rows(batch, slots, 6),
-        groups=torch.randint(0, 5, (batch,), generator=generator),
-        negative_groups=torch.randint(EMPTY_SLOT, 5, (batch, slots), generator=generator),
-        scores=scores.masked_fill(missing, math.nan),
+        **random_batch(generator, batch=batch, slots=slots, num_groups=5), scores=scores.masked_fill(missing, math.nan)
     )
 
 
@@ -96,14 +80,8 @@ def _oracle(problem: Problem, config: TeacherConfig) -> tuple[float, int]:
 
 def _terms(problem: Problem, config: TeacherConfig, rows: slice, **options: Any) -> tuple[LossTerms, list[Tensor]]:
     loss = ContrastiveLoss(temperature=TEMPERATURE, teacher=config, **options)
-    leaves = [of[rows].float().requires_grad_() for of in (problem.queries, problem.passages, problem.negatives)]
-    terms = loss.terms(
-        *leaves,
-        groups_Q=problem.groups[rows],
-        negative_groups_QN=problem.negative_groups[rows],
-        scores_QM=problem.scores[rows],
-    )
-    return terms, leaves
+    leaves = problem.leaves(rows)
+    return loss.terms(**problem.compared(leaves, rows), scores_QM=problem.scores[rows]), leaves
 
 
 @kinds
@@ -125,9 +103,7 @@ def test_the_term_is_that_of_the_definition_and_its_gradient_is_finite(
     assert terms.teacher is not None
     assert terms.teacher.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert terms.taught == taught
-    alone = ContrastiveLoss(temperature=TEMPERATURE)(
-        *leaves, groups_Q=problem.groups, negative_groups_QN=problem.negative_groups
-    )
+    alone = ContrastiveLoss(temperature=TEMPERATURE)(**problem.compared(leaves))
     assert terms.loss.item() == pytest.approx(alone.item() + 0.5 * terms.teacher.item(), rel=1e-5, abs=1e-6)
     assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(terms.loss, leaves))
 
@@ -139,20 +115,18 @@ def test_the_term_is_nothing_where_the_student_scores_as_the_teacher_and_its_gra
         problem.queries[:, None], torch.cat([problem.passages[:, None], problem.negatives], dim=1)
     ).float()
     same = cosines / TEMPERATURE if kind == "kl" else cosines
-    agreed = Problem(**{**problem.__dict__, "scores": same + 3.0})  # what all scores have in common says nothing
+    agreed = replace(problem, scores=same + 3.0)  # what all scores have in common says nothing
     config = TeacherConfig(kind=kind)
     found, _ = _terms(agreed, config, slice(None))
     assert found.teacher is not None
     assert found.teacher.item() == pytest.approx(0, abs=1e-6)
     before, leaves = _terms(problem, config, slice(None))
     gradients = torch.autograd.grad(before.loss, leaves)
-    plain = ContrastiveLoss(temperature=TEMPERATURE)(
-        *leaves, groups_Q=problem.groups, negative_groups_QN=problem.negative_groups
-    )
+    plain = ContrastiveLoss(temperature=TEMPERATURE)(**problem.compared(leaves))
     without = torch.autograd.grad(plain, leaves)
     moved = [(of - 0.01 * (g - w)).detach() for of, g, w in zip(leaves, gradients, without, strict=True)]
-    after, _ = _terms(Problem(moved[0], moved[1], moved[2], problem.groups, problem.negative_groups, problem.scores),
-                      config, slice(None))  # fmt: skip
+    nearer = replace(problem, queries=moved[0], passages=moved[1], negatives=moved[2])
+    after, _ = _terms(nearer, config, slice(None))
     assert after.teacher is not None
     assert before.teacher is not None
     assert after.teacher < before.teacher
@@ -164,7 +138,8 @@ CASES = [
 ]
 
 
-def _loss_of_rows(case: tuple[str, str, bool], rows: slice, gather: str | None = None) -> Any:
+def _share(case: tuple[str, str, bool], rows: slice, gather: str | None = None) -> Share:
+    """Loss and term of the given rows, gradients, how many are taught."""
     kind, own_gather, filtered = case
     problem = _problem(11, share_missing=0.4)
     # Of four processes one has no scores, and the others unequally many.
@@ -175,32 +150,17 @@ def _loss_of_rows(case: tuple[str, str, bool], rows: slice, gather: str | None =
     }
     terms, leaves = _terms(problem, TeacherConfig(kind=kind, temperature=2.0), rows, **options)
     terms.loss.backward()
-    gradients = torch.cat([leaf.grad.reshape(len(leaves[0]), -1) for leaf in leaves if leaf.grad is not None], dim=1)
     assert terms.teacher is not None
     assert terms.taught is not None
-    return terms.loss.detach(), terms.teacher, int(terms.taught), gradients
-
-
-def _losses_of_own_rows() -> list[Any]:
-    share = 8 // dist.get_world_size()
-    rows = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    return [_loss_of_rows(case, rows) for case in CASES]
+    return Share((terms.loss.detach(), terms.teacher), side_by_side(leaves), (int(terms.taught),))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_hold_the_loss_and_gradients_of_one_process_on_the_whole_batch(world_size: int) -> None:
-    per_process = run_processes(_losses_of_own_rows, world_size)
-    for index, case in enumerate(CASES):
-        loss, teacher, taught, gradient = _loss_of_rows(case, slice(None), "all")
-        for part, whole in ((0, loss), (1, teacher)):
-            mean = torch.stack([results[index][part] for results in per_process]).mean()
-            assert mean.item() == pytest.approx(whole.item(), rel=1e-5)
-        assert [results[index][2] for results in per_process] == [taught] * world_size
-        # The gradients sum over processes and strategies average them, hence the division.
-        joined = torch.cat([results[index][3] for results in per_process]) / world_size
-        assert (joined - gradient).norm() <= 1e-5 * gradient.norm()
-    assert per_process[0][0][1] == 0 or world_size == 2
-    assert len({float(results[0][1]) for results in per_process}) > 1
+    found = assert_processes_agree(_share, CASES, world_size)
+    of_first_case = [float(share.shares[1]) for share in found[0]]
+    assert of_first_case[0] == 0 or world_size == 2
+    assert len(set(of_first_case)) > 1
 
 
 @pytest.mark.parametrize(
