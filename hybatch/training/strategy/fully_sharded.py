@@ -7,7 +7,6 @@ process ever holds a whole gradient; with gradient caching that is once a chunk.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hybatch.processes import rank, world_size
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
+from hybatch.training.strategy.clipped_step import clipped_step, whole_tensor
 from hybatch.training.strategy.consolidated import MOMENTS, Origin, fitted, learning_parameters
 from hybatch.training.strategy.planted_code import check_shards
 from hybatch.training.strategy.sources import SHARDS_FOLDER, names_of_groups, read_consolidated
@@ -71,16 +71,7 @@ class FullyShardedStrategy:
         scalar.backward()
 
     def apply_gradients(self, *, learning_rate: float, max_norm: float | None) -> float:
-        parameters = [parameter for parameter in self.encoder.parameters() if parameter.grad is not None]
-        norm = _whole(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-        if math.isfinite(norm):
-            if max_norm is not None and norm > max_norm:
-                torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return clipped_step(self.encoder, self.optimizer, learning_rate=learning_rate, max_norm=max_norm)
 
     def save(self, directory: Path) -> None:
         dcp.save(self._state(), checkpoint_id=directory / SHARDS_FOLDER)
@@ -113,7 +104,7 @@ class FullyShardedStrategy:
     def state_dict(self) -> dict[str, Tensor]:
         whole = {}
         for name, tensor in self.encoder.state_dict().items():
-            full = _whole(tensor).detach()
+            full = whole_tensor(tensor).detach()
             if rank() == 0:
                 whole[name] = full.to("cpu", copy=True)
         return whole
@@ -145,10 +136,6 @@ def _layers(encoder: nn.Module) -> list[nn.Module]:
     for child in encoder.children():
         found += list(child) if isinstance(child, nn.ModuleList) else _layers(child)
     return found
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _set_shard(target: Tensor, value: Tensor) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hybatch.processes import rank, world_size
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
+from hybatch.training.strategy.clipped_step import clipped_step
 from hybatch.training.strategy.consolidated import Origin, fitted, frozen_parameters, learning_parameters
 from hybatch.training.strategy.sources import names_of_groups, read_consolidated
 from hybatch.training.strategy.tensors import save_tensors
@@ -66,16 +66,7 @@ class ReplicatedStrategy:
         scalar.backward()
 
     def apply_gradients(self, *, learning_rate: float, max_norm: float | None) -> float:
-        parameters = [parameter for parameter in self.encoder.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if math.isfinite(norm):
-            if max_norm is not None and norm > max_norm:
-                torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return clipped_step(self.encoder, self.optimizer, learning_rate=learning_rate, max_norm=max_norm)
 
     def save(self, directory: Path) -> None:
         if rank() == 0:
