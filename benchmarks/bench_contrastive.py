@@ -23,7 +23,17 @@ from typing import Any
 import torch
 from contrastive_contenders import BOTH, FORWARD, PRODUCTS, SYMMETRIC, LeftOut, contenders, make_problem
 from contrastive_processes import measure_processes
-from measure import Contender, Timing, colours, environment, interleaved, rate_cells, told_rate, write_figures
+from measure import (
+    Contender,
+    Timing,
+    colours,
+    environment,
+    interleaved,
+    rate_cells,
+    told_rate,
+    write_figures,
+    write_report,
+)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -206,10 +216,7 @@ def main() -> None:
     rows, left_out = measure(arguments, machine, keep)
     keep(rows, left_out)
     more_rows, more_left_out = measure_gathering(arguments, machine)
-    figures = result(rows + more_rows, left_out + more_left_out)
-    write_figures(arguments.json, figures, finished=True)
-    arguments.json.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
-    draw(figures, arguments.json.with_suffix(".png"))
+    write_report(arguments.json, result(rows + more_rows, left_out + more_left_out), markdown, draw)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Contender, Timing, environment, interleaved, rate_cells, write_figures
+from measure import Contender, Timing, environment, interleaved, rate_cells, write_figures, write_report
 from torch import Tensor
 
 from hybatch.evaluation.encoding.encode import encode_texts
@@ -177,8 +177,7 @@ def main() -> None:
         for language in (None, arguments.language):
             result["tables"].append(measure(arguments, language, precision))
             write_figures(arguments.json, result, finished=False)
-    write_figures(arguments.json, result, finished=True)
-    arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    write_report(arguments.json, result, markdown)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Timing, colours, environment, interleaved, rate_cells, told_rate, write_figures
+from measure import Timing, colours, environment, interleaved, rate_cells, told_rate, write_figures, write_report
 from ranking_contenders import DTYPES, SHAPES, contenders, make_problem
 
 Rows = list[dict[str, Any]]
@@ -117,10 +117,7 @@ def main() -> None:
         write_figures(arguments.json, {**about, "rows": rows}, finished=False)
 
     rows = measure(arguments, about["environment"], keep)
-    result = {**about, "rows": rows}
-    write_figures(arguments.json, result, finished=True)
-    arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
-    draw(result, arguments.json.with_suffix(".png"))
+    write_report(arguments.json, {**about, "rows": rows}, markdown, draw)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import environment, write_figures
+from measure import environment, write_figures, write_report
 from training_contenders import FLOORS, HELD_OUT_STEPS, Settings, build_initial, held_out_loss
 
 from hybatch.errors import UserError
@@ -251,10 +251,7 @@ def main() -> None:
             write_figures(arguments.json, {**about, "rows": rows}, finished=False)
 
         rows = measure(settings, arguments.processes, arguments.rounds, arguments.threads, keep)
-    result = {**about, "rows": rows}
-    write_figures(arguments.json, result, finished=True)
-    arguments.json.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
-    draw(result, arguments.json.with_suffix(".png"))
+    write_report(arguments.json, {**about, "rows": rows}, markdown, draw)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,19 @@ def write_figures(path: Path, result: dict[str, Any], *, finished: bool) -> None
         file.write(json.dumps({**result, "finished": finished}, indent=1) + "\n")
 
 
+def write_report(
+    path: Path,
+    result: dict[str, Any],
+    markdown: Callable[[dict[str, Any]], str],
+    draw: Callable[[dict[str, Any], Path], None] | None = None,
+) -> None:
+    """Write the figures of a finished benchmark, and a table (.md) and perhaps a chart (.png) beside the JSON file."""
+    write_figures(path, result, finished=True)
+    path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    if draw is not None:
+        draw(result, path.with_suffix(".png"))
+
+
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
