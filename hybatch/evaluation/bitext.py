@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from hybatch.ops.products import float32_products
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.language_figures import figures_results
 from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
@@ -68,7 +69,8 @@ def score_bitext(
     for language in task.languages:
         sides = (embeddings.embeddings(part, language) for part in ("queries", "candidates"))
         sentences_NH, translations_NH = (torch.from_numpy(np.ascontiguousarray(rows)).to(device) for rows in sides)
-        scores_NN = sentences_NH @ translations_NH.T
+        with float32_products(sentences_NH.device):
+            scores_NN = sentences_NH @ translations_NH.T
         margins_NN = ratio_margins(scores_NN)
         correct[language] = {
             "accuracy_to_pivot": first_on_diagonal(scores_NN),

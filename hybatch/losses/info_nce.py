@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.ops.contrastive import EMPTY_SLOT, ContrastiveTerms, contrastive_terms, info_nce, unpack_pairs
+from hybatch.ops.products import float32_products
 
 Implementation = Literal["auto", "dense", "streaming"]
 
@@ -29,7 +30,7 @@ def dense_info_nce(inputs: ContrastiveInputs) -> Tensor:
         float32 scalar. Logits, log-sum-exp and softmax are float32 whatever the dtype of the embeddings: logits in
         bfloat16 cost some percent of the gradient at temperatures of 0.01 to 0.02.
     """
-    with torch.autocast(inputs.queries_QH.device.type, enabled=False):
+    with float32_products(inputs.queries_QH.device):
         return F.cross_entropy(_masked_logits(inputs), inputs.positive_index_Q, reduction="sum")
 
 
@@ -42,7 +43,7 @@ def dense_terms(inputs: ContrastiveInputs, *, num_columns: int) -> ContrastiveTe
     Returns:
         float32: row_lse_Q, positive_logit_Q and column_lse_C; a column without queries is -inf, without gradient.
     """
-    with torch.autocast(inputs.queries_QH.device.type, enabled=False):
+    with float32_products(inputs.queries_QH.device):
         logits_QD = _masked_logits(inputs)
         positive_logit_Q = logits_QD.gather(1, inputs.positive_index_Q[:, None]).squeeze(1)
         return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, _log_sum_exp(logits_QD[:, :num_columns], 0))
@@ -59,7 +60,7 @@ def dense_negatives(inputs: ContrastiveInputs, *, num_columns: int) -> tuple[Ten
     Returns:
         float32: [Q] and [C], -inf without gradient where there is nothing to sum.
     """
-    with torch.autocast(inputs.queries_QH.device.type, enabled=False):
+    with float32_products(inputs.queries_QH.device):
         logits_QD = _masked_logits(inputs, positives=False)
         return _log_sum_exp(logits_QD, 1), _log_sum_exp(logits_QD[:, :num_columns], 0)
 

@@ -26,6 +26,7 @@ from hybatch.ops.contrastive import ContrastiveTerms
 from hybatch.ops.contrastive.backend import ContrastiveOps
 from hybatch.ops.contrastive.loss import choose_ops, prepare
 from hybatch.ops.contrastive.trials import CONTRASTIVE_TERMS
+from hybatch.ops.products import float32_products
 from hybatch.processes import rank, world_size
 
 _BLOCK_TAG, _GRADIENT_TAG = 0, 8
@@ -109,7 +110,7 @@ class _RingTerms(torch.autograd.Function):
             index = index_in_block(positive_index, home)
             for place, width in enumerate(widths):
                 rows = truncate(block, width).rows_NM
-                with torch.autocast(queries.device.type, enabled=False):
+                with float32_products(queries.device):
                     row_lse[place, home], positives, column_lse[place, home] = ops.forward(
                         own[place], rows, index, query_groups, groups, scale, columns, pairs_of_block(left_out, home)
                     )
@@ -143,7 +144,7 @@ class _RingTerms(torch.autograd.Function):
                 pairs = (own[place].rows_NM, cut.rows_NM, index, query_groups, groups, scale)
                 of_rows = (row_lse[place], grad_row_lse[place], grad_positive[place])
                 of_columns = (column_lse[place, home], grad_column_lse[place, home])
-                with torch.autocast(queries.device.type, enabled=False):
+                with float32_products(queries.device):
                     share, gradient, _ = ctx.ops.backward(*pairs, *of_rows, *of_columns, bits)
                 grad_own[place].add_(share)
                 return cut.gradient(gradient)

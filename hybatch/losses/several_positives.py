@@ -25,6 +25,7 @@ from torch import Tensor
 
 from hybatch.losses.truncation import truncated
 from hybatch.ops.contrastive import EMPTY_SLOT
+from hybatch.ops.products import float32_products
 
 Form = Literal["mean", "log-sum"]
 
@@ -70,7 +71,7 @@ class FurtherPositives:
 def positive_logits(queries_QH: Tensor, passages_QH: Tensor, further: FurtherPositives, temperature: float) -> Tensor:
     """The logit of every positive and its query, [P], float32 (float64 for float64) whatever autocast says."""
     dtype = torch.promote_types(queries_QH.dtype, torch.float32)
-    with torch.autocast(queries_QH.device.type, enabled=False):
+    with float32_products(queries_QH.device):
         positives_PH = torch.cat([passages_QH, further.passages_EH]).to(dtype)
         return (queries_QH.to(dtype)[further.query_P()] * positives_PH).sum(-1) / temperature
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hybatch.ops.products import float32_products
+
 _QUERIES_AT_ONCE = 1024
 _NONE = torch.iinfo(torch.int64).min
 _LOW = 0xFFFFFFFF
@@ -33,7 +35,8 @@ class TopK:
         block_DH = block_DH.to(self._queries)
         for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
             part = slice(start, start + _QUERIES_AT_ONCE)
-            scores_QD = self._queries[part] @ block_DH.T
+            with float32_products(block_DH.device):
+                scores_QD = self._queries[part] @ block_DH.T
             # Once the first blocks are in, few passages of a block reach any query's k-th score: the best n of a row,
             # where no row has more than n of these, hold them all, whatever order they have among equals.
             reaching = int((scores_QD >= self._worst(part)).sum(dim=1).max()) if scores_QD.numel() else 0

@@ -26,6 +26,7 @@ from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.losses.ring import collect_gradients, index_in_block, pairs_of_block, passing_blocks
 from hybatch.losses.terms.divergences import DIVERGENCES, Divergence
 from hybatch.ops.contrastive import EMPTY_SLOT, unpack_pairs
+from hybatch.ops.products import float32_products
 from hybatch.options import check_options, limits
 
 AlignmentKind = str
@@ -101,7 +102,7 @@ class _AlignmentSum(torch.autograd.Function):
         divergence: Divergence,
         ring: bool,
     ) -> Tensor:
-        with torch.autocast(queries.device.type, enabled=False):
+        with float32_products(queries.device):
             tiles = _Tiles(queries, translations, query_groups, scale)
             lse_2A = tiles.rows_2AH.new_full((2, len(queries)), float("-inf"))
             for index, block, groups, bits in _blocks(candidates, candidate_groups, positive_index, left_out, ring):
@@ -139,7 +140,7 @@ class _AlignmentSum(torch.autograd.Function):
                 grad_block_DH[columns] += weights_2ad.flatten(0, 1).T @ tiles.rows_2AH[:, rows].flatten(0, 1)
             return grad_block_DH
 
-        with torch.autocast(queries.device.type, enabled=False):
+        with float32_products(queries.device):
             if ctx.ring:
                 grad_candidates = collect_gradients(
                     candidates,

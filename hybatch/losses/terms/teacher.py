@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hybatch.ops.contrastive import EMPTY_SLOT
+from hybatch.ops.products import float32_products
 from hybatch.options import check_options, limits
 
 Lesson = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -98,7 +99,7 @@ def teacher_sum(
     there_QM = ~scores_QM.isnan()
     there_QM = torch.cat([there_QM[:, :1], there_QM[:, 1:] & is_negative_QN], dim=1)
     taught_R = (there_QM[:, 0] & there_QM[:, 1:].any(1)).nonzero().flatten()
-    with torch.autocast(queries_QH.device.type, enabled=False):
+    with float32_products(queries_QH.device):
         queries_RH = queries_QH[taught_R].to(dtype)
         compared_RMH = torch.cat([passages_QH[taught_R, None], negatives_QNH[taught_R]], dim=1).to(dtype)
         cosines_RM = torch.linalg.vecdot(queries_RH[:, None], compared_RMH)

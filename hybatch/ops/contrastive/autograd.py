@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hybatch.ops.contrastive.backend import ContrastiveOps
+from hybatch.ops.products import float32_products
 
 
 class Terms(torch.autograd.Function):
@@ -28,7 +29,7 @@ class Terms(torch.autograd.Function):
         ops: ContrastiveOps,
     ) -> tuple[Tensor, ...]:
         pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
-        with torch.autocast(queries.device.type, enabled=False):
+        with float32_products(queries.device):
             row_lse, positive_logit, column_lse = ops.forward(*pairs, want_columns, left_out)
         ctx.ops = ops
         ctx.save_for_backward(*pairs, left_out, row_lse, column_lse)
@@ -40,7 +41,7 @@ class Terms(torch.autograd.Function):
         *pairs, left_out, row_lse, column_lse = ctx.saved_tensors
         upstream = (grad.contiguous() for grad in (grad_row_lse, grad_positive, grad_column_lse))
         grad_row_lse, grad_positive, grad_column_lse = upstream
-        with torch.autocast(row_lse.device.type, enabled=False):
+        with float32_products(row_lse.device):
             gradients = ctx.ops.backward(
                 *pairs, row_lse, grad_row_lse, grad_positive, column_lse, grad_column_lse, left_out
             )
@@ -66,7 +67,7 @@ class SummedLoss(torch.autograd.Function):
         ops: ContrastiveOps,
     ) -> Tensor:
         pairs = (queries, candidates, positive_index, query_groups, candidate_groups, scale)
-        with torch.autocast(queries.device.type, enabled=False):
+        with float32_products(queries.device):
             row_lse, positive_logit, *gradients = ops.forward_backward(*pairs, left_out)
         wanted = ctx.needs_input_grad[:3]
         ctx.save_for_backward(*(grad if want else None for grad, want in zip(gradients, wanted, strict=True)))
