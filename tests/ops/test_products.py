@@ -13,6 +13,8 @@ from hybatch.evaluation.collection.topk import TopK
 from hybatch.losses.info_nce import DENSE, STREAMING
 from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.ops.products import float32_products
+from tests.ops.conftest import Place
+from tests.ops.ranking.cases import assert_counts_equal, random_case
 
 CPU = torch.device("cpu")
 SETTINGS = torch.backends.mkldnn.matmul
@@ -66,6 +68,21 @@ def test_what_was_allowed_is_so_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="on purpose"), float32_products(CPU):
         raise RuntimeError("on purpose")
     assert SETTINGS.fp32_precision == "bf16"
+
+
+@pytest.mark.parametrize("allow", ALLOWED)
+def test_ranks_and_best_candidates_do_not_depend_on_it(
+    allow: Callable[[], AbstractContextManager[None]], place: Place
+) -> None:
+    case = random_case(1, queries=50, candidates=700, width=16, groups=3, integers=False)
+    right = case.count(place, best=20)
+    with allow():
+        found = case.count(place, best=20)
+    assert_counts_equal(found, right)
+    assert found.best is not None
+    assert right.best is not None
+    for one, other in zip(found.best.tensors(), right.best.tensors(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("allow", ALLOWED)

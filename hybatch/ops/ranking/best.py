@@ -14,8 +14,7 @@ of a tile, N its pairs of a query and a candidate that may be among its best, n 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hybatch.ops.codes import values_of
+from hybatch.ops.ranking.survey import below, largest_error, rounding, survey
 
 _TILE_SCORES = 2**22
 _LARGEST_TILE = 4096
@@ -115,12 +115,11 @@ def keep_best_(
     if len(order_D) == 0:
         return
     candidates_DH = values_of(candidates[order_D]).float()
-    largest = torch.linalg.vector_norm(candidates_DH, dim=1, dtype=torch.float64).amax()
     tile = min(_LARGEST_TILE, max(1, _TILE_SCORES // len(order_D)))
     everything = (queries, best_scores, best_index, group_scores, group_index)
     for queries_qH, *kept in zip(*(tensor.split(tile) for tensor in everything), strict=True):
         best = BestCandidates(*kept)
-        wanted_qD = _wanted(values_of(queries_qH).float(), candidates_DH, largest, bounds, best)
+        wanted_qD = _wanted(values_of(queries_qH).float(), candidates_DH, bounds, best)
         query_N, column_N = wanted_qD.nonzero(as_tuple=True)
         counts_q = wanted_qD.sum(dim=1)
         offsets = torch.cat([counts_q.new_zeros(1), counts_q.cumsum(0)])
@@ -138,39 +137,33 @@ def _by_group(groups_D: Tensor, num_groups: int) -> tuple[Tensor, list[int]]:
     return order_D, [0, *sizes_G.cumsum(0).tolist()]
 
 
-def _wanted(
-    queries_qH: Tensor, candidates_DH: Tensor, largest: Tensor, bounds: Sequence[int], best: BestCandidates
-) -> Tensor:
+def _wanted(queries_qH: Tensor, candidates_DH: Tensor, bounds: Sequence[int], best: BestCandidates) -> Tensor:
     """bool [q, D]: the candidates that may be among the best; in the order of the groups."""
-    with _full_precision():
-        scores_qD = queries_qH @ candidates_DH.T
-    error_q1 = _rounding_error(queries_qH, largest)
+    scores_qD = survey(queries_qH, candidates_DH)
+    error_q1 = _rounding_error(queries_qH, candidates_DH)
     places = best.scores.size(1)
     reached_q1 = best.scores.amin(dim=1, keepdim=True).double()
     if len(candidates_DH) >= places:
         reached_q1 = torch.maximum(reached_q1, _reached_by(scores_qD, places))
-    wanted_qD = scores_qD >= _limit(reached_q1, error_q1)
+    wanted_qD = scores_qD >= _limit(reached_q1, error_q1, scores_qD.dtype)
     for group, (first, end) in enumerate(itertools.pairwise(bounds)):
         if first < end:
             of_group_qd = scores_qD[:, first:end]
             known_q1 = best.group_scores[:, group, None].double()
             reached_q1 = torch.maximum(of_group_qd.amax(dim=1, keepdim=True), known_q1)
-            wanted_qD[:, first:end] |= of_group_qd >= _limit(reached_q1, error_q1)
+            wanted_qD[:, first:end] |= of_group_qd >= _limit(reached_q1, error_q1, scores_qD.dtype)
     return wanted_qD
 
 
-def _rounding_error(queries_qH: Tensor, largest: Tensor) -> Tensor:
-    """float64 [q, 1]: by how much a float32 score can miss another float32 score of the same pair."""
-    # Two sums of H products, each rounded in its own way, lie within 2 H u / (1 - H u) |q| |c| of each other (Higham,
-    # "Accuracy and Stability of Numerical Algorithms", section 3.1); the last factor covers the denominator and norms.
-    norms_q1 = torch.linalg.vector_norm(queries_qH, dim=1, keepdim=True, dtype=torch.float64)
-    return 2 * queries_qH.shape[1] * 2.0**-24 * norms_q1 * largest * 1.01
+def _rounding_error(queries_qH: Tensor, candidates_DH: Tensor) -> Tensor:
+    """float64 [q, 1]: by how much a surveyed score can miss the score of the op, which may be a float32 sum itself."""
+    each = rounding(queries_qH.shape[1], torch.float32)
+    return 2 * largest_error(queries_qH, candidates_DH, each)[:, None]
 
 
-def _limit(reached_q1: Tensor, error_q1: Tensor) -> Tensor:
-    """float32 [q, 1]: what a product must reach, for its candidate's score to be able to reach `reached_q1`."""
-    limit_q1 = (reached_q1 - 2 * error_q1).to(torch.float32)
-    return torch.nextafter(limit_q1, torch.full_like(limit_q1, -torch.inf))
+def _limit(reached_q1: Tensor, error_q1: Tensor, dtype: torch.dtype) -> Tensor:
+    """[q, 1]: what an entry must reach, for its candidate's score to be able to reach `reached_q1`."""
+    return below(reached_q1 - 2 * error_q1, dtype)
 
 
 def _reached_by(scores_qD: Tensor, k: int) -> Tensor:
@@ -213,14 +206,3 @@ def _best_of(scores: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
     scores, index = scores.gather(-1, by_index), index.gather(-1, by_index)
     scores, by_score = scores.sort(dim=-1, descending=True, stable=True)
     return scores[..., :k].contiguous(), index.gather(-1, by_score[..., :k])
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Products in float32 as float32, whatever a training script has allowed for speed."""
-    allowed = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(allowed)

@@ -17,7 +17,6 @@ Shapes: N rows, Q queries, D candidates, P pairs, H embedding width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,12 +35,6 @@ class SplitRows:
     def take(self, index: Tensor) -> SplitRows:
         """The rows at `index` [P], in that order."""
         return SplitRows(self.high[index], None if self.low is None else self.low[index])
-
-    @cached_property
-    def norms(self) -> tuple[Tensor, Tensor]:
-        """[N] each: the lengths of the rows of `high` and of `low`."""
-        high_N = torch.linalg.vector_norm(self.high, dim=1)
-        return high_N, torch.zeros_like(high_N) if self.low is None else torch.linalg.vector_norm(self.low, dim=1)
 
 
 def split_rows(values_NH: Tensor) -> SplitRows:
@@ -67,6 +60,11 @@ def leading_part(values_NH: Tensor) -> Tensor:
     return _round_to_grid(rows_NH, _grid_exponents(rows_NH, _bits(rows_NH.size(1))))
 
 
+def truncation(width: int) -> float:
+    """What a score leaves out of the true inner product, its own rounding included, at most, for rows of length 1."""
+    return width * 2.0 ** (2 - 2 * _bits(width)) + 2.0**-52
+
+
 def _bits(width: int) -> int:
     return (_FLOAT64_BITS - (width - 1).bit_length()) // 2
 
@@ -82,37 +80,18 @@ def _round_to_grid(values_NH: Tensor, grid_exponent_N1: Tensor) -> Tensor:
     return (values_NH + magic_N1).sub_(magic_N1)
 
 
-def coarse_scores(queries: SplitRows, candidates: SplitRows) -> Tensor:
-    """[Q, D] float64: the scores without what the low parts add."""
-    return queries.high @ candidates.high.T
-
-
-def coarse_error(queries: SplitRows, candidates: SplitRows) -> Tensor:
-    """[Q] float64: how far a coarse score of the query is at most from its score; 0 where no row has a low part.
-
-    By Cauchy-Schwarz, |q_high . c_low + q_low . c_high| <= |q_high| |c_low| + |q_low| |c_high|; widened a little to
-    cover the rounding of the bound, of the score, and of a sum or difference of the two.
-    """
-    high_Q, low_Q = queries.norms
-    high_D, low_D = candidates.norms
-    largest_high, largest_low = high_D.amax(), low_D.amax()
-    if queries.low is None and candidates.low is None:
-        return torch.zeros_like(high_Q)
-    return (high_Q * largest_low + low_Q * largest_high) * (1 + 2.0**-20) + high_Q * largest_high * 2.0**-50
-
-
-def refine_scores(coarse_QD: Tensor, queries: SplitRows, candidates: SplitRows) -> Tensor:
-    """[Q, D] float64: the scores, from the coarse ones; two more products where both sides have low parts."""
-    small_QD = torch.zeros_like(coarse_QD)
+def score_all(queries: SplitRows, candidates: SplitRows) -> Tensor:
+    """[Q, D] float64: the scores of all pairs; three products where both sides have low parts."""
+    small_QD = torch.zeros(len(queries.high), len(candidates.high), dtype=torch.float64, device=queries.high.device)
     if queries.low is not None:
         small_QD.addmm_(queries.low, candidates.high.T)
     if candidates.low is not None:
         small_QD.addmm_(queries.high, candidates.low.T)
-    return coarse_QD + small_QD
+    return queries.high @ candidates.high.T + small_QD
 
 
 def score_pairs(queries: SplitRows, candidates: SplitRows) -> Tensor:
-    """[P] float64: the scores of row p with row p, for N = P rows; the same bits as `refine_scores` gives."""
+    """[P] float64: the scores of row p with row p, for N = P rows; the same bits as `score_all` gives."""
     scores_P = torch.linalg.vecdot(queries.high, candidates.high)
     small_P = torch.zeros_like(scores_P)
     if queries.low is not None:

@@ -18,14 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybatch.ops.ranking.fixed_point import (
-    SplitRows,
-    coarse_error,
-    coarse_scores,
-    refine_scores,
-    score_pairs,
-    split_rows,
-)
+from hybatch.ops.ranking.fixed_point import SplitRows, score_all, score_pairs, split_rows, truncation
+from hybatch.ops.ranking.survey import below, largest_error, rounding, survey
 
 SELF_HITS, BAD_QUERIES, BAD_CANDIDATES, OVERFLOWS = range(4)
 STATUS_SIZE = 4
@@ -129,12 +123,15 @@ def count_above_(
     tiles = [tile for tile in tiles if bounds[tile.start] < bounds[tile.stop]]
     at_once = max(1, _split_at_once(queries) // tile_q)
     for first in range(0, len(tiles), at_once):
-        split_queries = [(tile, split_rows(queries[tile])) for tile in tiles[first : first + at_once]]
+        query_rows = [
+            (tile, _Rows(queries[tile], split_rows(queries[tile]))) for tile in tiles[first : first + at_once]
+        ]
         for d in range(0, len(candidates), tile_d):
-            candidate_rows = split_rows(candidates[d : d + tile_d])
+            candidates_dH = candidates[d : d + tile_d]
+            candidate_rows = _Rows(candidates_dH, split_rows(candidates_dH))
             columns = _group_columns(groups[d : d + tile_d], greater.size(1))
-            for tile, query_rows in split_queries:
-                reached = _reached(query_rows, candidate_rows, ladders, tile.start)
+            for tile, rows in query_rows:
+                reached = _reached(rows, candidate_rows, ladders, tile.start)
                 _add_greater(greater, reached, ladders, columns, tile)
                 _add_ties(tied_before, tied_after, status, reached, ladders, columns, positive_index, first_index + d)
 
@@ -212,6 +209,14 @@ def _group_columns(groups_d: Tensor, num_groups: int) -> _Columns:
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """Embeddings of a tile, as they are and cut in two parts."""
+
+    whole: Tensor
+    split: SplitRows
+
+
+@dataclass(frozen=True)
 class _Reached:
     """The scores of a tile that reach the lowest threshold of their query; all others count for no positive."""
 
@@ -222,23 +227,26 @@ class _Reached:
     close_scores: Tensor  # float64, the scores of these
 
 
-def _reached(queries: SplitRows, candidates: SplitRows, ladders: _Ladders, first_query: int) -> _Reached:
+def _reached(queries: _Rows, candidates: _Rows, ladders: _Ladders, first_query: int) -> _Reached:
     """One product settles all scores but those within its error of a threshold, which are then computed in full."""
-    coarse_qd = coarse_scores(queries, candidates)
-    error_q = coarse_error(queries, candidates)
-    window = slice(first_query, first_query + len(coarse_qd))
+    survey_qd = survey(queries.whole, candidates.whole)
+    width = queries.whole.size(1)
+    relative = rounding(width, survey_qd.dtype) + truncation(width)
+    error_q = largest_error(queries.whole, candidates.whole, relative)
+    window = slice(first_query, first_query + len(survey_qd))
     lowest_q = ladders.at(ladders.start[window]).masked_fill(ladders.length[window] == 0, torch.inf)
-    flat_S = (coarse_qd >= (lowest_q - error_q)[:, None]).flatten().nonzero().squeeze(1)
-    row_S = flat_S // coarse_qd.size(1)
-    query_S, candidate_S = row_S + first_query, flat_S - row_S * coarse_qd.size(1)
-    coarse_S, error_S = coarse_qd.flatten()[flat_S], error_q[row_S]
-    below_S = ladders.number_below(query_S, coarse_S - error_S)
+    limit_q = below(lowest_q - error_q, survey_qd.dtype)
+    flat_S = (survey_qd >= limit_q[:, None]).flatten().nonzero().squeeze(1)
+    row_S = flat_S // survey_qd.size(1)
+    query_S, candidate_S = row_S + first_query, flat_S - row_S * survey_qd.size(1)
+    survey_S, error_S = survey_qd.flatten()[flat_S].double(), error_q[row_S]
+    below_S = ladders.number_below(query_S, survey_S - error_S)
     next_S = ladders.at(ladders.start[query_S] + below_S)
-    close = ((below_S < ladders.length[query_S]) & (next_S <= coarse_S + error_S)).nonzero().squeeze(1)
-    if len(close) * _TILE_PER_CLOSE_SCORES > coarse_qd.numel():
-        scores = refine_scores(coarse_qd, queries, candidates).flatten()[flat_S[close]]
+    close = ((below_S < ladders.length[query_S]) & (next_S <= survey_S + error_S)).nonzero().squeeze(1)
+    if len(close) * _TILE_PER_CLOSE_SCORES > survey_qd.numel():
+        scores = score_all(queries.split, candidates.split).flatten()[flat_S[close]]
     else:
-        scores = _score_some(queries, candidates, row_S[close], candidate_S[close])
+        scores = _score_some(queries.split, candidates.split, row_S[close], candidate_S[close])
     below_S[close] = ladders.number_below(query_S[close], scores)
     return _Reached(query_S, candidate_S, below_S, close, scores)
 
