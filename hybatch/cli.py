@@ -18,6 +18,7 @@ COMMANDS = {
     "mine": ("hybatch.evaluation.mining.command", "add hard negatives to a parallel corpus with an encoder"),
     "score": ("hybatch.evaluation.mining.score", "add a teacher's scores to a corpus's passages and hard negatives"),
     "debias": ("hybatch.evaluation.debias.command", "take what tells languages apart out of a finished encoder"),
+    "average": ("hybatch.publishing.average", "write one encoder whose weights are the mean of several encoders'"),
     "mteb": ("hybatch.evaluation.mteb.command", "run tasks of MTEB on a model, with the installed package mteb"),
     "report": ("hybatch.reporting.command", "tables and figures from finished runs and results"),
     "compare": ("hybatch.reporting.compare", "how sure the differences between results are, query by query"),

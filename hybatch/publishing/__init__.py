@@ -1,1 +1,1 @@
-"""A finished encoder handed on: its card with results, sent to the hub, exported for other runtimes."""
+"""A finished encoder handed on: averaged with others, its card with results, sent to the hub, exported."""
