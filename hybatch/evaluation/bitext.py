@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from hybatch.ops.products import float32_products
 from hybatch.evaluation.embeddings import TaskEmbeddings
 from hybatch.evaluation.language_figures import figures_results
 from hybatch.evaluation.settings.per_query import QueryTables, language_query_tables
 from hybatch.evaluation.task import Part, ScoringOptions, TextsTask
 from hybatch.models import Role
+from hybatch.ops.products import float32_products
 
 NEIGHBOURS = 4
 
