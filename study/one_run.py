@@ -106,7 +106,7 @@ class RunFailed(Exception):
 
 def plan_run(
     grid: GridRun,
-    recipe: Path,
+    recipes: Sequence[Path],
     runs: Path,
     results: Path,
     tasks: Sequence[str],
@@ -115,11 +115,15 @@ def plan_run(
 ) -> PlannedRun:
     """Settle a run's configuration.
 
+    Args:
+        recipes: what the line is laid over; each file is laid over those before.
+
     Raises:
-        UserError: the recipe or a file of the line is malformed, or there is nothing to choose an encoder by.
+        UserError: a recipe or a file of the line is malformed, or there is nothing to choose an encoder by.
     """
     folder = runs / grid.name
-    options = ["--config", str(recipe), *grid.options, "--output_dir", str(folder)]
+    laid_over = [word for recipe in recipes for word in ("--config", str(recipe))]
+    options = [*laid_over, *grid.options, "--output_dir", str(folder)]
     config = load_run_config(options)
     if not config.validation.corpora:
         raise UserError(f"{grid.name}: validation.corpora is empty, but the study evaluates the encoder chosen by them")

@@ -141,7 +141,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train, evaluate and record every run of a grid on this machine.")
     parser.add_argument("grid", type=Path, help="such as those of study/grids")
-    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="what the lines are laid over")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="what the lines are laid over; of several files each is laid over those before",
+    )
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="weights and evaluations, <name>/")
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="records, <name>.record.json")
     parser.add_argument("--tasks", nargs="+", required=True, choices=list(TASKS), metavar="TASK", help="of evaluate")

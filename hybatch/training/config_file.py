@@ -74,14 +74,18 @@ def check_config_file(file: str) -> None:
 
     Raises:
         UserError: a key stands twice in one mapping, of which YAML's readers keep the last without a word; a language
-            is a word that YAML reads as true or false; or the file is not UTF-8 text.
+            is a word that YAML reads as true or false; or the file is not UTF-8 text, not YAML, or holds no options.
     """
     try:
         root = yaml.compose(Path(file).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text (byte {error.start}); convert the file to UTF-8") from error
-    except (OSError, yaml.YAMLError):
+    except yaml.YAMLError as error:  # the parser does not say in which of several files
+        raise UserError(f"{file} is not YAML: {error}") from error
+    except OSError:
         return
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{file} holds no options: write lines such as `seed: 1`, or leave the file out")
     for mapping in _mappings(root):
         lines: dict[str, int] = {}
         for key, _ in mapping.value:

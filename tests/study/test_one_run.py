@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hybatch.training.run.run_folder import RunFolder
 from study.children import Children
 from study.grid import read_grid
 from study.one_run import LANGUAGES, duration, finish_run, plan_run, remaining
-from tests.study.tiny_study import TinyStudy
+from tests.study.tiny_study import ROOT, TinyStudy
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,37 @@ def test_tatoeba_is_evaluated_in_languages_that_it_has() -> None:
     assert len(LANGUAGES["tatoeba"]) == 10
 
 
+def test_each_recipe_is_laid_over_those_before_and_the_line_over_all(
+    planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = planned_study.inputs_in(tmp_path / "study")
+    study.enter(monkeypatch)
+    first, second = Path("first.yaml"), Path("second.yaml")
+    first.write_text("seed: 7\ntraining: {learning_rate: 0.5, epsilon: 1.0e-3}\n", encoding="utf-8")
+    second.write_text("training: {learning_rate: 0.25}\n", encoding="utf-8")
+    line = read_grid(Path("grid.txt"))[0]
+    places = (Path("runs"), Path("results"), ["embedded"])
+    plain = plan_run(line, [Path("config.yaml")], *places).config
+    config = plan_run(line, [Path("config.yaml"), first, second], *places).config
+    assert config.training == replace(plain.training, learning_rate=0.25, epsilon=1e-3)
+    assert config.seed == plain.seed == line.seed
+
+
+def test_the_recipe_for_other_processors_changes_the_precision_alone(
+    planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = planned_study.inputs_in(tmp_path / "study")
+    study.enter(monkeypatch)
+    monkeypatch.setenv("HYBATCH_DATA_DIR", str(tmp_path))
+    recipes = ROOT / "study" / "recipes"
+    line = read_grid(Path("grid.txt"))[0]
+    places = (Path("runs"), Path("results"), ["xquad-r"])
+    plain = plan_run(line, [recipes / "recipe-pretrained.yaml"], *places).config
+    config = plan_run(line, [recipes / "recipe-pretrained.yaml", recipes / "float32.yaml"], *places).config
+    assert plain.training.mixed_precision == "bf16"
+    assert config == replace(plain, training=replace(plain.training, mixed_precision="no"))
+
+
 class _KilledError(Exception):
     """Stands for SIGKILL."""
 
@@ -44,7 +76,7 @@ def test_a_kill_while_an_outdated_run_is_removed_leaves_a_run_that_begins_anew(
 ) -> None:
     study = planned_study.inputs_in(tmp_path / "study")
     study.enter(monkeypatch)
-    run = plan_run(read_grid(Path("grid.txt"))[0], Path("config.yaml"), Path("runs"), Path("results"), ["embedded"])
+    run = plan_run(read_grid(Path("grid.txt"))[0], [Path("config.yaml")], Path("runs"), Path("results"), ["embedded"])
     (run.folder / "final").mkdir(parents=True)
     (run.folder / "config.yaml").write_text("{seed: 5}", encoding="utf-8")
     left = remaining(run)

@@ -69,6 +69,31 @@ def test_what_cannot_be_run_is_refused_before_any_run(
     assert not study.runs.exists()
 
 
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        (None, "over.yaml"),
+        ("training: [\n", "over.yaml is not YAML"),
+        ("", "over.yaml holds no options"),
+        ("training: {mixed_precision: fp8}\n", "training.mixed_precision is 'fp8'.*over.yaml"),
+    ],
+)
+def test_a_recipe_laid_over_another_that_cannot_be_read_is_named(
+    overlay: str | None,
+    words: str,
+    planned_study: TinyStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = planned_study.inputs_in(tmp_path / "over")
+    study.enter(monkeypatch)
+    if overlay is not None:
+        (study.folder / "over.yaml").write_text(overlay, encoding="utf-8")
+    assert main(study.options("--dry-run", "--recipe", "config.yaml", "over.yaml")) == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
 def test_a_run_without_its_backbone_fails_by_name_and_removes_nothing(
     planned_study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,8 +33,23 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\ufeffseed: 1\n", "a: {b: 1}\nc: {b: 1}\n", "? [a]\n: 1\n? [a]\n: 2\n", "a: [\n"]
+    ("text", "message"),
+    [
+        ("training: [\n", "is not YAML: .*line 2, column 1"),
+        ("training:\n\tsteps: 5\n", "is not YAML: .*line 2, column 1"),
+        ("", "holds no options: write"),
+        ("# seed: 1\n", "holds no options: write"),
+        ("- seed: 1\n", "holds no options: write"),
+    ],
 )
+def test_of_several_files_the_one_that_holds_no_options_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 1\n", encoding="utf-8")
+    (tmp_path / "over.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=rf"(?s)^\S*over\.yaml {message}"):
+        load_run_config(["--config", str(tmp_path / "run.yaml"), "--config", str(tmp_path / "over.yaml")])
+
+
+@pytest.mark.parametrize("text", ["\ufeffseed: 1\n", "a: {b: 1}\nc: {b: 1}\n", "? [a]\n: 1\n? [a]\n: 2\n"])
 def test_all_else_is_left_to_the_parser(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     check_config_file(str(tmp_path / "run.yaml"))
