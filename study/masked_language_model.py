@@ -42,6 +42,7 @@ from hybatch.corpus import CorpusConfig, open_corpus
 from hybatch.errors import UserError
 from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
+from hybatch.models.precision import why_not_bf16
 from hybatch.models.tokenization import train_tokenizer
 from hybatch.paths import check_writable, expand_path
 from hybatch.training.run.run_folder import differing_fields
@@ -362,6 +363,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (folder / METRICS).exists():
             print(f"{folder} is finished")
             return 0
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if settings.mixed_precision and (reason := why_not_bf16(device)):
+            print(f"warning: {reason}: bf16 is slower there; set mixed_precision to false", file=sys.stderr)
         print(json.dumps(pretrain(settings), indent=1))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,7 +18,6 @@ import yaml
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
-from hybatch.evaluation.encoding.precision import Precision
 from hybatch.evaluation.results import RESULTS
 from hybatch.evaluation.settings.task import SETTINGS
 from hybatch.evaluation.tasks.tatoeba import XQUAD_R_LANGUAGES
@@ -53,7 +52,7 @@ class PlannedRun:
         folder: the training's output; evaluations are in its evaluation/.
         record: the file that is kept.
         tasks: to evaluate on.
-        precision: of the encoder when it is evaluated.
+        precision: --precision of the evaluations.
         keep_embeddings: whether embeddings/<task> of the folder keeps what the encoder gave.
     """
 
@@ -63,7 +62,7 @@ class PlannedRun:
     folder: Path
     record: Path
     tasks: tuple[str, ...]
-    precision: Precision = "float32"
+    precision: str = "float32"
     keep_embeddings: bool = False
 
     @property
@@ -110,7 +109,7 @@ def plan_run(
     runs: Path,
     results: Path,
     tasks: Sequence[str],
-    precision: Precision = "float32",
+    precision: str = "float32",
     keep_embeddings: bool = False,
 ) -> PlannedRun:
     """Settle a run's configuration.

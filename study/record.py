@@ -122,7 +122,10 @@ def changed_fields(before: Any, config: RunConfig) -> list[str]:
     Where a run goes on, corpora may have moved, since their content is compared; here the path stands for the content.
     """
     now = config.as_dict()
-    old, new = flatten(before), flatten(now)
+    old = flatten(before)
+    if config.training.mixed_precision == "auto":  # a run is one of it, whatever it came to where that was trained
+        now["training"]["mixed_precision"] = old.get("training.mixed_precision", "no")
+    new = flatten(now)
     moved = [
         name for name in sorted(old.keys() & new.keys()) if _CORPUS_PATH.fullmatch(name) and old[name] != new[name]
     ]

@@ -23,7 +23,7 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import TASKS
-from hybatch.evaluation.encoding.precision import PRECISIONS
+from hybatch.evaluation.encoding.precision import AUTO, PRECISIONS
 from study.children import Children, Interrupted
 from study.claim import claim
 from study.grid import read_grid
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="records, <name>.record.json")
     parser.add_argument("--tasks", nargs="+", required=True, choices=list(TASKS), metavar="TASK", help="of evaluate")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="float32", help="of the encoder when it is evaluated"
+        "--precision", choices=[*PRECISIONS, AUTO], default="float32", help="of the encoder when it is evaluated"
     )
     parser.add_argument(
         "--keep-embeddings",

@@ -68,8 +68,9 @@ class TrainingConfig:
     """Share of the steps over which the learning rate rises, where warmup_steps is not given."""
     max_grad_norm: float | None = field(default=1.0, metadata=limits(gt=0, le=1_000_000_000))
     """Gradients of a greater norm, over all parameters and the whole batch, are scaled down to it; None: never."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """bf16 runs the encoder under autocast; weights, optimizer and loss stay fp32."""
+    mixed_precision: Literal["no", "bf16", "auto"] = "no"
+    """bf16 runs the encoder under autocast; weights, optimizer and loss stay fp32. Faster on GPUs that have bf16 and on
+    processors with AVX512-BF16 or AMX, slower on others: auto is bf16 where all processes have such, else no."""
     compile: bool = False
     """Run the backbone through torch.compile, with shapes that may vary: the first step takes a minute or more, later
     ones less time where the hardware waits for Python. Not with zero3 or fsdp2."""
@@ -114,6 +115,17 @@ class TrainingConfig:
     def warmup(self) -> int:
         """Steps of warm-up."""
         return self.warmup_steps if self.warmup_steps is not None else round(self.warmup_share * self.steps)
+
+    @property
+    def is_bf16(self) -> bool:
+        """Whether the encoder runs in bf16.
+
+        Raises:
+            ValueError: mixed_precision is auto, and `settle_precision` has not been asked yet what it comes to.
+        """
+        if self.mixed_precision == "auto":
+            raise ValueError("training.mixed_precision is auto: settle_precision says what it comes to here")
+        return self.mixed_precision == "bf16"
 
     @property
     def is_cached(self) -> bool:

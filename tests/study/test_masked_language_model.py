@@ -32,6 +32,7 @@ from study.masked_language_model import (
     texts_by_language,
     whiten,
 )
+from tests.faked_processor import fake_processor
 
 FRESH = {
     "architecture": "nomic_bert",
@@ -193,6 +194,17 @@ def test_a_folder_of_another_recipe_is_refused_by_the_fields_that_differ(tmp_pat
     claim_for_recipe(tmp_path / "backbone", config)
     with pytest.raises(UserError, match=r"fresh\.width: was 32, now 64"):
         claim_for_recipe(tmp_path / "backbone", replace(config, fresh=replace(config.fresh, width=64)))
+
+
+def test_bf16_on_a_processor_that_does_not_gain_by_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(recipe(tmp_path, corpora=[{"path": str(tmp_path / "missing")}]))
+    for instructions, precision, is_said in ((["avx512_bf16"], "true", 0), ([], "true", 1), ([], "false", 0)):
+        fake_processor(monkeypatch, *instructions)
+        output = str(tmp_path / f"{precision}{is_said}")
+        assert main(["--config", path, "--mixed_precision", precision, "--output_dir", output]) == 2
+        assert capsys.readouterr().err.count("neither AVX512-BF16 nor AMX") == is_said
 
 
 def test_bad_input_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

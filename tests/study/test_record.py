@@ -84,6 +84,16 @@ def test_other_corpora_are_a_change_of_the_configuration_and_other_places_of_its
     assert names == ["loss.temperature", "corpora.0.path"]
 
 
+@pytest.mark.parametrize("came_to", ["bf16", "no"])
+def test_a_run_is_one_of_auto_whichever_precision_it_came_to(came_to: str, tmp_path: Path) -> None:
+    option = "--training.mixed_precision"
+    before = config_with(tmp_path, option, came_to).as_dict()
+    assert changed_fields(before, config_with(tmp_path, option, "auto")) == []
+    other = "no" if came_to == "bf16" else "bf16"
+    changed = f"training.mixed_precision: was {came_to!r}, now {other!r}"
+    assert changed_fields(before, config_with(tmp_path, option, other)) == [changed]
+
+
 def test_a_run_without_validation_has_chosen_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"validation\.corpora"):
         chosen(config_with(tmp_path), [{"step": 1, "kind": "x-y", "loss": 0.1}])

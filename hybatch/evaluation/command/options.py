@@ -15,7 +15,7 @@ from hybatch.evaluation.collection.gpus import SEARCH_DEVICES
 from hybatch.evaluation.collection.own import OWN_DOCUMENTS
 from hybatch.evaluation.collection.search import METHODS
 from hybatch.evaluation.encoder_options import add_encoder_options, device_of
-from hybatch.evaluation.encoding.precision import PRECISIONS
+from hybatch.evaluation.encoding.precision import AUTO, PRECISIONS, settle_precision
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
@@ -117,9 +117,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=[*PRECISIONS, AUTO],
         default="float32",
-        help="of the encoder (default float32); results name another",
+        help="of the encoder (default float32); auto: bf16 where it is faster, else float32; results name what it was, "
+        "if another than float32",
     )
     parser.add_argument(
         "--compile", action="store_true", help="run the encoder through torch.compile; the first batches take a minute"
@@ -230,11 +231,12 @@ def prefixes_of(arguments: argparse.Namespace) -> dict[Role, str]:
 
 
 def scoring_options(arguments: argparse.Namespace) -> ScoringOptions:
-    """How it is to be scored, on the device that is there."""
+    """How it is to be scored, on the device that is there; collective."""
+    device = _device(arguments)
     return ScoringOptions(
         batch_size=arguments.batch_size,
-        device=_device(arguments),
-        precision=arguments.precision,
+        device=device,
+        precision=settle_precision(arguments.precision, device),
         compile=arguments.compile,
         backend=arguments.backend,
         dimensions=tuple(arguments.dimensions),

@@ -15,6 +15,7 @@ import torch
 from hybatch.evaluation.command.checks import checked_task, named_precision, output_folder, used_prefixes
 from hybatch.evaluation.command.options import evaluate_parser, scoring_options, source_of
 from hybatch.evaluation.encoding.cut_texts import cut_warnings
+from hybatch.evaluation.encoding.precision import AUTO
 from hybatch.evaluation.removal import removal_warnings
 from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables
@@ -61,6 +62,8 @@ def evaluate(argv: Sequence[str]) -> EvaluationOutcome:
     with launched_group():
         started = time.perf_counter()
         source, options = source_of(arguments), scoring_options(arguments)
+        if arguments.precision == AUTO and rank() == 0:
+            print(f"--precision auto comes to {options.precision}")
         choices = vector_choices(arguments.vectors, arguments.dimensions)
         task = main_first(lambda: checked_task(arguments, source, options, choices))
         measured = _measured(task, source, options, choices)

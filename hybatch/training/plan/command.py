@@ -86,7 +86,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
             sizes.config,
             tokens=tokens,
             pooling=sizes.pooling,
-            bf16=config.training.mixed_precision == "bf16",
+            bf16=config.training.mixed_precision != "no",  # GPUs have what auto asks for
             attn_implementation=model.attn_implementation,
             lora=model.lora,
             lora_layers=sizes.lora_layers,
@@ -224,7 +224,7 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"Model: {sizes.parameters:,} parameters, {sizes.learning:,} of them learning; embeddings of {sizes.width}.",
         f"Batch: {work.batch_size:,} examples, {work.batch_size // options.gpus:,} on each GPU, encoded {chunks}; "
         f"every text at its maximum length ({_query_length(config)} and {model.passage_max_length} tokens), "
-        f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
+        f"mixed precision {_precision(config)}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
         f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "
         f"{options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the optimizer come on top.",
@@ -232,6 +232,12 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
         "the maximum takes less. On a CPU the process itself adds about 1 GB (Python, libraries, the tokenizer).",
     ]
+
+
+def _precision(config: RunConfig) -> str:
+    """As it is reckoned with."""
+    precision = config.training.mixed_precision
+    return "bf16 (auto, on GPUs that have it)" if precision == "auto" else precision
 
 
 def _positives(config: RunConfig, work: Workload) -> list[str]:

@@ -413,7 +413,7 @@ def _build_strategy(config: RunConfig, encoder: Encoder, prepared: PreparedEngin
         deepspeed_options=check_engine_options(
             prepared, batch_size=config.sampling.batch_size, max_grad_norm=training.max_grad_norm
         ),
-        autocast_dtype=torch.bfloat16 if training.mixed_precision == "bf16" else None,
+        autocast_dtype=torch.bfloat16 if training.is_bf16 else None,
     )
 
 

@@ -91,7 +91,7 @@ def _check_precision(launched: str, configured: str) -> None:
     if launched not in ("", "no", configured):
         raise UserError(
             f"accelerate's mixed_precision is {launched}, but training.mixed_precision is {configured}: "
-            "set training.mixed_precision to no or bf16 and leave accelerate's out"
+            "set training.mixed_precision to no, bf16 or auto and leave accelerate's out"
         )
 
 

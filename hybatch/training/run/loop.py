@@ -27,6 +27,7 @@ from hybatch.training.config import RunConfig
 from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes
 from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.origin import run_origin
+from hybatch.training.run.precision import settle_precision
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
@@ -59,6 +60,8 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
         ExitStack() as held,
     ):
         check_agreement(facts_at_start(config, surroundings(accelerator.device, "").versions), "at the start")
+        if line := settle_precision(config.training, accelerator.device):
+            accelerator.print(line)
         folder = RunFolder(config)
         run_on_main(lambda: held.enter_context(claimed(folder, config, accelerator.print)))
         config.model.unpad = run_on_main(lambda: config.model.unpad)  # what the folder's run began with
@@ -100,8 +103,8 @@ class TrainingLoop:
             from_step=config.select_from_step(),
         )
         self._skipped = SkippedSteps(config.training.on_nonfinite, limit=config.training.max_skipped_steps)
-        is_bf16 = config.training.mixed_precision == "bf16" and self._device.type == "cuda"
-        self._peak_tflops = bf16_peak_tflops(torch.cuda.get_device_name(self._device)) if is_bf16 else None
+        has_peak = config.training.is_bf16 and self._device.type == "cuda"
+        self._peak_tflops = bf16_peak_tflops(torch.cuda.get_device_name(self._device)) if has_peak else None
         self._saved_at = time.monotonic()
 
     def run(self, stop: StopRequest) -> int:

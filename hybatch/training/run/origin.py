@@ -87,7 +87,7 @@ def _recipe(config: RunConfig) -> Iterator[tuple[str, str]]:
     yield "optimizer", _optimizer(training)
     yield "steps", f"{training.steps:,}, {training.warmup():,} of them warm-up"
     yield "learning rate", f"{training.learning_rate:g}, {training.schedule}"
-    yield "precision", "bf16" if training.mixed_precision == "bf16" else "float32"
+    yield "precision", "bf16" if training.is_bf16 else "float32"
     yield "seed", str(config.seed)
     yield "made with", f"{versions_used()}; any number of processes trains on the same batches with the same loss"
 

@@ -10,7 +10,7 @@ import pytest
 
 from hybatch.errors import UserError
 from hybatch.evaluation.command import evaluate
-from hybatch.evaluation.encoding import precision
+from tests.faked_processor import fake_processor
 
 
 def _embeddings(folder: Path) -> np.ndarray:
@@ -20,7 +20,7 @@ def _embeddings(folder: Path) -> np.ndarray:
 def test_results_name_the_precision_and_its_embeddings_are_near_those_of_float32(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)  # slower elsewhere, and the same
+    fake_processor(monkeypatch, "avx512_bf16")  # slower elsewhere, and the same
     arguments = ["--task", "parallel", "--data-dir", str(data), "--model", str(model)]
     results = {}
     for name in ("float32", "bf16"):
@@ -36,10 +36,31 @@ def test_results_name_the_precision_and_its_embeddings_are_near_those_of_float32
         evaluate([*arguments, "--output", str(tmp_path / "out" / "bf16")])
 
 
+@pytest.mark.parametrize(("instructions", "comes_to"), [(["amx_tile"], "bf16"), ([], "float32")])
+def test_auto_is_named_by_what_it_comes_to(
+    instructions: list[str],
+    comes_to: str,
+    data: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_processor(monkeypatch, *instructions)
+    arguments = ["--task", "parallel", "--data-dir", str(data), "--model", str(model)]
+    for name in ("auto", comes_to):
+        evaluate([*arguments, "--precision", name, "--output", str(tmp_path / name)])
+        assert (f"--precision auto comes to {comes_to}\n" in capsys.readouterr().out) == (name == "auto")
+    written = [(tmp_path / name / "results.json").read_bytes() for name in ("auto", comes_to)]
+    assert written[0] == written[1]
+    assert json.loads(written[0]).get("precision", "float32") == comes_to
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--embeddings", "there", "--precision", "bf16"], "--precision: is of the encoder"),
+        (["--embeddings", "there", "--precision", "auto"], "--precision: is of the encoder"),
         (["--embeddings", "there", "--compile"], "--compile: is of the encoder"),
         (["--model", "there", "--precision", "fp16"], "fp16 is for GPUs"),
     ],

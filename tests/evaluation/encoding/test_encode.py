@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation.encoding import precision
 from hybatch.evaluation.encoding.encode import EncodedTask, encode_distinct
 from hybatch.evaluation.encoding.precision import autocast_dtype
 from hybatch.evaluation.encoding.rate import EncodingDone
@@ -18,6 +17,7 @@ from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.models import EncoderConfig, build_encoder
 from hybatch.models.flops import encoder_flops
 from tests.evaluation.synthetic import ToyEncoder, synthetic_task
+from tests.faked_processor import fake_processor
 from tests.models.backbones import TEXTS, save_backbone
 
 
@@ -122,8 +122,8 @@ def test_a_precision_that_the_device_is_slower_in_is_refused_with_the_reason(mon
     assert (autocast_dtype("bf16", cuda), autocast_dtype("fp16", cuda)) == (torch.bfloat16, torch.float16)
     with pytest.raises(UserError, match="fp16 is for GPUs"):
         autocast_dtype("fp16", cpu)
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    fake_processor(monkeypatch, "avx512_bf16")
     assert autocast_dtype("bf16", cpu) is torch.bfloat16
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
-    with pytest.raises(UserError, match="neither AVX512-BF16 nor AMX"):
+    fake_processor(monkeypatch)
+    with pytest.raises(UserError, match=r"neither AVX512-BF16 nor AMX.*say auto, or leave"):
         autocast_dtype("bf16", cpu)

@@ -44,6 +44,15 @@ def test_a_recipe_fits_the_gpus_that_it_names_with_the_figures_that_it_says(
     assert (chunk_size or 0) <= plan["strategies"][strategy]["largest_chunk_size"]
 
 
+def test_auto_is_planned_as_bf16_which_the_gpus_of_a_plan_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precisions = ("auto", "bf16", "no")
+    plans = {one: planned(tmp_path, "me5-small-hybrid", "--training.mixed_precision", one) for one in precisions}
+    assert plans["auto"] == plans["bf16"] != plans["no"]
+    assert "mixed precision bf16 (auto, on GPUs that have it)" in " ".join(capsys.readouterr().out.split())
+
+
 RECIPES = [[path.stem] for path in sorted(CONFIGS.glob("*.yaml"))]
 RECIPES += [["me5-small-hybrid", "adapters/lora"]]
 STUDY = "../study/recipes"
