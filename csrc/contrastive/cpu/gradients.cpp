@@ -3,7 +3,6 @@
 // they come from the same logits: three products for loss and gradients together.
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "contrastive_loss.h"
@@ -21,8 +20,6 @@ constexpr int64_t kColumns = 768;                   // right operands of that de
 constexpr int64_t kCandidatePanels = 16;            // of a work item, at most
 constexpr int64_t kFewestPanels = 4;                // of a work item, where there are that many
 
-int64_t RoundUp(int64_t value, int64_t unit) { return DivideUp(value, unit) * unit; }
-
 // Equal slabs, none larger than fits.
 int64_t SlabRows(const LossInputs& inputs) {
   const int64_t row_bytes = std::max<int64_t>(inputs.candidates.rows, 1) * static_cast<int64_t>(sizeof(float));
@@ -30,9 +27,6 @@ int64_t SlabRows(const LossInputs& inputs) {
   const int64_t slabs = std::max<int64_t>(DivideUp(inputs.queries.rows, most), 1);
   return RoundUp(std::max<int64_t>(DivideUp(inputs.queries.rows, slabs), 1), kFewestRows);
 }
-
-// A minus infinity as a subtrahend would make NaN of weights that are 0.
-float Finite(float lse) { return lse == -std::numeric_limits<float>::infinity() ? 0.0f : lse; }
 
 struct Outputs {
   float* row_lse;         // null: not wanted, as they came in
@@ -186,12 +180,9 @@ void GradientPass::ComputeWeights() {
                                     : ColumnTerms{&column_lse_[first], &column_weight_[first]};
     for (int64_t panel = 0; panel < panels; ++panel) {
       const int64_t row = panel * tile_rows();
-      const Strip strip = {TileOf(first) + row * lanes(), tile_stride(), logits_.num_tiles(block),
-                           logits_.num_rows(panel)};
-      kernels_.weights(strip, {&maximum_[row], &log_sum_[row], &row_weight_[row]}, columns);
-      logits_.ForEachPositive(panel, block, [&](int i, int64_t tile, int lane) {
-        strip.values[tile * tile_stride() + i * lanes() + lane] += positive_weight_[row + i];
-      });
+      const PlacedStrip placed = logits_.At(panel, block, TileOf(first) + row * lanes(), tile_stride());
+      kernels_.weights(placed.strip, {&maximum_[row], &log_sum_[row], &row_weight_[row]}, columns);
+      logits_.masking().ForEachPositive(placed, [&](int i, float& value) { value += positive_weight_[row + i]; });
     }
   });
 }

@@ -1,19 +1,13 @@
 #include "logits.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace hybatch::contrastive::cpu {
 namespace {
 
 constexpr int64_t kBlockBytes = 768 * 1024;  // of packed candidates: most of a core's second-level cache
 constexpr int64_t kLargestBlock = 1024;
-static_assert(kLargestBlock % 8 == 0);
 constexpr int64_t kDepth = 128;  // positions per pass: sums of short chains round less than one long chain
-
-// Keys of rows without a group: equal to nothing.
-constexpr int64_t kQueryAlone = -3;
-constexpr int64_t kCandidateAlone = -4;
 
 int64_t BlockSize(int64_t width, int64_t lanes) {
   const int64_t fitting = kBlockBytes / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(width, 1);
@@ -26,13 +20,10 @@ Logits::Logits(const LossInputs& inputs, const StripKernels& kernels, const Para
     : inputs_(inputs),
       kernels_(kernels),
       parallel_(parallel),
+      masking_(inputs, kernels),
       block_size_(BlockSize(inputs.queries.width, kernels.tile.lanes)),
       panels_(MakeAlignedBuffer(most_rows * inputs.queries.width)),
-      query_keys_(inputs.queries.rows),
       blocks_(parallel.workers) {
-  for (int64_t q = 0; q < inputs.queries.rows; ++q) {
-    query_keys_[q] = inputs.query_groups[q] >= 0 ? inputs.query_groups[q] : kQueryAlone;
-  }
   for (PackedBlock& packed : blocks_) {
     packed.values = MakeAlignedBuffer(block_size_ * inputs.candidates.width);
     packed.partial = MakeAlignedBuffer(kernels.tile.rows * kernels.tile.lanes);
@@ -66,12 +57,8 @@ void Logits::PackBlock(int64_t block, PackedBlock& packed) const {
     const int count = static_cast<int>(std::min<int64_t>(lanes, inputs_.candidates.rows - begin));
     float* values = packed.values.get() + tile * lanes * inputs_.candidates.width;
     kernels_.tile.pack_candidates({inputs_.candidates, nullptr, begin, count}, values);
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      const int64_t group = lane < count ? inputs_.candidate_groups[begin + lane] : kEmptySlot;
-      packed.keys[tile * lanes + lane] = group >= 0 ? group : kCandidateAlone;
-      packed.bias[tile * lanes + lane] = group == kEmptySlot ? -std::numeric_limits<float>::infinity() : 0.0f;
-    }
   }
+  masking_.DescribeColumns(first, num_tiles(block) * lanes, packed.keys.data(), packed.bias.data());
 }
 
 void Logits::Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) const {
@@ -91,45 +78,20 @@ void Logits::Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) co
   }
 }
 
-// Bits are few: the bytes are looked through, and only those that hold one cost more.
-void Logits::LeaveOut(int64_t panel, int64_t block, const Strip& strip) const {
-  const int64_t lanes = kernels_.tile.lanes, first = first_candidate(block);
-  const int64_t count = std::min(block_size_, inputs_.candidates.rows - first);
-  for (int row = 0; row < strip.rows; ++row) {
-    const uint8_t* bits = inputs_.left_out + (first_query(panel) + row) * inputs_.left_out_stride + first / 8;
-    for (int64_t byte = 0; byte < DivideUp(count, 8); ++byte) {
-      for (unsigned rest = bits[byte]; rest != 0; rest &= rest - 1) {
-        const int64_t column = byte * 8 + __builtin_ctz(rest);
-        if (column >= count) break;
-        float* tile = strip.values + column / lanes * strip.tile_stride;
-        tile[row * lanes + column % lanes] = -std::numeric_limits<float>::infinity();
-      }
-    }
-  }
+PlacedStrip Logits::At(int64_t panel, int64_t block, float* values, int64_t tile_stride) const {
+  return {{values, kernels_.tile.lanes, tile_stride, num_tiles(block), num_rows(panel)},
+          first_query(panel),
+          first_candidate(block)};
 }
 
 Strip Logits::Compute(int64_t panel, int64_t block, int worker, float* values, int64_t tile_stride,
                       float* positive_logit) {
   PackedBlock& packed = blocks_[worker];
   if (packed.block != block) PackBlock(block, packed);
-  const Strip strip = {values, tile_stride, num_tiles(block), num_rows(panel)};
-  Multiply(panel, packed, strip);
-  const float scale = *inputs_.scale;
-  std::vector<float>& logits = packed.positives;
-  logits.clear();
-  const auto place = [&](int row, int64_t tile, int lane) -> float& {
-    return values[tile * tile_stride + row * kernels_.tile.lanes + lane];
-  };
-  // The masks do not know positives: their logits are put back after it.
-  ForEachPositive(panel, block, [&](int row, int64_t tile, int lane) { logits.push_back(place(row, tile, lane) * scale); });
-  kernels_.finish_logits(strip, scale, query_keys_.data() + first_query(panel), {packed.keys.data(), packed.bias.data()});
-  if (inputs_.left_out != nullptr) LeaveOut(panel, block, strip);
-  auto logit = logits.begin();
-  ForEachPositive(panel, block, [&](int row, int64_t tile, int lane) {
-    if (positive_logit != nullptr) positive_logit[first_query(panel) + row] = *logit;
-    place(row, tile, lane) = *logit++;
-  });
-  return strip;
+  const PlacedStrip placed = At(panel, block, values, tile_stride);
+  Multiply(panel, packed, placed.strip);
+  masking_.Finish(placed, {packed.keys.data(), packed.bias.data()}, positive_logit);
+  return placed.strip;
 }
 
 }  // namespace hybatch::contrastive::cpu

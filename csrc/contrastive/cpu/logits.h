@@ -8,11 +8,11 @@
 #include "../contract.h"
 #include "common/cpu/aligned_buffer.h"
 #include "common/cpu/parallel.h"
+#include "masking.h"
+#include "rounding.h"
 #include "strip_kernels.h"
 
 namespace hybatch::contrastive::cpu {
-
-inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class Logits {
  public:
@@ -30,20 +30,13 @@ class Logits {
   int64_t first_query(int64_t panel) const { return first_query_ + panel * kernels_.tile.rows; }
   int num_rows(int64_t panel) const;
 
-  // Fills the strip at `values`; the logits of positives go to positive_logit[q], unless null. `worker` keeps the block
-  // that it packed last.
-  Strip Compute(int64_t panel, int64_t block, int worker, float* values, int64_t tile_stride, float* positive_logit);
+  const Masking& masking() const { return masking_; }
+  // The strip of a panel and a block that is kept at `values`.
+  PlacedStrip At(int64_t panel, int64_t block, float* values, int64_t tile_stride) const;
 
-  // Calls body(row, tile, lane) for the rows whose positive is in the block.
-  template <class Body>
-  void ForEachPositive(int64_t panel, int64_t block, const Body& body) const {
-    const int64_t first = first_candidate(block), end = first + num_tiles(block) * kernels_.tile.lanes;
-    for (int i = 0; i < num_rows(panel); ++i) {
-      const int64_t positive = inputs_.positive_index[first_query(panel) + i];
-      if (positive < first || positive >= end) continue;
-      body(i, (positive - first) / kernels_.tile.lanes, static_cast<int>((positive - first) % kernels_.tile.lanes));
-    }
-  }
+  // Fills that strip; the logits of positives go to positive_logit[q], unless null. `worker` keeps the block that it
+  // packed last.
+  Strip Compute(int64_t panel, int64_t block, int worker, float* values, int64_t tile_stride, float* positive_logit);
 
  private:
   struct PackedBlock {
@@ -52,21 +45,19 @@ class Logits {
     AlignedBuffer partial;  // scratch, one tile
     std::vector<int64_t> keys;
     std::vector<float> bias;
-    std::vector<float> positives;  // scratch
   };
 
   void PackBlock(int64_t block, PackedBlock& packed) const;
   void Multiply(int64_t panel, PackedBlock& packed, const Strip& strip) const;
-  void LeaveOut(int64_t panel, int64_t block, const Strip& strip) const;
 
   const LossInputs& inputs_;
   const StripKernels& kernels_;
   const Parallel& parallel_;
+  Masking masking_;
   int64_t block_size_;
   int64_t first_query_ = 0;
   int64_t num_queries_ = 0;
   AlignedBuffer panels_;
-  std::vector<int64_t> query_keys_;  // [Q]
   std::vector<PackedBlock> blocks_;  // per worker
 };
 

@@ -1,7 +1,8 @@
 // The inner kernels of the loss that exist once per instruction set. These work on what the products of tiles leave
 // behind.
 //
-// A strip is one panel of queries by several tiles of candidates.
+// A strip is one panel of queries by several tiles of candidates: as our own products leave them, tile by tile, or a
+// piece of a row-major matrix.
 
 #pragma once
 
@@ -13,11 +14,14 @@
 
 namespace hybatch::contrastive::cpu {
 
+constexpr int kMostStripRows = 16;
+
 struct Strip {
-  float* values;        // tile t, row i, lane j: values[t * tile_stride + i * lanes + j]
+  float* values;        // tile t, row i, lane j: values[t * tile_stride + i * row_stride + j]
+  int64_t row_stride;
   int64_t tile_stride;
   int64_t tiles;
-  int rows;             // rows in use
+  int rows;             // rows in use, at most kMostStripRows
 };
 
 // The candidates of a strip, padded to whole tiles.

@@ -53,7 +53,7 @@ struct Strips {
     const Register factor = Vector::Set(scale), nothing = Vector::Set(kMinusInfinity);
     for (int64_t tile = 0; tile < strip.tiles; ++tile) {
       for (int i = 0; i < strip.rows; ++i) {
-        float* values = strip.values + tile * strip.tile_stride + i * kLanes;
+        float* values = strip.values + tile * strip.tile_stride + i * strip.row_stride;
         for (int j = 0; j < kLanes; j += kWidth) {
           const int64_t column = tile * kLanes + j;
           const Register scaled = Vector::Mul(Vector::Load(values + j), factor);
@@ -66,7 +66,7 @@ struct Strips {
 
   static void RowSums(const Strip& strip, float* maxima, float* sums) {
     for (int i = 0; i < strip.rows; ++i) {
-      const float* row = strip.values + i * kLanes;
+      const float* row = strip.values + i * strip.row_stride;
       Register largest = Vector::Set(kMinusInfinity);
       for (int64_t tile = 0; tile < strip.tiles; ++tile) {
         for (int j = 0; j < kLanes; j += kWidth) {
@@ -93,14 +93,15 @@ struct Strips {
     for (int64_t tile = 0; tile < strip.tiles; ++tile) {
       for (int j = 0; j < kLanes; j += kWidth) {
         const float* values = strip.values + tile * strip.tile_stride + j;
+        const int64_t stride = strip.row_stride;
         const int64_t column = tile * kLanes + j;
         const Register before = Vector::Load(maxima + column);
         Register largest = before;
-        for (int i = 0; i < strip.rows; ++i) largest = Vector::Max(largest, Vector::Load(values + i * kLanes));
+        for (int i = 0; i < strip.rows; ++i) largest = Vector::Max(largest, Vector::Load(values + i * stride));
         const Register base = Vector::ReplaceEqual(largest, nothing, zero);
         Register part = zero;
         for (int i = 0; i < strip.rows; ++i) {
-          part = Vector::Add(part, Exp<Vector>(Vector::Sub(Vector::Load(values + i * kLanes), base)));
+          part = Vector::Add(part, Exp<Vector>(Vector::Sub(Vector::Load(values + i * stride), base)));
         }
         const Register rescale = Exp<Vector>(Vector::Sub(before, base));
         Vector::Store(maxima + column, largest);
@@ -114,7 +115,7 @@ struct Strips {
       const Register maximum = Vector::Set(rows.maximum[i]), log_sum = Vector::Set(rows.log_sum[i]);
       const Register weight = Vector::Set(rows.weight[i]);
       for (int64_t tile = 0; tile < strip.tiles; ++tile) {
-        float* values = strip.values + tile * strip.tile_stride + i * kLanes;
+        float* values = strip.values + tile * strip.tile_stride + i * strip.row_stride;
         for (int j = 0; j < kLanes; j += kWidth) {
           const Register logits = Vector::Load(values + j);
           const Register exponent = Vector::Sub(Vector::Sub(logits, maximum), log_sum);
@@ -177,7 +178,7 @@ struct Strips {
 
   static StripKernels Kernels(const TileKernels& tile) {
     static_assert(kLanes % kWidth == 0);
-    if (tile.lanes != kLanes) __builtin_trap();
+    if (tile.lanes != kLanes || tile.rows > kMostStripRows) __builtin_trap();
     return {tile, &FinishLogits, &RowSums, &ColumnSums, &Weights, &PackLanes, &AddTile, &Dot};
   }
 };

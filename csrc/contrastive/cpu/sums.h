@@ -7,6 +7,9 @@
 
 namespace hybatch::contrastive::cpu {
 
+// A minus infinity as a subtrahend would make NaN of weights that are 0.
+inline float Finite(float lse) { return lse == -std::numeric_limits<float>::infinity() ? 0.0f : lse; }
+
 struct ExponentialSum {
   float maximum = -std::numeric_limits<float>::infinity();
   double sum = 0;
