@@ -12,13 +12,9 @@
 
 namespace hybatch::contrastive {
 
-inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
-                           const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale,
-                           const std::optional<Tensor>& left_out) {
-  LossInputs inputs;
-  inputs.queries = MatrixOf(queries, "queries");
-  inputs.candidates = MatrixOf(candidates, "candidates");
-  CheckSameKind(inputs.queries, inputs.candidates, "queries", "candidates");
+// Of inputs whose numbers of queries and candidates are known.
+inline void TakeLabels(LossInputs& inputs, const Tensor& positive_index, const Tensor& query_groups,
+                       const Tensor& candidate_groups, const Tensor& scale) {
   CheckTensor(positive_index, "positive_index", ScalarType::Long, {inputs.queries.rows});
   CheckTensor(query_groups, "query_groups", ScalarType::Long, {inputs.queries.rows});
   CheckTensor(candidate_groups, "candidate_groups", ScalarType::Long, {inputs.candidates.rows});
@@ -27,6 +23,16 @@ inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, cons
   inputs.query_groups = query_groups.const_data_ptr<int64_t>();
   inputs.candidate_groups = candidate_groups.const_data_ptr<int64_t>();
   inputs.scale = scale.const_data_ptr<float>();
+}
+
+inline LossInputs InputsOf(const Tensor& queries, const Tensor& candidates, const Tensor& positive_index,
+                           const Tensor& query_groups, const Tensor& candidate_groups, const Tensor& scale,
+                           const std::optional<Tensor>& left_out) {
+  LossInputs inputs;
+  inputs.queries = MatrixOf(queries, "queries");
+  inputs.candidates = MatrixOf(candidates, "candidates");
+  CheckSameKind(inputs.queries, inputs.candidates, "queries", "candidates");
+  TakeLabels(inputs, positive_index, query_groups, candidate_groups, scale);
   inputs.left_out = nullptr;
   inputs.left_out_stride = LeftOutStride(inputs.candidates.rows);
   if (left_out.has_value()) {
