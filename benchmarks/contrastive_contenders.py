@@ -18,7 +18,7 @@ from torch import Tensor
 from hybatch.losses import ContrastiveInputs, dense_info_nce
 from hybatch.losses.truncation import truncated
 from hybatch.ops import contrastive_terms, info_nce
-from hybatch.ops.backend import BACKENDS, choose_backend, why_missing
+from hybatch.ops.backend import BACKENDS, DEVICES, choose_backend, why_missing
 
 TEMPERATURE = 0.05
 SLAB_BYTES = {"cpu": 2**26, "cuda": 2**30}
@@ -82,7 +82,7 @@ def contenders(
     else:
         yield LeftOut("dense PyTorch", f"its matrices would not fit at B = {len(problem.queries)}")
     for backend in BACKENDS:
-        if backend not in ("torch", device.type):
+        if DEVICES.get(backend, device.type) != device.type:
             continue
         name = "hybatch torch (streaming)" if backend == "torch" else f"hybatch {backend}"
         if (reason := why_missing(backend, "contrastive")) is not None:

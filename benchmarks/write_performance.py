@@ -40,6 +40,7 @@ RANKING_ROWS = {
 CONTRASTIVE_ROWS = {
     "matrix products": "the matrix products alone (3; symmetric 4)",
     "hybatch cpu": "**hybatch, C++**",
+    "hybatch blas": "**hybatch, C++ between torch's products**",
     "hybatch torch (streaming)": "hybatch, PyTorch, streaming",
     "dense PyTorch": "dense PyTorch",
     "as sentence-transformers' cached loss, 256 rows at a time": "as sentence-transformers' cached loss, 256 at a time",

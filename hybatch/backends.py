@@ -86,9 +86,9 @@ def recall_figures(trial: Trial, backends: Sequence[str]) -> Figures:
 
 def recall_all_figures() -> None:
     """`recall_figures` for every op that `auto` would choose by them on the CPU."""
-    if forced_backend() is not None:
-        return
     for name, trial in MEASURED.items():
+        if forced_backend(OPS[name].family) is not None:
+            continue
         candidates = candidates_for_auto(torch.device("cpu"), OPS[name].family)
         if len(candidates) > 1:
             recall_figures(trial, candidates)
@@ -96,7 +96,7 @@ def recall_all_figures() -> None:
 
 def _decide(name: str, device: torch.device, before: Mapping[str, str] | None, usable: Sequence[Sequence[str]]) -> str:
     family, trial = OPS[name].family, MEASURED[name]
-    if forced_backend() is not None:
+    if forced_backend(family) is not None:
         try:
             return choose_backend(device, family=family)
         except (BackendError, ValueError) as error:

@@ -1,4 +1,5 @@
-"""Which implementation of an op runs: `torch` (pure PyTorch), `cpu` (C++) or `cuda`, and why not a faster one.
+"""Which implementation of an op runs: `torch` (pure PyTorch), `cpu` (C++), `blas` (C++ between the matrix products of
+torch's own library) or `cuda`, and why not a faster one.
 
 The compiled libraries are optional. They are looked for beside the package, loaded once on first use, and what is
 wrong with them is kept, word for word, for the error that names a missing backend and for `hybatch env`.
@@ -14,19 +15,22 @@ from pathlib import Path
 
 import torch
 
-from hybatch.ops.fakes import register_contrastive_fakes, register_ranking_fakes
+from hybatch.ops.fakes import register_contrastive_fakes, register_ranking_fakes, register_tile_fakes
 from hybatch.ops.trial import Trial, figures_of
 
-BACKENDS = ("torch", "cpu", "cuda")
 ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
 _PACKAGE = Path(__file__).resolve().parent.parent
-FAMILIES = {
-    "ranking": ("pair_scores", "count_above_"),
-    "contrastive": ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward"),
+_CONTRASTIVE = ("contrastive_forward", "contrastive_backward", "contrastive_forward_backward")
+_COMPILED_OPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {"ranking": ("pair_scores", "count_above_", "count_and_keep_"), "contrastive": _CONTRASTIVE},
+    "blas": {"contrastive": ("contrastive_add_sums_", "contrastive_known_weights_", "contrastive_loss_weights_")},
+    "cuda": {"ranking": ("pair_scores", "count_above_"), "contrastive": _CONTRASTIVE},
 }
-"""Ops that a backend must have all of, to serve what is built on them."""
-_COMPILED_FOR_ONE = {("cpu", "ranking"): ("count_and_keep_",)}
-"""Ops that one backend must have besides; the others make do with those of the family."""
+"""By backend and family: the ops that it must have all of, to serve what is built on them."""
+FAMILIES = tuple(_COMPILED_OPS["cpu"])
+BACKENDS = ("torch", *_COMPILED_OPS)
+DEVICES = {"cpu": "cpu", "blas": "cpu", "cuda": "cuda"}
+"""Where a compiled backend's tensors are; its kernels are in the library of that device."""
 _BUILT_WITH = {"cpu": "a C++ compiler or an installed torch", "cuda": "nvcc or a torch with CUDA"}
 """What setup.py needs for each library."""
 _NEVER_RUN = {("cuda", "contrastive")}
@@ -63,27 +67,35 @@ def choose_backend(
         requested = _agreed[trial.op]
         source = f"{trial.op} on {requested}, as the processes agreed"
     if requested == "auto":
-        requested = forced_backend() or "auto"
+        requested = forced_backend(family) or "auto"
         source = f"{ENVIRONMENT_VARIABLE}={requested}"
     if requested == "auto":
         candidates = candidates_for_auto(device, family)
         if trial is None or device.type != "cpu" or len(candidates) == 1:
             return candidates[0]
         return figures_of(trial, candidates).fastest()
-    if requested not in BACKENDS:
-        raise ValueError(f"{source}: no such backend; choose from auto, {', '.join(BACKENDS)}")
+    known = backends_of(family)
+    if requested not in known:
+        of_what = f" of the {family} ops" if requested in BACKENDS else ""
+        raise ValueError(f"{source}: no such backend{of_what}; choose from auto, {', '.join(known)}")
     reason = why_missing(requested, family, device)
     if reason is not None:
         raise BackendError(f"{source}: this backend is missing: {reason}")
-    if requested not in ("torch", device.type):
-        raise ValueError(f"{source}: this backend needs tensors on {requested}; queries are on {device}")
+    if DEVICES.get(requested, device.type) != device.type:
+        raise ValueError(f"{source}: this backend needs tensors on {DEVICES[requested]}; queries are on {device}")
     return requested
 
 
-def forced_backend() -> str | None:
-    """What HYBATCH_BACKEND asks for, if it does."""
+def backends_of(family: str) -> tuple[str, ...]:
+    """The backends that there can be for the ops of `family`."""
+    return tuple(one for one in BACKENDS if family in _COMPILED_OPS.get(one, FAMILIES))
+
+
+def forced_backend(family: str) -> str | None:
+    """What HYBATCH_BACKEND asks for, if it does; a backend that other ops have leaves those of `family` open."""
     forced = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
-    return None if forced == "auto" else forced
+    is_of_others = forced in BACKENDS and forced not in backends_of(family)
+    return None if forced == "auto" or is_of_others else forced
 
 
 def candidates_for_auto(device: torch.device, family: str) -> tuple[str, ...]:
@@ -93,8 +105,8 @@ def candidates_for_auto(device: torch.device, family: str) -> tuple[str, ...]:
 
 def usable_backends(device: torch.device, family: str) -> tuple[str, ...]:
     """The backends that can serve tensors on `device` with the ops of `family`, compiled ones first."""
-    compiled = [one for one in BACKENDS if one == device.type and why_missing(one, family, device) is None]
-    return (*compiled, "torch")
+    served = [one for one in backends_of(family) if DEVICES.get(one) == device.type]
+    return (*(one for one in served if why_missing(one, family, device) is None), "torch")
 
 
 @contextmanager
@@ -116,28 +128,33 @@ def why_missing(backend: str, family: str = "ranking", device: torch.device | No
     """
     if backend == "torch":
         return None
-    reason = _load(backend)
+    if family not in _COMPILED_OPS[backend]:
+        return f"the {family} ops have none of that name"
+    reason = _load(DEVICES[backend])
     if reason is None and backend == "cuda":
         reason = _why_too_old(device if device is not None and device.type == "cuda" else torch.device("cuda"))
-    needed = (*FAMILIES[family], *_COMPILED_FOR_ONE.get((backend, family), ()))
-    absent = [] if reason else [op for op in needed if not _has_kernel(op, backend)]
+    absent = [] if reason else [op for op in _COMPILED_OPS[backend][family] if not _has_kernel(op, DEVICES[backend])]
     if absent:
-        library = _PACKAGE / f"_{backend}.so"
+        library = _library(DEVICES[backend])
         reason = f"{library} holds no {backend} kernel for {', '.join(absent)}: it was built from another version"
     return reason
 
 
 def library_stamps(backends: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Size and time of change of the library of each compiled backend that has one: another build, other figures."""
-    files = {backend: _PACKAGE / f"_{backend}.so" for backend in backends}
+    files = {backend: _library(DEVICES[backend]) for backend in backends if backend in DEVICES}
     states = {backend: file.stat() for backend, file in files.items() if file.exists()}
     return {backend: (state.st_size, state.st_mtime_ns) for backend, state in states.items()}
 
 
+def _library(device: str) -> Path:
+    return _PACKAGE / f"_{device}.so"
+
+
 @functools.cache
-def _load(backend: str) -> str | None:
-    """Load the library of a compiled backend, once; None, or what is wrong."""
-    if backend == "cuda":
+def _load(device: str) -> str | None:
+    """Load the library of the kernels for a kind of device, once; None, or what is wrong."""
+    if device == "cuda":
         if torch.version.cuda is None:
             return f"torch {torch.__version__} is built without CUDA"
         if not torch.cuda.is_available():
@@ -145,11 +162,11 @@ def _load(backend: str) -> str | None:
         schemas_missing = _load("cpu")  # that library defines the schemas of both
         if schemas_missing is not None:
             return schemas_missing
-    library = _PACKAGE / f"_{backend}.so"
+    library = _library(device)
     if not library.exists():
         return (
-            f"{library} is not there: the extension was not compiled for {backend} when hybatch was installed, for "
-            f"want of {_BUILT_WITH[backend]}; with that at hand, install again: pip install --no-build-isolation ."
+            f"{library} is not there: the extension was not compiled for {device} when hybatch was installed, for "
+            f"want of {_BUILT_WITH[device]}; with that at hand, install again: pip install --no-build-isolation ."
         )
     try:
         torch.ops.load_library(str(library))
@@ -168,15 +185,19 @@ def _why_too_old(device: torch.device) -> str | None:
     return f"{name} has compute capability {found}; the compiled kernels need {oldest} or later"
 
 
-def _has_kernel(op: str, backend: str) -> bool:
+def _has_kernel(op: str, device: str) -> bool:
     name = f"hybatch::{op}"
-    return hasattr(torch.ops.hybatch, op) and torch._C._dispatch_has_kernel_for_dispatch_key(name, backend.upper())
+    return hasattr(torch.ops.hybatch, op) and torch._C._dispatch_has_kernel_for_dispatch_key(name, device.upper())
 
 
 @functools.cache
 def _register_fakes() -> None:
     """Tell torch.compile the shapes that the compiled ops return."""
-    if all(hasattr(torch.ops.hybatch, op) for op in (*FAMILIES["ranking"], *_COMPILED_FOR_ONE["cpu", "ranking"])):
-        register_ranking_fakes()
-    if all(hasattr(torch.ops.hybatch, op) for op in FAMILIES["contrastive"]):
-        register_contrastive_fakes()
+    registrations = (
+        (_COMPILED_OPS["cpu"]["ranking"], register_ranking_fakes),
+        (_COMPILED_OPS["cpu"]["contrastive"], register_contrastive_fakes),
+        (_COMPILED_OPS["blas"]["contrastive"], register_tile_fakes),
+    )
+    for ops, register in registrations:
+        if all(hasattr(torch.ops.hybatch, op) for op in ops):
+            register()

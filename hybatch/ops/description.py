@@ -41,7 +41,7 @@ class BackendChoice(NamedTuple):
     op: str
     """Name of the op and the kind of tensors."""
     backend: str
-    """What will run: torch, cpu, cuda or none."""
+    """What will run: torch, cpu, blas, cuda or none."""
     reason: str
     """By which figures, or why not a faster one."""
 
@@ -60,7 +60,7 @@ def _describe(name: str, op: Op, device: str) -> BackendChoice:
         backend = choose_backend(torch.device(device), family=op.family, trial=op.trial)
     except (BackendError, ValueError) as error:
         return BackendChoice(label, "none", str(error))
-    forced = forced_backend()
+    forced = forced_backend(op.family)
     if op.trial is not None and forced is None:
         figures = remembered(op.trial, candidates_for_auto(torch.device(device), op.family))
         if figures is not None:

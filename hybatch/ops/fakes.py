@@ -54,3 +54,11 @@ def register_contrastive_fakes() -> None:
     @torch.library.register_fake("hybatch::contrastive_forward_backward")
     def _(queries: Tensor, candidates: Tensor, *args: Any) -> tuple[Tensor, ...]:
         return like(queries, queries.shape[0]), like(queries, queries.shape[0]), *gradients(queries, candidates)
+
+
+def register_tile_fakes() -> None:
+    @torch.library.register_fake("hybatch::contrastive_add_sums_")
+    @torch.library.register_fake("hybatch::contrastive_known_weights_")
+    @torch.library.register_fake("hybatch::contrastive_loss_weights_")
+    def _(*args: Any) -> None:
+        return None

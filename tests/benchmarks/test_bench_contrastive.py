@@ -40,6 +40,7 @@ def test_every_contender_is_timed_against_the_products_or_its_absence_explained(
         streaming = "hybatch torch (streaming)"
         nested = {f"{streaming}, dimensions 8 + 2", f"{streaming}, rows of width 8 + 2"}
         assert {"dense PyTorch", streaming, MINI_BATCHED, *nested} < set(names)
+        assert {"hybatch cpu", "hybatch blas"} <= {*names, *(one["name"] for one in found["left_out"])}
     assert all(row["ratio"] > 0 for row in found["rows"] if "product" not in row["name"])
     assert {"name": LIGER, "reason": "its kernels need a GPU"} in found["left_out"]
     table = path.with_suffix(".md").read_text(encoding="utf-8")

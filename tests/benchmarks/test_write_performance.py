@@ -24,6 +24,15 @@ def test_a_figure_stands_in_the_table_with_its_ratio_and_the_floor_without_one()
     assert "0.250 |" in text
 
 
+def test_a_contender_that_older_figures_lack_has_a_row_only_where_it_was_measured() -> None:
+    row = {"name": "hybatch cpu", "size": 4096, "what": "forward + backward", "p50": 0.5, "ratio": 2.0, "floor": "3"}
+    older = {"rows": [row], "environment": {}}
+    assert "between torch's products" not in write_performance.contrastive(older)
+    newer = {**older, "rows": [row, {**row, "name": "hybatch blas", "p50": 0.3, "ratio": 1.2}]}
+    (line,) = (line for line in write_performance.contrastive(newer).splitlines() if "between torch's products" in line)
+    assert "0.300 (1.20x)" in line
+
+
 def test_a_further_processors_file_gets_a_table_of_its_own_with_shares_of_its_peak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,7 @@ def _nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _torch_is_faster(trial: Trial, backends: Sequence[str]) -> Figures:
-    seconds = {"cpu": 0.002, "torch": 0.0015}
+    seconds = {"cpu": 0.002, "blas": 0.0018, "torch": 0.0015}
     return Figures({backend: seconds[backend] for backend in backends}, True, "2026-01-31 12:00", 2)
 
 
@@ -137,6 +137,24 @@ def test_of_backends_that_are_there_auto_is_the_one_that_was_fastest(compiled: N
 def test_the_environment_wins_over_figures(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBATCH_BACKEND", "cpu")
     assert choose_backend(CPU, family="contrastive", trial=INFO_NCE) == "cpu"
+
+
+def test_a_backend_that_ranking_has_not_is_refused_as_an_argument_and_leaves_it_to_auto_in_the_environment(
+    compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choose_backend(CPU, "blas", "contrastive") == "blas"
+    refused = "backend='blas': no such backend of the ranking ops; choose from auto, torch, cpu, cuda"
+    with pytest.raises(ValueError, match=refused):
+        choose_backend(CPU, "blas", "ranking")
+    monkeypatch.setenv("HYBATCH_BACKEND", "blas")
+    assert choose_backend(CPU, family="ranking") == "cpu"
+    assert choose_backend(CPU, family="contrastive", trial=INFO_NCE) == "blas"
+    assert describe()[0] == ("rank_counts, cpu tensors", "cpu", "the fastest there is")
+    assert describe()[2] == ("info_nce, cpu tensors", "blas", "HYBATCH_BACKEND=blas asks for it")
+    with pytest.raises(
+        ValueError, match="HYBATCH_BACKEND=blas: this backend needs tensors on cpu; queries are on cuda"
+    ):
+        choose_backend(torch.device("cuda", 0), family="contrastive")
 
 
 def test_what_processes_agreed_on_wins_over_the_environment_until_the_block_ends(
@@ -159,7 +177,9 @@ def test_what_processes_agreed_on_wins_over_the_environment_until_the_block_ends
 def test_the_description_shows_the_figures_and_since_when_they_hold(
     compiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = "cpu 2.00 ms, torch 1.50 ms (256 x 256 of width 384, 2 threads, measured 2026-01-31 12:00 UTC)"
+    expected = (
+        "cpu 2.00 ms, blas 1.80 ms, torch 1.50 ms (256 x 256 of width 384, 2 threads, measured 2026-01-31 12:00 UTC)"
+    )
     assert describe()[2] == ("info_nce, cpu tensors", "torch", expected)
     monkeypatch.setattr(trial, "_remembered", {})
     monkeypatch.setattr(trial, "measure", lambda *names: replace(_torch_is_faster(*names), repeated=False))

@@ -65,10 +65,11 @@ def info_nce(
             positive takes part whatever its bit says.
         validate: check values, too. Without it shapes and dtypes are still checked but nothing is read back from the
             device; NaN and infinity then show in the loss, and positives out of range are undefined behaviour.
-        backend: auto, torch, cpu or cuda; float64 is for the torch backend. On a CPU, auto is what
-            is faster there: the first call of a process finds out, unless `hybatch.backends` has told it.
-        block_size: the torch backend holds tiles of this many queries by this many candidates, instead of tiles of a
-            fixed number of bytes; the compiled backends have tiles of their own.
+        backend: auto, torch, cpu, blas or cuda; float64 is for the torch backend. On a CPU, auto is what is fastest
+            there: the first call of a process finds out, unless `hybatch.backends` has told it. `blas` takes torch's
+            own matrix products and does the rest in C++; `cpu` has products of its own.
+        block_size: the torch and blas backends hold tiles of this many queries by this many candidates, instead of
+            tiles of a fixed number of bytes; the others have tiles of their own.
 
     Returns:
         Scalar, float32 (float64 for float64). It can be differentiated once.

@@ -9,7 +9,7 @@ from hybatch.ops.backend import why_missing
 from tests.ops.conftest import PLACES, Place
 
 
-@pytest.fixture(params=PLACES, ids=lambda place: f"{place.backend}-on-{place.device}")
+@pytest.fixture(params=[*PLACES, Place("blas", "cpu")], ids=lambda place: f"{place.backend}-on-{place.device}")
 def place(request: pytest.FixtureRequest) -> Place:
     place: Place = request.param
     reason = why_missing(place.backend, "contrastive")

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hybatch.ops import BackendError, backend, contrastive_terms, info_nce
-from hybatch.ops.contrastive import tiling, torch_backend
+from hybatch.ops.contrastive import streaming, tiling
 from tests.ops.conftest import Place
 from tests.ops.contrastive.oracle import Problem, make_problem, reference
 
@@ -86,7 +86,7 @@ def test_without_gradient_the_loss_is_the_same_and_only_the_forward_pass_runs(
     problem = make_problem(4, 20, 30, 8)
     place = Place("torch", "cpu")
     wanted = _loss(replace(problem, queries=problem.queries.clone().requires_grad_()), place)
-    monkeypatch.setattr(torch_backend, "contrastive_forward_backward", lambda *_, **__: pytest.fail("was called"))
+    monkeypatch.setattr(streaming, "contrastive_forward_backward", lambda *_, **__: pytest.fail("was called"))
     with torch.no_grad():
         assert torch.equal(_loss(problem, place), wanted)
 
@@ -133,18 +133,22 @@ def _terms_total(queries: Tensor, candidates: Tensor, **options: Any) -> Tensor:
     return (terms.row_lse_Q - terms.positive_logit_Q).sum() + terms.column_lse_D.sum()
 
 
+@pytest.mark.parametrize("backend_name", ["torch", "blas"])
 @pytest.mark.parametrize("loss", [info_nce, _terms_total])
 @pytest.mark.parametrize("tile_bytes", [2**16, 2**19])
 def test_no_tensor_outgrows_the_tile_and_the_embeddings(
-    loss: Callable[..., Tensor], tile_bytes: int, monkeypatch: pytest.MonkeyPatch
+    backend_name: str, loss: Callable[..., Tensor], tile_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The logits would have 2^20 elements. The smaller tiles cut rows and columns, the larger rows alone."""
+    if (reason := backend.why_missing(backend_name, "contrastive")) is not None:
+        pytest.skip(reason)
     monkeypatch.setitem(tiling._TILE_BYTES, "cpu", tile_bytes)
     problem = make_problem(8, 1024, 1024, 16)
     with _LargestTensor() as largest:
         queries, candidates = problem.queries.requires_grad_(), problem.candidates.requires_grad_()
-        loss(queries, candidates, **problem.labels(), temperature=0.05, backend="torch").backward()
-    assert largest.elements <= max(tile_bytes // 4, 1024 * 16)
+        loss(queries, candidates, **problem.labels(), temperature=0.05, backend=backend_name).backward()
+    places_past_the_columns = 128 * 32 if backend_name == "blas" else 0  # tiles have 128 rows
+    assert largest.elements <= max(tile_bytes // 4, 1024 * 16) + places_past_the_columns
 
 
 THREE = torch.zeros(3, dtype=torch.int64)
@@ -194,8 +198,9 @@ def test_unchecked_values_that_are_not_finite_show_in_the_loss(place: Place) -> 
 def test_float64_is_for_the_torch_backend() -> None:
     problem = make_problem(12, 5, 8, 4, dtype=torch.float64)
     assert _loss(problem, Place("auto", "cpu")).dtype == torch.float64
-    with pytest.raises(TypeError, match="queries: float64 is for the torch backend"):
-        _loss(problem, Place("cpu", "cpu"))
+    for compiled in ("cpu", "blas"):
+        with pytest.raises(TypeError, match="queries: float64 is for the torch backend"):
+            _loss(problem, Place(compiled, "cpu"))
 
 
 def test_a_library_without_these_kernels_says_so_and_leaves_them_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,3 +210,13 @@ def test_a_library_without_these_kernels_says_so_and_leaves_them_to_torch(monkey
         _loss(make_problem(13, 5, 8, 4), Place("cpu", "cpu"))
     assert backend.choose_backend(torch.device("cpu"), family="contrastive") == "torch"
     assert backend.choose_backend(torch.device("cpu"), family="ranking") == "cpu"
+
+
+def test_a_library_from_before_the_blas_backend_says_so_and_serves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_load", lambda name: None)
+    monkeypatch.setattr(backend, "_has_kernel", lambda op, name: not op.endswith(("sums_", "weights_")))
+    with pytest.raises(
+        BackendError, match=r"_cpu\.so holds no blas kernel for contrastive_add_sums_, .*another version"
+    ):
+        _loss(make_problem(14, 5, 8, 4), Place("blas", "cpu"))
+    assert backend.usable_backends(torch.device("cpu"), "contrastive") == ("cpu", "torch")
