@@ -178,7 +178,7 @@ def test_the_description_shows_the_figures_and_since_when_they_hold(
     compiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = (
-        "cpu 2.00 ms, blas 1.80 ms, torch 1.50 ms (256 x 256 of width 384, 2 threads, measured 2026-01-31 12:00 UTC)"
+        "cpu 2.00 ms, blas 1.80 ms, torch 1.50 ms (384 x 384 of width 384, 2 threads, measured 2026-01-31 12:00 UTC)"
     )
     assert describe()[2] == ("info_nce, cpu tensors", "torch", expected)
     monkeypatch.setattr(trial, "_remembered", {})

@@ -17,9 +17,10 @@ from torch import Tensor
 from hybatch.ops.contrastive.backend import contrastive_ops
 from hybatch.ops.trial import Trial
 
-_SIZE, _WIDTH = 256, 384
-"""The backends' ratios are then about those of 512 to 4,096 rows of width 384 and 768 on an AMD EPYC (Zen 4); smaller
-problems flatter what costs least to start."""
+_SIZE, _WIDTH = 384, 384
+"""As many rows as three backends can be tried on in time; fewer flatter what costs least to start: of 256 rows `cpu`
+and `blas` take alike on an AMD EPYC (Zen 3), of 512 to 4,096 `blas` takes 7 to 19% less, but for the symmetric loss of
+4,096, where it takes 6% more."""
 _PROBLEM = f"{_SIZE} x {_SIZE} of width {_WIDTH}"
 
 
