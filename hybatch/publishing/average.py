@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +88,25 @@ def _mean(folders: Sequence[Path], shares: Sequence[float]) -> Encoder:
 def _origin(folders: Sequence[Path], models: Sequence[str], shares: Sequence[float]) -> Origin:
     cards = [front_matter(folder / CARD) for folder in folders]
     bases = [base_model(str(folder)) for folder in folders]
-    names = [Path(model).name for model in models]
+    hub_id = bases[0].hub_id
+    is_common = hub_id is not None and all(base.hub_id == hub_id for base in bases)
     return Origin(
         title=f"Mean of {len(folders)} encoders",
         made="The weights are the mean of those of several encoders of one start (`hybatch average`).",
-        base=bases[0] if len({base.hub_id for base in bases}) == 1 else None,
+        base=replace(bases[0], name=str(hub_id)) if is_common else None,
         languages=_joined(card.get("language") for card in cards),
         datasets=_joined(card.get("datasets") for card in cards),
         recipe=[
-            *((f"share of {name}", f"{share:.4g}") for name, share in zip(names, shares, strict=True)),
+            *((f"share of {_name(model)}", f"{share:.4g}") for model, share in zip(models, shares, strict=True)),
             ("made with", versions_used()),
         ],
     )
+
+
+def _name(model: str) -> str:
+    """The last part of a path, of an encoder of a run with that of the run."""
+    path = Path(model)
+    return f"{path.parent.name}/{path.name}" if path.name in ("best", "final") else path.name
 
 
 def _joined(lists: Iterable[Any]) -> list[str]:

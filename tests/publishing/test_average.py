@@ -47,6 +47,17 @@ def test_without_weights_all_count_alike_and_the_folder_is_an_encoder(tmp_path: 
         assert torch.equal(*(encoder(texts) for encoder in encoders))
 
 
+def test_the_card_names_runs_and_the_base_that_all_have(tmp_path: Path) -> None:
+    models = [save_encoder(tmp_path / run / "best") for run in ("one", "two")]
+    for model in models:
+        card = (model / "README.md").read_text(encoding="utf-8")
+        (model / "README.md").write_text(card.replace("---\n", "---\nbase_model: some/base\n", 1), encoding="utf-8")
+    assert cli.main(["average", *map(str, models), "--output", str(tmp_path / "mean")]) == 0
+    card = (tmp_path / "mean" / "README.md").read_text(encoding="utf-8")
+    assert "| share of one/best | 0.5 |" in card
+    assert "It was made from [some/base](https://huggingface.co/some/base)." in card
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
