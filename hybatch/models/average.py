@@ -21,6 +21,8 @@ from hybatch.models.laser import LaserTokenizer
 _OF_USE_ALONE = ("padding", "truncation")
 """What a tokenizer's file keeps of its last use; not part of what it does."""
 _MOST_NAMED = 3
+_NO_ARITHMETIC = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+"""Of a backbone's configuration; all else may change what the same weights compute."""
 
 
 @torch.no_grad()
@@ -44,6 +46,8 @@ def why_apart(mean: Encoder, other: Encoder) -> str | None:
     """What stands against a mean of the two, in words that follow "the encoders differ in"; None where nothing does."""
     if (parts := _different_weights(mean, other)) is not None:
         return parts
+    if (settings := _different_settings(mean, other)) is not None:
+        return settings
     if mean.config.pooling != other.config.pooling:
         return f"pooling, {mean.config.pooling} and {other.config.pooling}"
     if [str(layer) for layer in mean.head] != [str(layer) for layer in other.head]:
@@ -73,6 +77,13 @@ def _different_weights(mean: Encoder, other: Encoder) -> str | None:
     return next(
         (f"the table {name}" for name in fixed if not torch.equal(mean.state_dict()[name], weights[name])), None
     )
+
+
+def _different_settings(mean: Encoder, other: Encoder) -> str | None:
+    ours, theirs = ({**one.backbone.config.to_dict()} for one in (mean, other))
+    names = sorted((ours.keys() | theirs.keys()) - set(_NO_ARITHMETIC))
+    different = [name for name in names if ours.get(name) != theirs.get(name) and "dropout" not in name]
+    return f"the backbone's config.json: {', '.join(different)}" if different else None
 
 
 def _rules(tokenizer: PreTrainedTokenizerBase | LaserTokenizer) -> Mapping[str, Any]:

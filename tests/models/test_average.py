@@ -80,6 +80,15 @@ def test_what_tells_encoders_apart_is_named(start: Encoder, options: dict[str, o
     assert said in str(why_apart(start, other))
 
 
+def test_weights_of_equal_shapes_that_compute_something_else_are_told_apart(start: Encoder) -> None:
+    other = copy.deepcopy(start)
+    other.backbone.config.num_attention_heads = 2
+    assert why_apart(start, other) == "the backbone's config.json: num_attention_heads"
+    other = copy.deepcopy(start)
+    other.backbone.config.hidden_dropout_prob = 0.5
+    assert why_apart(start, other) is None
+
+
 def test_another_architecture_or_another_tokenizer_is_named(start: Encoder, tmp_path: Path) -> None:
     save_backbone(tmp_path, "labse")
     config = replace(start.config, backbone=str(tmp_path / "labse"))
