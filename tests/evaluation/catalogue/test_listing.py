@@ -23,7 +23,7 @@ def test_every_task_is_listed_with_its_licence_before_any_option_is_asked_for(
     assert "CC BY-SA 4.0" in printed
 
 
-@pytest.mark.parametrize("entry", TASKS.values(), ids=str)
+@pytest.mark.parametrize("entry", TASKS.values(), ids=TASKS)
 def test_every_task_says_all_that_the_list_shows(entry: TaskEntry) -> None:
     assert all((entry.summary, entry.settings, entry.metric, entry.source, entry.licence))
     assert bool(entry.download) == (entry.needs_data and entry.name not in ("parallel", "beir-like"))

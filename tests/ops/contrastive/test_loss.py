@@ -142,7 +142,7 @@ def test_no_tensor_outgrows_the_tile_and_the_embeddings(
     """The logits would have 2^20 elements. The smaller tiles cut rows and columns, the larger rows alone."""
     if (reason := backend.why_missing(backend_name, "contrastive")) is not None:
         pytest.skip(reason)
-    monkeypatch.setitem(tiling._TILE_BYTES, "cpu", tile_bytes)
+    monkeypatch.setitem(tiling._TILE_BYTES, "cpu", (tile_bytes, tile_bytes))
     problem = make_problem(8, 1024, 1024, 16)
     with _LargestTensor() as largest:
         queries, candidates = problem.queries.requires_grad_(), problem.candidates.requires_grad_()
