@@ -1,5 +1,5 @@
 # make demo   train the embedded default with hybrid batches, evaluate it before and after, print the table
-# make test   the tests that take seconds;  make test-all  all of them
+# make test   the tests that take seconds;  make test-slow  the others;  make test-all  all of them
 # make study-backbones  the two small backbones that the study starts from, 20 minutes each on two CPU cores
 # make study-pretrained  multilingual-e5-small, a pretrained transformer to start from, in about a minute
 # make study  every run of the study on this machine, then its report; needs the data and the backbones (study/README.md)
@@ -11,11 +11,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   ?= demo
+# Files of tests side by side: one a core, and no more than memory is likely to be there for.
+TESTS_AT_ONCE ?= -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # Where the study's backbones are made and found.
 export HYBATCH_BACKBONES ?= backbones
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo study-backbones study-pretrained study test test-all lint clean
+.PHONY: install demo study-backbones study-pretrained study test test-slow test-all lint clean
 
 install: $(STAMP)
 
@@ -49,10 +51,12 @@ study: $(STAMP)
 	$(BIN)/hybatch report results/study --output reports/study
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(TESTS_AT_ONCE)
 
-test-all: $(STAMP)
-	$(BIN)/python -m pytest
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow --durations=30 $(TESTS_AT_ONCE)
+
+test-all: test test-slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

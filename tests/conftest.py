@@ -17,6 +17,13 @@ hypothesis.settings.register_profile("explore", max_examples=1000, deadline=None
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+# Files of tests that run side by side share the cores; not below two threads, by which results must not change.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_CORES = os.cpu_count() or 1
+if (share := max(2, _CORES // _WORKERS)) < _CORES:
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The parent of the real data sets; tests that need them are skipped, saying so, where it is not set."""
