@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hybatch.losses.inputs import ContrastiveInputs
 from hybatch.ops.contrastive import EMPTY_SLOT, ContrastiveTerms, contrastive_terms, info_nce, unpack_pairs
-from hybatch.ops.products import float32_products
+from hybatch.ops.products import inner_products
 
 Implementation = Literal["auto", "dense", "streaming"]
 
@@ -30,8 +30,7 @@ def dense_info_nce(inputs: ContrastiveInputs) -> Tensor:
         float32 scalar. Logits, log-sum-exp and softmax are float32 whatever the dtype of the embeddings: logits in
         bfloat16 cost some percent of the gradient at temperatures of 0.01 to 0.02.
     """
-    with float32_products(inputs.queries_QH.device):
-        return F.cross_entropy(_masked_logits(inputs), inputs.positive_index_Q, reduction="sum")
+    return F.cross_entropy(_masked_logits(inputs), inputs.positive_index_Q, reduction="sum")
 
 
 def dense_terms(inputs: ContrastiveInputs, *, num_columns: int) -> ContrastiveTerms:
@@ -43,10 +42,9 @@ def dense_terms(inputs: ContrastiveInputs, *, num_columns: int) -> ContrastiveTe
     Returns:
         float32: row_lse_Q, positive_logit_Q and column_lse_C; a column without queries is -inf, without gradient.
     """
-    with float32_products(inputs.queries_QH.device):
-        logits_QD = _masked_logits(inputs)
-        positive_logit_Q = logits_QD.gather(1, inputs.positive_index_Q[:, None]).squeeze(1)
-        return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, _log_sum_exp(logits_QD[:, :num_columns], 0))
+    logits_QD = _masked_logits(inputs)
+    positive_logit_Q = logits_QD.gather(1, inputs.positive_index_Q[:, None]).squeeze(1)
+    return ContrastiveTerms(logits_QD.logsumexp(1), positive_logit_Q, _log_sum_exp(logits_QD[:, :num_columns], 0))
 
 
 def dense_negatives(inputs: ContrastiveInputs, *, num_columns: int) -> tuple[Tensor, Tensor]:
@@ -60,9 +58,8 @@ def dense_negatives(inputs: ContrastiveInputs, *, num_columns: int) -> tuple[Ten
     Returns:
         float32: [Q] and [C], -inf without gradient where there is nothing to sum.
     """
-    with float32_products(inputs.queries_QH.device):
-        logits_QD = _masked_logits(inputs, positives=False)
-        return _log_sum_exp(logits_QD, 1), _log_sum_exp(logits_QD[:, :num_columns], 0)
+    logits_QD = _masked_logits(inputs, positives=False)
+    return _log_sum_exp(logits_QD, 1), _log_sum_exp(logits_QD[:, :num_columns], 0)
 
 
 def _log_sum_exp(logits: Tensor, dim: int) -> Tensor:
@@ -72,7 +69,7 @@ def _log_sum_exp(logits: Tensor, dim: int) -> Tensor:
 
 
 def _masked_logits(inputs: ContrastiveInputs, *, positives: bool = True) -> Tensor:
-    logits_QD = inputs.queries_QH.float() @ inputs.candidates_DH.float().T / inputs.temperature
+    logits_QD = inner_products(inputs.queries_QH.float(), inputs.candidates_DH.float()) / inputs.temperature
     candidate_groups_D = inputs.candidate_groups_D
     same_group_QD = (inputs.query_groups_Q[:, None] == candidate_groups_D) & (candidate_groups_D >= 0)
     left_out_QD = same_group_QD | (candidate_groups_D == EMPTY_SLOT)

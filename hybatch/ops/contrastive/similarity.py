@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybatch.ops.contrastive.checks import check_pair, check_temperature
-from hybatch.ops.products import float32_products
+from hybatch.ops.products import inner_products
 
 
 def similarity(queries_QH: Tensor, candidates_DH: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
@@ -28,6 +28,5 @@ def similarity(queries_QH: Tensor, candidates_DH: Tensor, temperature: float | T
     check_pair(queries_QH, candidates_DH)
     check_temperature(temperature, queries_QH.device)
     dtype = torch.promote_types(torch.promote_types(queries_QH.dtype, candidates_DH.dtype), torch.float32)
-    with float32_products(queries_QH.device):
-        unit_queries, unit_candidates = (F.normalize(rows.to(dtype), dim=1) for rows in (queries_QH, candidates_DH))
-        return unit_queries @ unit_candidates.T / temperature
+    unit_queries, unit_candidates = (F.normalize(rows.to(dtype), dim=1) for rows in (queries_QH, candidates_DH))
+    return inner_products(unit_queries, unit_candidates) / temperature
