@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from hybatch.models.config import check_config
 from hybatch.options import number_of
 from hybatch.sampling import KINDS
 from hybatch.sampling.plan import planned_kinds
-from hybatch.training.config import RunConfig, instantiate, run_parser
+from hybatch.training.config import RunConfig, TrainingConfig, instantiate, run_parser
 from hybatch.training.plan.activations import profile_activations
 from hybatch.training.plan.memory import (
     Memory,
@@ -30,9 +31,12 @@ from hybatch.training.plan.memory import (
     strategies,
 )
 from hybatch.training.plan.sizes import EncoderSizes, encoder_sizes
+from hybatch.training.run.precision import settle_precision
 
 SUMMARY = "expected memory per strategy and time per step, from the configuration alone"
 _GB = 1e9
+_DEVICES = {"cuda": ("GPU", "GPUs"), "cpu": ("CPU process", "CPU processes")}
+"""What --device may be, and what one and several of them are called."""
 _ROWS = ("weights", "gradients", "optimizer", "buffers", "activations", "caches", "total", "host")
 
 
@@ -70,6 +74,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
     """Plan a run in which every text has its role's maximum length.
 
     Args:
+        config: of which training.mixed_precision is settled, no longer auto.
         capacity: bytes of one device.
         peak_flops: operations per second of one device.
         utilisation: the share of them that is reached.
@@ -86,7 +91,7 @@ def make_plan(config: RunConfig, *, devices: int, capacity: float, peak_flops: f
             sizes.config,
             tokens=tokens,
             pooling=sizes.pooling,
-            bf16=config.training.mixed_precision != "no",  # GPUs have what auto asks for
+            bf16=config.training.is_bf16,
             attn_implementation=model.attn_implementation,
             lora=model.lora,
             lora_layers=sizes.lora_layers,
@@ -156,11 +161,13 @@ def _check(config: RunConfig, devices: int) -> None:
     check_config(config.model)
     batch_size, chunk_size = config.sampling.batch_size, config.training.chunk_size
     if batch_size % devices:
-        raise UserError(f"sampling.batch_size is {batch_size}, which {devices} GPUs do not divide: choose a multiple")
+        raise UserError(
+            f"sampling.batch_size is {batch_size}, which {devices} devices do not divide: choose a multiple"
+        )
     if chunk_size is not None and chunk_size > batch_size // devices:
         raise UserError(
             f"training.chunk_size is {chunk_size}, more than the {batch_size // devices} examples of each of "
-            f"{devices} GPUs: lower it, or leave it out"
+            f"{devices} devices: lower it, or leave it out"
         )
 
 
@@ -174,6 +181,7 @@ def main(argv: Sequence[str]) -> int:
     _add_device_options(parser)
     parser.add_argument("--json", type=Path, default=None, help="also write the plan to this file")
     config, options = instantiate(parser, argv)
+    of_precision = _settle_precision(config.training, options.device)
     plan = make_plan(
         config,
         devices=options.gpus,
@@ -182,13 +190,27 @@ def main(argv: Sequence[str]) -> int:
         utilisation=options.mfu,
     )
     console = Console(width=None if Console().is_terminal else 140)
-    console.print(_table(plan, options.gpus, options.gpu_memory))
-    for line in _remarks(config, plan, options):
+    console.print(_table(plan, options))
+    for line in [*_remarks(config, plan, options), *of_precision]:
         console.print(line, highlight=False)
     if options.json is not None:
         with atomic_file(options.json) as file:
-            json.dump(_as_json(plan, options), file, indent=1)
+            json.dump(_as_json(config, plan, options), file, indent=1)
     return 0
+
+
+def _settle_precision(training: TrainingConfig, device: str) -> list[str]:
+    """Put what `training.mixed_precision: auto` comes to on the planned devices in its place; lines for the user.
+
+    Runs on CPUs are planned on a machine like theirs. Of GPUs a plan knows memory and speed alone.
+    """
+    if device == "cpu":
+        line = settle_precision(training, torch.device("cpu"))
+        return [] if line is None else [f"{line}."]
+    if training.mixed_precision != "auto":
+        return []
+    training.mixed_precision = "bf16"
+    return ["training.mixed_precision: auto is planned as bf16, on GPUs that have it; on others it comes to no."]
 
 
 def _add_device_options(parser: ArgumentParser) -> None:
@@ -200,10 +222,20 @@ def _add_device_options(parser: ArgumentParser) -> None:
     )
     for name, kind, default, ends, text in options:
         parser.add_argument(name, type=number_of(name, kind, **ends), default=default, help=text)
+    parser.add_argument(
+        "--device",
+        choices=list(_DEVICES),
+        default="cuda",
+        help="cuda: GPUs; cpu: processes on processors like this machine's, which says what training.mixed_precision: "
+        "auto is; --gpus, --gpu-memory and --peak-tflops are theirs then",
+    )
 
 
-def _table(plan: Plan, devices: int, gigabytes: float) -> Table:
-    table = Table(title=f"Expected memory of one of {devices} GPU{'s' if devices > 1 else ''}, GB (10^9 bytes)")
+def _table(plan: Plan, options: Any) -> Table:
+    one, several = _DEVICES[options.device]
+    table = Table(
+        title=f"Expected memory of one of {options.gpus} {several if options.gpus > 1 else one}, GB (10^9 bytes)"
+    )
     table.add_column("")
     for name in plan.strategies:
         table.add_column(name, justify="right")
@@ -212,32 +244,27 @@ def _table(plan: Plan, devices: int, gigabytes: float) -> Table:
         cells = [column.memory.as_dict()[row] / _GB for column in plan.strategies.values()]
         table.add_row(label, *(f"{cell:.2f}" for cell in cells), style="bold" if row == "total" else None)
     columns = plan.strategies.values()
-    table.add_row(f"fits {gigabytes:g} GB", *("yes" if column.fits else "no" for column in columns))
+    table.add_row(f"fits {options.gpu_memory:g} GB", *("yes" if column.fits else "no" for column in columns))
     table.add_row("largest chunk_size", *(str(column.chunk_size or "none fits") for column in columns))
     return table
 
 
 def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
-    model, work, sizes = config.model, plan.work, plan.sizes
+    model, work, sizes, (device, _) = config.model, plan.work, plan.sizes, _DEVICES[options.device]
     chunks = "all at once" if work.chunk_size is None else f"{work.chunk_size} texts at a time"
     return [
         f"Model: {sizes.parameters:,} parameters, {sizes.learning:,} of them learning; embeddings of {sizes.width}.",
-        f"Batch: {work.batch_size:,} examples, {work.batch_size // options.gpus:,} on each GPU, encoded {chunks}; "
+        f"Batch: {work.batch_size:,} examples, {work.batch_size // options.gpus:,} on each {device}, encoded {chunks}; "
         f"every text at its maximum length ({_query_length(config)} and {model.passage_max_length} tokens), "
-        f"mixed precision {_precision(config)}, gradient checkpointing "
+        f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
-        f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and GPU, {plan.step_seconds:.2f} s at {options.mfu:.0%} of "
-        f"{options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the optimizer come on top.",
+        f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and {device}, {plan.step_seconds:.2f} s at "
+        f"{options.mfu:.0%} of {options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the "
+        "optimizer come on top.",
         *_positives(config, work),
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
         "the maximum takes less. On a CPU the process itself adds about 1 GB (Python, libraries, the tokenizer).",
     ]
-
-
-def _precision(config: RunConfig) -> str:
-    """As it is reckoned with."""
-    precision = config.training.mixed_precision
-    return "bf16 (auto, on GPUs that have it)" if precision == "auto" else precision
 
 
 def _positives(config: RunConfig, work: Workload) -> list[str]:
@@ -255,9 +282,11 @@ def _rate(plan: Plan) -> str:
     return f"{plan.work.batch_size / plan.step_seconds:,.0f} examples/s"
 
 
-def _as_json(plan: Plan, options: Any) -> dict[str, Any]:
+def _as_json(config: RunConfig, plan: Plan, options: Any) -> dict[str, Any]:
     return {
         "assumptions": {
+            "device": options.device,
+            "mixed_precision": config.training.mixed_precision,
             "gpus": options.gpus,
             "gpu_memory_gb": options.gpu_memory,
             "peak_tflops": options.peak_tflops,

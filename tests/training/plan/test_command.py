@@ -10,6 +10,7 @@ import pytest
 
 from hybatch import cli
 from hybatch.training.config import load_run_config
+from tests.faked_processor import fake_processor
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -44,13 +45,37 @@ def test_a_recipe_fits_the_gpus_that_it_names_with_the_figures_that_it_says(
     assert (chunk_size or 0) <= plan["strategies"][strategy]["largest_chunk_size"]
 
 
-def test_auto_is_planned_as_bf16_which_the_gpus_of_a_plan_have(
+def planned_with(precision: str, tmp_path: Path, *options: str) -> Any:
+    return planned(tmp_path, "me5-small-hybrid", "--training.mixed_precision", precision, *options)
+
+
+def test_auto_is_planned_as_bf16_on_gpus_which_are_not_known_to_lack_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    precisions = ("auto", "bf16", "no")
-    plans = {one: planned(tmp_path, "me5-small-hybrid", "--training.mixed_precision", one) for one in precisions}
-    assert plans["auto"] == plans["bf16"] != plans["no"]
-    assert "mixed precision bf16 (auto, on GPUs that have it)" in " ".join(capsys.readouterr().out.split())
+    auto = planned_with("auto", tmp_path)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "mixed precision bf16" in out
+    assert "auto is planned as bf16, on GPUs that have it" in out
+    assert auto["assumptions"]["mixed_precision"] == "bf16"
+    assert auto == planned_with("bf16", tmp_path) != planned_with("no", tmp_path)
+    assert "auto" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("instructions", "comes_to"), [(["avx512_bf16"], "bf16"), ([], "no")])
+def test_auto_is_planned_on_cpus_as_what_it_comes_to_on_this_one(
+    instructions: list[str],
+    comes_to: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_processor(monkeypatch, *instructions)
+    auto = planned_with("auto", tmp_path, "--device", "cpu")
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"mixed precision {comes_to}" in out
+    assert f"auto comes to {comes_to}" in out
+    assert "GPU" not in out
+    assert auto == planned_with(comes_to, tmp_path, "--device", "cpu")
 
 
 RECIPES = [[path.stem] for path in sorted(CONFIGS.glob("*.yaml"))]
