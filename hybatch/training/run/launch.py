@@ -14,8 +14,8 @@ from transformers.integrations import unset_hf_deepspeed_config
 from hybatch.errors import UserError
 from hybatch.training.config import TrainingConfig
 from hybatch.training.run.memory import keep_freed_memory
-from hybatch.training.strategy.deepspeed import import_deepspeed
-from hybatch.training.strategy.deepspeed_options import check_file
+from hybatch.training.strategy.deepspeed.options import check_file
+from hybatch.training.strategy.deepspeed.zero import import_deepspeed
 
 
 def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:

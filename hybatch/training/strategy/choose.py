@@ -13,8 +13,8 @@ from torch import nn
 
 from hybatch.errors import UserError
 from hybatch.training.config import StrategyOption
-from hybatch.training.strategy.deepspeed import DeepSpeedStrategy, check_accepted, import_deepspeed
-from hybatch.training.strategy.deepspeed_options import engine_options, zero_block
+from hybatch.training.strategy.deepspeed.options import check_accepted, engine_options, zero_block
+from hybatch.training.strategy.deepspeed.zero import DeepSpeedStrategy, import_deepspeed
 from hybatch.training.strategy.fully_sharded import FullyShardedStrategy
 from hybatch.training.strategy.protocol import Strategy
 from hybatch.training.strategy.replicated import ReplicatedStrategy

@@ -28,8 +28,8 @@ from hybatch.training.step.chunks import Cutting
 from hybatch.training.step.guide import GuideTable
 from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy
-from hybatch.training.strategy.deepspeed import import_deepspeed
-from hybatch.training.strategy.deepspeed_options import engine_options
+from hybatch.training.strategy.deepspeed.options import engine_options
+from hybatch.training.strategy.deepspeed.zero import import_deepspeed
 from hybatch.training.strategy.text_chunk import Features
 from tests.training.tiny import VOCABULARY, TinySampler, tokenize, translating_sampler
 

@@ -10,7 +10,7 @@ import pytest
 from hybatch.errors import UserError
 from hybatch.training.strategy import PreparedEngine, check_strategy
 from hybatch.training.strategy.choose import check_engine_options
-from hybatch.training.strategy.deepspeed import import_deepspeed
+from hybatch.training.strategy.deepspeed.zero import import_deepspeed
 
 
 def _prepared(kind: str, processes: int = 2, stage: int = 2, **fsdp: str) -> PreparedEngine:

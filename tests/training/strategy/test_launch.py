@@ -15,7 +15,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from hybatch.models import Encoder
 from hybatch.train import main
-from hybatch.training.strategy.deepspeed_options import engine_options
+from hybatch.training.strategy.deepspeed.options import engine_options
 from tests.training.small_run import losses, read_metrics, write_config
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -19,8 +19,9 @@ from hybatch.errors import UserError
 from hybatch.processes import rank, world_size
 from hybatch.training.strategy.chunk_encoder import ChunkEncoder
 from hybatch.training.strategy.consolidated import Consolidated, Origin, fitted, learning_parameters
+from hybatch.training.strategy.deepspeed.universal import ZERO_FOLDER
 from hybatch.training.strategy.planted_code import tensors_only
-from hybatch.training.strategy.sources import ZERO_FOLDER, names_of_groups, read_consolidated
+from hybatch.training.strategy.sources import names_of_groups, read_consolidated
 from hybatch.training.strategy.text_chunk import TextChunk
 
 
@@ -165,25 +166,6 @@ class DeepSpeedStrategy:
             safe_set_local_fp32_param(parameter, own)
         else:
             safe_set_local_optimizer_state(parameter, own, key)
-
-
-def check_accepted(options: dict[str, Any]) -> None:
-    """Let DeepSpeed read a configuration, before long work.
-
-    Raises:
-        UserError: it refuses a value of `zero_optimization`.
-    """
-    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
-    from pydantic import ValidationError
-
-    try:
-        DeepSpeedZeroConfig(**options["zero_optimization"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(["zero_optimization", *map(str, first["loc"])])
-        raise UserError(f"DeepSpeed refuses {name} {first.get('input')!r}: {first['msg']}") from error
-    except (AssertionError, ValueError) as error:
-        raise UserError(f"DeepSpeed refuses zero_optimization: {error}") from error
 
 
 def import_deepspeed() -> Any:

@@ -11,9 +11,9 @@ import pytest
 from hybatch.errors import UserError
 from hybatch.training.strategy import PreparedEngine
 from hybatch.training.strategy.choose import check_engine_options, check_strategy
-from hybatch.training.strategy.deepspeed_options import ALLOWED, check_file, engine_options
+from hybatch.training.strategy.deepspeed.options import ALLOWED, check_file, engine_options
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def _options(max_grad_norm: float | None = 1.0, **given: Any) -> dict[str, Any]:

@@ -255,6 +255,25 @@ def check_file(path: str) -> None:
         _offload_device(zero_block(given), part)
 
 
+def check_accepted(options: dict[str, Any]) -> None:
+    """Let DeepSpeed read a configuration, before long work.
+
+    Raises:
+        UserError: it refuses a value of `zero_optimization`.
+    """
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from pydantic import ValidationError
+
+    try:
+        DeepSpeedZeroConfig(**options["zero_optimization"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(["zero_optimization", *map(str, first["loc"])])
+        raise UserError(f"DeepSpeed refuses {name} {first.get('input')!r}: {first['msg']}") from error
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"DeepSpeed refuses zero_optimization: {error}") from error
+
+
 def _check_zero(zero: dict[str, Any]) -> None:
     stage = zero.get("stage")
     if stage not in (1, 2, 3) or isinstance(stage, bool | float):
