@@ -12,16 +12,10 @@ from typing import Any
 import numpy as np
 
 from hybatch.evaluation.settings.best_languages import BestLanguages
-from hybatch.evaluation.settings.bias_metrics import (
-    BILINGUAL,
-    MULTILINGUAL,
-    POOLS,
-    PoolRanks,
-    english_of,
-    metrics_of,
-)
+from hybatch.evaluation.settings.bias_metrics import BILINGUAL, MULTILINGUAL, POOLS, english_of, metrics_of
 from hybatch.evaluation.settings.metrics import mean
 from hybatch.evaluation.settings.per_query import QueryTables
+from hybatch.evaluation.settings.pool_ranks import PoolRanks
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ A metric is one entry of `BIAS_METRICS`; results.json, per_query.npz, the tables
 docs/evaluation.md follow from it. All figures come from exact ranks, with ties in the order of the pool; that of a
 language is the mean over its queries, those that a metric leaves out (NaN) not counted.
 
-Q queries of one language, P positives of theirs in the pool, G languages, K best places of the pool.
+Q queries of one language, P positives of theirs in the pool, G languages, k first places of the pool, T those ranked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from hybatch.evaluation.settings.best_languages import TOP_CUTOFFS
 from hybatch.evaluation.settings.language_bias import own_language_first
 from hybatch.evaluation.settings.metrics import figures_per_query
 from hybatch.evaluation.settings.peer import equal_rank_probability
-from hybatch.evaluation.settings.per_query import best_ranks
+from hybatch.evaluation.settings.pool_ranks import PoolRanks
 
 MULTILINGUAL, BILINGUAL = "multilingual", "bilingual"
 POOLS = (MULTILINGUAL, BILINGUAL)
@@ -33,62 +32,6 @@ _ENGLISH = ("en", "eng")
 def english_of(languages: Sequence[str]) -> str | None:
     """The language that is English (en, eng, eng_Latn, en-GB), the first of several; None where there is none."""
     return next((x for x in languages if x.replace("_", "-").split("-")[0].lower() in _ENGLISH), None)
-
-
-@dataclass(frozen=True)
-class PoolRanks:
-    """What the queries of one language find in one pool.
-
-    own, pivot: the number of their language, and of English where the pool is the bilingual one.
-    rank_P, query_P, group_P: rank in the pool of every positive, its query and its language; int64.
-    sizes_G: candidates of each language, 0 of those outside the pool; int64.
-    best_QK: languages of the best candidates, best first; of a pool with fewer than the largest of `TOP_CUTOFFS`, all.
-    """
-
-    own: int
-    pivot: int | None
-    rank_P: np.ndarray
-    query_P: np.ndarray
-    group_P: np.ndarray
-    sizes_G: np.ndarray
-    best_QK: np.ndarray
-
-    @property
-    def num_queries(self) -> int:
-        """Q."""
-        return len(self.best_QK)
-
-    @cached_property
-    def counts_QG(self) -> np.ndarray:
-        """int64 [Q, G]: positives of each language."""
-        shape = (self.num_queries, len(self.sizes_G))
-        cells_P = self.query_P * len(self.sizes_G) + self.group_P
-        return np.bincount(cells_P, minlength=shape[0] * shape[1]).reshape(shape)
-
-    @cached_property
-    def best_ranks_QG(self) -> np.ndarray:
-        """float64 [Q, G]: rank of the best positive of each language, NaN where there is none."""
-        return best_ranks(self.rank_P, self.query_P, self.group_P, self.num_queries, len(self.sizes_G))
-
-    @cached_property
-    def positives_Q(self) -> np.ndarray:
-        """float64 [Q]: number of positives, NaN instead of 0."""
-        counts_Q = self.counts_QG.sum(axis=1)
-        return np.where(counts_Q > 0, counts_Q, np.nan)
-
-    @cached_property
-    def first_rank_Q(self) -> np.ndarray:
-        """float64 [Q]: the best rank of a positive, NaN where there is none."""
-        ranks_QG = np.where(np.isnan(self.best_ranks_QG), np.inf, self.best_ranks_QG)
-        first_Q = ranks_QG.min(axis=1)
-        return np.where(np.isinf(first_Q), np.nan, first_Q)
-
-    @cached_property
-    def last_rank_Q(self) -> np.ndarray:
-        """float64 [Q]: the worst rank of a positive, NaN where there is none."""
-        last_Q = np.full(self.num_queries, np.nan)
-        np.fmax.at(last_Q, self.query_P, self.rank_P.astype(np.float64))
-        return last_Q
 
 
 @dataclass(frozen=True)
@@ -200,7 +143,7 @@ _SEMANTIC_PROXIMITY = "arXiv 2604.05684"
 _MLAIRE = "arXiv 2605.07249"
 _PEER = "PEER of arXiv 2405.00978, of one level of relevance"
 
-_ENTRIES = (
+_OF_ANSWERS = (
     BiasMetric(
         "rank_distance",
         "rank distance",
@@ -263,6 +206,8 @@ _ENTRIES = (
         f"Lang-nDCG of {_MLAIRE}, with gains of our own",
         _language_ndcg(10),
     ),
+)
+_OF_FIRST = (
     *(
         BiasMetric(
             f"first_{'right' if right else 'wrong'}_{'own' if own else 'other'}",
@@ -277,6 +222,8 @@ _ENTRIES = (
         for right in (True, False)
         for own in (True, False)
     ),
+)
+_OF_PEER = (
     *(
         BiasMetric(
             f"peer_answers@{k}",
@@ -302,6 +249,8 @@ _ENTRIES = (
         )
         for k in TOP_CUTOFFS
     ),
+)
+_OF_PAIR = (
     BiasMetric(
         "bilingual_map",
         "bilingual mAP",
@@ -349,7 +298,9 @@ _ENTRIES = (
         higher_is_better=None,
     ),
 )
-BIAS_METRICS: dict[str, BiasMetric] = {metric.name: metric for metric in _ENTRIES}
+BIAS_METRICS: dict[str, BiasMetric] = {
+    metric.name: metric for metric in (*_OF_ANSWERS, *_OF_FIRST, *_OF_PEER, *_OF_PAIR)
+}
 
 
 def metrics_of(pool: str) -> list[BiasMetric]:
