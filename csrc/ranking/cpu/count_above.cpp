@@ -21,6 +21,7 @@ constexpr int64_t kBlockBytes = 768 * 1024;  // of packed candidates: most of a 
 constexpr int64_t kLargestBlock = 2048;
 constexpr int64_t kDepth = 384;  // hidden positions per pass: a query panel of that depth fits the first-level cache
 constexpr int64_t kItemsPerWorker = 32;
+constexpr int64_t kTilesPerCount = 16;  // whose scores, of one panel, still lie in the first-level cache
 constexpr int64_t kTilesPerLook = 8;  // at one query's scores for its best: then it is known better what to look for
 constexpr int64_t kFewestPanelsPerItem = 32;  // fewer would not pay for packing the candidates
 
@@ -50,7 +51,8 @@ struct Tiling {
 struct Worker {
   CandidateBlock block;
   AlignedBuffer candidates;
-  std::vector<PanelSummary> summaries;
+  std::vector<PanelSummary> summaries;  // of the block's tiles
+  float largest = 0.0f;                 // magnitude, over the block's candidates that are finite
   AlignedBuffer scores;
   std::vector<int32_t> beaten;
   std::vector<ReachingScore> reaching;
@@ -78,19 +80,22 @@ class Counter {
   struct TieContext {
     const Counter* counter;
     Worker* worker;
-    int64_t first;  // candidate position of the tile's lane 0
+    int64_t first;  // candidate position of the first tile's lane 0
   };
 
   Worker MakeWorker() const;
   void PackBlock(const CandidateBlock& block, Worker& worker) const;
   void CountPanel(int64_t panel, Worker& worker) const;
-  void CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const;
-  void CountOverflows(int64_t panel, int64_t tile, const float* scores, Worker& worker) const;
+  void CountTiles(int64_t panel, int64_t first, int64_t end, Worker& worker) const;
+  void CountOverflows(int64_t panel, int64_t tile, Worker& worker) const;
   void AddBeaten(int64_t panel, const Worker& worker) const;
   void KeepBest(int64_t panel, Worker& worker) const;
-  static void CountTie(void* context, int64_t position, int lane);
+  static void CountTie(void* context, int64_t position, int64_t place);
   void WriteStatus(const std::vector<Worker>& workers) const;
 
+  float* Scores(Worker& worker, int64_t tile) const {
+    return worker.scores.get() + tile * tile_.rows * tile_.lanes;
+  }
   uint32_t LanesInUse(const Worker& worker, int64_t tile) const {
     const int64_t rest = worker.block.count - tile * tile_.lanes;
     return rest >= 32 || rest >= tile_.lanes ? ~0u >> (32 - tile_.lanes) : (1u << rest) - 1;
@@ -138,11 +143,13 @@ void Counter::Run() {
 void Counter::PackBlock(const CandidateBlock& block, Worker& worker) const {
   const int32_t* order = candidates_.order.empty() ? nullptr : candidates_.order.data();
   worker.block = block;
+  worker.largest = 0.0f;
   for (int64_t tile = 0; tile * tile_.lanes < block.count; ++tile) {
     const int64_t begin = tile * tile_.lanes;
     const int count = static_cast<int>(std::min<int64_t>(tile_.lanes, block.count - begin));
     float* panel = worker.candidates.get() + begin * tiling_.positions;
     worker.summaries[tile] = tile_.pack_candidates({task_.candidates, order, block.first + begin, count}, panel);
+    worker.largest = std::max(worker.largest, worker.summaries[tile].largest);
     const uint32_t in_use = LanesInUse(worker, tile);
     worker.candidates_not_finite += (worker.summaries[tile].finite & in_use) != in_use;
   }
@@ -155,23 +162,28 @@ void Counter::CountPanel(int64_t panel, Worker& worker) const {
     const int64_t begin = pass * tiling_.depth;
     const int64_t depth = std::min(tiling_.depth, tiling_.positions - begin);
     const float* queries = queries_.values(panel) + begin * tile_.rows;
+    const bool is_last = pass + 1 == tiling_.passes;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const float* candidates = worker.candidates.get() + (tile * tiling_.positions + begin) * tile_.lanes;
-      float* scores = worker.scores.get() + tile * tile_.rows * tile_.lanes;
-      tile_.multiply(queries, candidates, depth, pass > 0, scores);
-      if (pass + 1 == tiling_.passes) CountTile(panel, tile, scores, worker);
+      tile_.multiply(queries, candidates, depth, pass > 0, Scores(worker, tile));
+      const int64_t uncounted = tile % kTilesPerCount + 1;
+      if (is_last && (uncounted == kTilesPerCount || tile + 1 == tiles)) {
+        CountTiles(panel, tile + 1 - uncounted, tile + 1, worker);
+      }
     }
   }
   AddBeaten(panel, worker);
   if (best_ != nullptr) KeepBest(panel, worker);
 }
 
-void Counter::CountTile(int64_t panel, int64_t tile, const float* scores, Worker& worker) const {
-  TieContext context = {this, &worker, worker.block.first + tile * tile_.lanes};
-  TileCount count;
-  count.scores = scores;
+void Counter::CountTiles(int64_t panel, int64_t first, int64_t end, Worker& worker) const {
+  TieContext context = {this, &worker, worker.block.first + first * tile_.lanes};
+  PanelCount count;
+  count.scores = Scores(worker, first);
+  count.tiles = end - first;
+  count.rows = tile_.rows;
   count.num_queries = queries_.num_queries(panel);
-  count.lanes_in_use = LanesInUse(worker, tile);
+  count.last_lanes = LanesInUse(worker, end - 1);
   count.offsets = task_.offsets + queries_.first_query(panel);
   count.thresholds = queries_.thresholds();
   count.lowest = queries_.lowest(panel);
@@ -180,12 +192,13 @@ void Counter::CountTile(int64_t panel, int64_t tile, const float* scores, Worker
   count.context = &context;
   kernels_.count(count);
   // No partial sum can overflow below this bound; half the range leaves room for its own rounding.
-  const double bound = static_cast<double>(task_.queries.width) * queries_.summary(panel).largest *
-                       worker.summaries[tile].largest;
-  if (bound > std::numeric_limits<float>::max() / 2) CountOverflows(panel, tile, scores, worker);
+  const double bound = static_cast<double>(task_.queries.width) * queries_.summary(panel).largest * worker.largest;
+  if (bound <= std::numeric_limits<float>::max() / 2) return;
+  for (int64_t tile = first; tile < end; ++tile) CountOverflows(panel, tile, worker);
 }
 
-void Counter::CountOverflows(int64_t panel, int64_t tile, const float* scores, Worker& worker) const {
+void Counter::CountOverflows(int64_t panel, int64_t tile, Worker& worker) const {
+  const float* scores = Scores(worker, tile);
   const uint32_t lanes = worker.summaries[tile].finite & LanesInUse(worker, tile);
   for (int i = 0; i < queries_.num_queries(panel); ++i) {
     if ((queries_.summary(panel).finite >> i & 1) == 0) continue;
@@ -230,11 +243,11 @@ void Counter::KeepBest(int64_t panel, Worker& worker) const {
   }
 }
 
-void Counter::CountTie(void* opaque, int64_t position, int lane) {
+void Counter::CountTie(void* opaque, int64_t position, int64_t place_in_tiles) {
   const TieContext& context = *static_cast<const TieContext*>(opaque);
   const Counter& counter = *context.counter;
   const CountAboveTask& task = counter.task_;
-  const int64_t place = context.first + lane;
+  const int64_t place = context.first + place_in_tiles;
   const int64_t row = counter.candidates_.order.empty() ? place : counter.candidates_.order[place];
   const int64_t positive = counter.queries_.positive(position);
   const int64_t index = task.first_index + row;

@@ -11,16 +11,19 @@
 
 namespace hybatch::ranking::cpu {
 
-// The comparison of one tile of scores with its queries' thresholds.
-struct TileCount {
-  const float* scores;       // [rows, lanes]
-  int num_queries;           // rows in use
-  uint32_t lanes_in_use;     // bit per lane
+// The comparison of a panel's scores with its queries' thresholds, for some tiles side by side.
+struct PanelCount {
+  const float* scores;       // [tiles, rows, lanes]
+  int64_t tiles;
+  int rows;                  // of a tile
+  int num_queries;           // of those, in use
+  uint32_t last_lanes;       // bit per lane of the last tile that is in use
   const int64_t* offsets;    // [num_queries + 1] into `thresholds`
   const float* thresholds;   // ascending within a query, NaN last; kWindow readable values follow the last
   const float* lowest;       // [num_queries] first threshold of each; infinity where a query has none
   int32_t* beaten;           // [.. - offsets[0]] += 1 at the highest threshold below a score
-  void (*tie)(void* context, int64_t position, int lane);  // called for each threshold that equals a score
+  // Called for each threshold that equals a score; `place` counts the lanes of all tiles.
+  void (*tie)(void* context, int64_t position, int64_t place);
   void* context;
 };
 
@@ -41,7 +44,7 @@ constexpr int kWindow = 16;  // thresholds compared at once
 
 struct RankKernels {
   TileKernels tile;
-  void (*count)(const TileCount& tile);
+  void (*count)(const PanelCount& panel);
   // Writes, in the order of their places, the scores of the row that are at least `lowest`, or at least `best` and all
   // those before them; returns how many.
   int64_t (*reaching)(const ScoreRow& row, float lowest, float best, ReachingScore* found);

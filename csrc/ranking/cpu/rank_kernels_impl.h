@@ -14,34 +14,56 @@ namespace {
 
 // Finds how many of a query's ascending thresholds are below `score`: by bisection down to one window, then at once.
 template <typename Arch>
-inline void CountScore(const TileCount& tile, int64_t first, int64_t end, int lane, float score) {
+inline void CountScore(const PanelCount& panel, int64_t first, int64_t end, int64_t place, float score) {
   int64_t base = first;
   int64_t size = end - first;
   while (size > kWindow) {
     const int64_t half = size / 2;
-    if (tile.thresholds[base + half - 1] < score) base += half;
+    if (panel.thresholds[base + half - 1] < score) base += half;
     size -= half;
   }
   const uint32_t in_window = (1u << size) - 1;
-  const float* window = tile.thresholds + base;
+  const float* window = panel.thresholds + base;
   const uint32_t below = Arch::MaskBelow(window, score) & in_window;
   const int64_t position = base + __builtin_popcount(below);
-  if (position > first) ++tile.beaten[position - 1 - tile.offsets[0]];
+  if (position > first) ++panel.beaten[position - 1 - panel.offsets[0]];
   if ((Arch::MaskEqual(window, score) & in_window) == 0) return;
-  for (int64_t tied = position; tied < end && tile.thresholds[tied] == score; ++tied) {
-    tile.tie(tile.context, tied, lane);
+  for (int64_t tied = position; tied < end && panel.thresholds[tied] == score; ++tied) {
+    panel.tie(panel.context, tied, place);
   }
 }
 
-// Most rows end at the first test, against the query's lowest threshold.
+// Bits of the lanes of the tiles first, first + 1, ..., as many as a word holds, whose score is at least the query's
+// lowest threshold.
 template <typename Arch>
-void Count(const TileCount& tile) {
-  for (int i = 0; i < tile.num_queries; ++i) {
-    const float* scores = tile.scores + i * Arch::kLanes;
-    uint32_t candidates = Arch::MaskAtLeast(scores, tile.lowest[i]) & tile.lanes_in_use;
-    for (; candidates != 0; candidates &= candidates - 1) {
-      const int lane = __builtin_ctz(candidates);
-      CountScore<Arch>(tile, tile.offsets[i], tile.offsets[i + 1], lane, scores[lane]);
+inline uint64_t Candidates(const PanelCount& panel, int query, int64_t first) {
+  constexpr int64_t kTilesPerWord = 64 / Arch::kLanes;
+  const int64_t stride = panel.rows * Arch::kLanes;
+  const float* scores = panel.scores + first * stride + query * Arch::kLanes;
+  const int64_t tiles = panel.tiles - first < kTilesPerWord ? panel.tiles - first : kTilesPerWord;
+  uint64_t candidates = 0;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const uint32_t in_use = first + i + 1 == panel.tiles ? panel.last_lanes : ~0u;
+    const uint32_t of_tile = Arch::MaskAtLeast(scores + i * stride, panel.lowest[query]) & in_use;
+    candidates |= static_cast<uint64_t>(of_tile) << i * Arch::kLanes;
+  }
+  return candidates;
+}
+
+// Most scores end at the first test, against the query's lowest threshold. What passes it is taken a word of lanes at a
+// time: a loop over the few of one tile would end where no processor expects it.
+template <typename Arch>
+void Count(const PanelCount& panel) {
+  constexpr int64_t kTilesPerWord = 64 / Arch::kLanes;
+  for (int query = 0; query < panel.num_queries; ++query) {
+    const int64_t first_threshold = panel.offsets[query], end = panel.offsets[query + 1];
+    for (int64_t first = 0; first < panel.tiles; first += kTilesPerWord) {
+      uint64_t candidates = Candidates<Arch>(panel, query, first);
+      for (; candidates != 0; candidates &= candidates - 1) {
+        const int64_t place = first * Arch::kLanes + __builtin_ctzll(candidates);
+        const int64_t of_row = place / Arch::kLanes * panel.rows + query;
+        CountScore<Arch>(panel, first_threshold, end, place, panel.scores[of_row * Arch::kLanes + place % Arch::kLanes]);
+      }
     }
   }
 }

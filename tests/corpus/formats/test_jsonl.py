@@ -58,7 +58,10 @@ def test_bytes_that_are_not_utf_8_are_named_with_file_and_line(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("content", "mend"),
-    [(GOOD.encode("utf-16"), "convert the file from UTF-16"), (gzip.compress(GOOD.encode(), mtime=0), "is gzipped: unpack it")],
+    [
+        (GOOD.encode("utf-16"), "convert the file from UTF-16"),
+        (gzip.compress(GOOD.encode(), mtime=0), "is gzipped: unpack it"),
+    ],
 )
 def test_utf_16_and_gzip_are_recognised(tmp_path: Path, content: bytes, mend: str) -> None:
     folder = tmp_path / "corpus"
