@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from hybatch.sampling import KINDS
 from hybatch.sampling.plan import planned_kinds
 from hybatch.training.config import RunConfig, TrainingConfig, instantiate, run_parser
 from hybatch.training.plan.activations import profile_activations
+from hybatch.training.plan.machine import memory_bytes, product_flops
 from hybatch.training.plan.memory import (
     Memory,
     ParameterCounts,
@@ -37,6 +39,8 @@ SUMMARY = "expected memory per strategy and time per step, from the configuratio
 _GB = 1e9
 _DEVICES = {"cuda": ("GPU", "GPUs"), "cpu": ("CPU process", "CPU processes")}
 """What --device may be, and what one and several of them are called."""
+_CPU_SHARE = 0.7
+"""Of the rate of a large product, what a step of an encoder reaches on a CPU, about."""
 _ROWS = ("weights", "gradients", "optimizer", "buffers", "activations", "caches", "total", "host")
 
 
@@ -178,10 +182,11 @@ def main(argv: Sequence[str]) -> int:
         UserError: as `make_plan`, or an option is out of its range.
     """
     parser = run_parser("hybatch plan", SUMMARY, argv)
-    _add_device_options(parser)
+    _add_device_options(parser, _device(argv))
     parser.add_argument("--json", type=Path, default=None, help="also write the plan to this file")
     config, options = instantiate(parser, argv)
     of_precision = _settle_precision(config.training, options.device)
+    _settle_machine(config.training, options)
     plan = make_plan(
         config,
         devices=options.gpus,
@@ -213,12 +218,20 @@ def _settle_precision(training: TrainingConfig, device: str) -> list[str]:
     return ["training.mixed_precision: auto is planned as bf16, on GPUs that have it; on others it comes to no."]
 
 
-def _add_device_options(parser: ArgumentParser) -> None:
-    options: tuple[tuple[str, type[int] | type[float], float, dict[str, float], str], ...] = (
+def _device(argv: Sequence[str]) -> str:
+    """What --device says, which decides on other options' defaults."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--device", default="cuda")
+    return str(parser.parse_known_args(argv)[0].device)
+
+
+def _add_device_options(parser: ArgumentParser, device: str) -> None:
+    memory, peak, share = (80, 989, 0.4) if device == "cuda" else (None, None, _CPU_SHARE)
+    options: tuple[tuple[str, type[int] | type[float], float | None, dict[str, float], str], ...] = (
         ("--gpus", int, 1, {"ge": 1, "le": 1_000_000}, "devices, one process each"),
-        ("--gpu-memory", float, 80, {"gt": 0, "le": 1_000_000}, "GB (10^9 bytes) of one device"),
-        ("--peak-tflops", float, 989, {"gt": 0, "le": 1e9}, "of one device: H100 and H200 dense bf16 989"),
-        ("--mfu", float, 0.4, {"gt": 0, "le": 1}, "share of the peak that is assumed to be reached"),
+        ("--gpu-memory", float, memory, {"gt": 0, "le": 1_000_000}, "GB (10^9 bytes) of one device"),
+        ("--peak-tflops", float, peak, {"gt": 0, "le": 1e9}, "of one device: H100 and H200 dense bf16 989"),
+        ("--mfu", float, share, {"gt": 0, "le": 1}, "share of the peak that is assumed to be reached"),
     )
     for name, kind, default, ends, text in options:
         parser.add_argument(name, type=number_of(name, kind, **ends), default=default, help=text)
@@ -226,9 +239,18 @@ def _add_device_options(parser: ArgumentParser) -> None:
         "--device",
         choices=list(_DEVICES),
         default="cuda",
-        help="cuda: GPUs; cpu: processes on processors like this machine's, which says what training.mixed_precision: "
-        "auto is; --gpus, --gpu-memory and --peak-tflops are theirs then",
+        help="cuda: GPUs; cpu: --gpus processes that share a machine like this one, which says what "
+        "training.mixed_precision: auto is; by default they have its memory, and the rate of its products for a peak",
     )
+
+
+def _settle_machine(training: TrainingConfig, options: Any) -> None:
+    """Of processes on a CPU: their shares of this machine in the place of what was not given."""
+    if options.gpu_memory is None:
+        options.gpu_memory = memory_bytes() / options.gpus / _GB
+    if options.peak_tflops is None:
+        rate = product_flops(torch.bfloat16 if training.is_bf16 else torch.float32)
+        options.peak_tflops = rate / options.gpus / 1e12
 
 
 def _table(plan: Plan, options: Any) -> Table:
@@ -244,7 +266,7 @@ def _table(plan: Plan, options: Any) -> Table:
         cells = [column.memory.as_dict()[row] / _GB for column in plan.strategies.values()]
         table.add_row(label, *(f"{cell:.2f}" for cell in cells), style="bold" if row == "total" else None)
     columns = plan.strategies.values()
-    table.add_row(f"fits {options.gpu_memory:g} GB", *("yes" if column.fits else "no" for column in columns))
+    table.add_row(f"fits {options.gpu_memory:.4g} GB", *("yes" if column.fits else "no" for column in columns))
     table.add_row("largest chunk_size", *(str(column.chunk_size or "none fits") for column in columns))
     return table
 
@@ -259,7 +281,7 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
         f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and {device}, {plan.step_seconds:.2f} s at "
-        f"{options.mfu:.0%} of {options.peak_tflops:g} TFLOP/s, {_rate(plan)}; communication, offloading and the "
+        f"{options.mfu:.0%} of {options.peak_tflops:.3g} TFLOP/s, {_rate(plan)}; communication, offloading and the "
         "optimizer come on top.",
         *_positives(config, work),
         "fits: 10% of the memory is left for what is not modelled (CUDA, its libraries, fragments). Text shorter than "
@@ -279,7 +301,8 @@ def _positives(config: RunConfig, work: Workload) -> list[str]:
 def _rate(plan: Plan) -> str:
     if not plan.step_flops:
         return "as nothing is multiplied: what time a step takes goes into reading embeddings and into the loss"
-    return f"{plan.work.batch_size / plan.step_seconds:,.0f} examples/s"
+    rate = plan.work.batch_size / plan.step_seconds
+    return f"{rate:,.0f} examples/s" if rate >= 10 else f"{rate:.2g} examples/s"
 
 
 def _as_json(config: RunConfig, plan: Plan, options: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hybatch import cli
 from hybatch.training.config import load_run_config
@@ -70,12 +71,35 @@ def test_auto_is_planned_on_cpus_as_what_it_comes_to_on_this_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake_processor(monkeypatch, *instructions)
+    monkeypatch.setattr("hybatch.training.plan.command.product_flops", lambda dtype: 1e11)
     auto = planned_with("auto", tmp_path, "--device", "cpu")
     out = " ".join(capsys.readouterr().out.split())
     assert f"mixed precision {comes_to}" in out
     assert f"auto comes to {comes_to}" in out
     assert "GPU" not in out
     assert auto == planned_with(comes_to, tmp_path, "--device", "cpu")
+
+
+def test_processes_on_cpus_share_the_memory_and_the_measured_rate_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybatch.training.plan.command.memory_bytes", lambda: 24 * 10**9)
+    monkeypatch.setattr(
+        "hybatch.training.plan.command.product_flops", lambda dtype: {torch.float32: 1e11, torch.bfloat16: 3e11}[dtype]
+    )
+    of = {
+        (gpus, precision): planned_with(precision, tmp_path, "--device", "cpu", "--gpus", gpus)["assumptions"]
+        for gpus in ("1", "2")
+        for precision in ("no", "bf16")
+    }
+    assert {key: plan["gpu_memory_gb"] for key, plan in of.items() if key[1] == "no"} == {
+        ("1", "no"): 24,
+        ("2", "no"): 12,
+    }
+    assert [round(plan["peak_tflops"], 3) for plan in of.values()] == [0.1, 0.3, 0.05, 0.15]
+    given = planned_with("no", tmp_path, "--device=cpu", "--gpu-memory", "7", "--peak-tflops", "2")["assumptions"]
+    assert (given["gpu_memory_gb"], given["peak_tflops"]) == (7, 2)
+    assert "fits 12 GB" in capsys.readouterr().out
 
 
 RECIPES = [[path.stem] for path in sorted(CONFIGS.glob("*.yaml"))]
