@@ -11,6 +11,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ _KNOWN_TO_FSDP = {
     ),
 }
 
+_MEMBER = ("builtins", "getattr")
+"""What early releases of Python 3.11, Debian 12's for one, name for a member of an enumeration."""
+
 
 @contextmanager
 def tensors_only(directory: Path) -> Iterator[None]:
@@ -55,7 +59,8 @@ def tensors_only(directory: Path) -> Iterator[None]:
             yield
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {named[1]}" if named else str(error).splitlines()[0]
+        why = named or re.search(r"Unpickler error:\s+(.+)", str(error))
+        reason = f"it names {named[1]}" if named else why[1] if why else str(error).splitlines()[0]
         raise UserError(_refusal(directory, reason)) from error
     finally:
         del os.environ[_FORCED]
@@ -80,6 +85,8 @@ def check_shards(directory: Path) -> None:
 
 class _Known(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == _MEMBER:
+            return _member_of
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if not is_dtype and (module, name) not in _KNOWN_TO_FSDP:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -91,7 +98,18 @@ def _kept_by_zero() -> list[Any]:
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
-    return [LossScaler, ZeroStageEnum, fragment_address]
+    return [LossScaler, ZeroStageEnum, fragment_address, (_member_of, ".".join(_MEMBER))]
+
+
+def _member_of(kind: Any, name: Any) -> Enum:
+    """What `getattr` is in a checkpoint, and nothing else that it might be.
+
+    Raises:
+        pickle.UnpicklingError: it is asked for anything but a member of an enumeration.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Enum) and isinstance(name, str) and name in kind.__members__):
+        raise pickle.UnpicklingError(f"it names {'.'.join(_MEMBER)} of what is no enumeration")
+    return kind.__members__[name]
 
 
 def _refusal(path: Path, reason: str) -> str:

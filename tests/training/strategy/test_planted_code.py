@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import pickle
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING
 
 from hybatch.errors import UserError
 from hybatch.training.strategy.planted_code import check_shards, tensors_only
 from tests.training.strategy.planted import Planted
+
+
+@pytest.fixture(params=["", "enumerations as Python 3.11.2 pickles them"], autouse=True)
+def pickles_enumerations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param:
+        monkeypatch.setattr(Enum, "__reduce_ex__", lambda self, protocol: (getattr, (type(self), self.name)))
+
+
+class Looked:
+    """Looks an attribute up as it is unpickled."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.what = (owner, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return builtins.getattr, self.what
+
+
+@pytest.mark.parametrize("name", ["__class__", "mro", "absent"])
+def test_an_attribute_that_is_no_member_of_an_enumeration_is_not_looked_up(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    message = r"planted there: it names builtins\.getattr of what is no enumeration"
+    for kind in (torch.Size, ZeroStageEnum):
+        torch.save({"more": Looked(kind, name)}, tmp_path / "bad.pt")
+        with pytest.raises(UserError, match=message), tensors_only(tmp_path):
+            torch.load(tmp_path / "bad.pt", weights_only=False)
+    for kind in (torch.Size, _MEM_FORMAT_ENCODING):
+        (tmp_path / ".metadata").write_bytes(pickle.dumps(Looked(kind, name)))
+        with pytest.raises(UserError, match=message):
+            check_shards(tmp_path)
 
 
 def test_every_load_reads_tensors_and_what_zero_keeps_and_nothing_else(
