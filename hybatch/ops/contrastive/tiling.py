@@ -10,7 +10,7 @@ import torch
 
 # Bytes of a tile: usually, and where that would leave it few rows, whose share of the candidates' gradients costs more
 # to add than to compute. On CPUs the first is what C's allocator keeps for the next call: glibc hands back what is
-# larger than 32 MiB, and to fault its pages in again took 6% of a whole loss of 4,096 pairs.
+# larger than 32 MiB, and its pages would be faulted in again at every call.
 _TILE_BYTES = {"cpu": (3 * 2**23, 2**26)}
 _ACCELERATOR_TILE_BYTES = (2**28, 2**28)
 _FEW_ROWS = 512

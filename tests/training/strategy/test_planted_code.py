@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import pickle
 from enum import Enum
@@ -32,7 +31,7 @@ class Looked:
         self.what = (owner, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return builtins.getattr, self.what
+        return getattr, self.what
 
 
 @pytest.mark.parametrize("name", ["__class__", "mro", "absent"])
