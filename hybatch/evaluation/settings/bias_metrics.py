@@ -1,10 +1,9 @@
-"""The table of bias metrics: what each is called, means and comes from, and how every query's figure is computed.
+"""The table of bias metrics: what each is called, means and comes from.
 
 A metric is one entry of `BIAS_METRICS`; results.json, per_query.npz, the tables, figures, comparisons and the table in
 docs/evaluation.md follow from it. All figures come from exact ranks, with ties in the order of the pool; that of a
-language is the mean over its queries, those that a metric leaves out (NaN) not counted.
-
-Q queries of one language, P positives of theirs in the pool, G languages, k first places of the pool, T those ranked.
+language is the mean over its queries, those that a metric leaves out (NaN) not counted. They are computed
+in `bias_arithmetic`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybatch.evaluation.settings.best_languages import TOP_CUTOFFS
+from hybatch.evaluation.settings.bias_arithmetic import (
+    average_precision,
+    complete,
+    english_inclination,
+    first,
+    language_ndcg,
+    last_place,
+    peer_answers,
+    peer_others,
+)
 from hybatch.evaluation.settings.language_bias import own_language_first
-from hybatch.evaluation.settings.metrics import figures_per_query
-from hybatch.evaluation.settings.peer import equal_rank_probability
 from hybatch.evaluation.settings.pool_ranks import PoolRanks
 
 MULTILINGUAL, BILINGUAL = "multilingual", "bilingual"
@@ -61,84 +68,6 @@ class BiasMetric:
         return GROUPS[self.group]
 
 
-def _average_precision(pool: PoolRanks) -> np.ndarray:
-    figures = figures_per_query(pool.rank_P, pool.query_P, pool.num_queries)
-    precision_Q = np.full(pool.num_queries, np.nan)
-    precision_Q[figures.counted] = figures.average_precision
-    return precision_Q
-
-
-def _last_place(pool: PoolRanks) -> np.ndarray:
-    room_Q = pool.sizes_G.sum() - pool.positives_Q
-    return (pool.last_rank_Q - pool.positives_Q) / np.where(room_Q > 0, room_Q, np.nan)
-
-
-def _complete(k: int) -> Callable[[PoolRanks], np.ndarray]:
-    def compute(pool: PoolRanks) -> np.ndarray:
-        return np.where(pool.positives_Q <= k, (pool.last_rank_Q <= k).astype(np.float64), np.nan)
-
-    return compute
-
-
-def _language_ndcg(k: int) -> Callable[[PoolRanks], np.ndarray]:
-    sums_k = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
-
-    def compute(pool: PoolRanks) -> np.ndarray:
-        gain_P = np.where(pool.group_P == pool.own, 2.0, 1.0) * (pool.rank_P <= k)
-        # Summed in the order of the ranks, so that the order of the positives cannot show in the last bit.
-        order_P = np.lexsort((pool.rank_P, pool.query_P))
-        discounted_P = (gain_P / np.log2(1 + pool.rank_P))[order_P]
-        found_Q = np.bincount(pool.query_P[order_P], weights=discounted_P, minlength=pool.num_queries)
-        counts_Q, own_Q = pool.counts_QG.sum(axis=1), pool.counts_QG[:, pool.own]
-        ideal_Q = sums_k[np.minimum(own_Q, k)] + sums_k[np.minimum(counts_Q, k)]
-        return found_Q / np.where(counts_Q > 0, ideal_Q, np.nan)
-
-    return compute
-
-
-def _first(right: bool, own: bool) -> Callable[[PoolRanks], np.ndarray]:
-    def compute(pool: PoolRanks) -> np.ndarray:
-        is_right_Q, is_own_Q = pool.first_rank_Q == 1, pool.best_QK[:, 0] == pool.own
-        hit_Q = (is_right_Q == right) & (is_own_Q == own)
-        return np.where(np.isnan(pool.first_rank_Q), np.nan, hit_Q.astype(np.float64))
-
-    return compute
-
-
-def _english_inclination(pool: PoolRanks) -> np.ndarray:
-    is_wrong_Q, is_english_Q = pool.first_rank_Q > 1, pool.best_QK[:, 0] == pool.pivot
-    return np.where(np.isnan(pool.first_rank_Q), np.nan, (is_wrong_Q & is_english_Q).astype(np.float64))
-
-
-def _peer_answers(k: int) -> Callable[[PoolRanks], np.ndarray]:
-    def compute(pool: PoolRanks) -> np.ndarray:
-        order_P = np.lexsort((pool.rank_P, pool.query_P))
-        query_P = pool.query_P[order_P]
-        count_Q = pool.counts_QG.sum(axis=1)
-        place_P = np.arange(len(query_P)) - (np.cumsum(count_Q) - count_Q)[query_P] + 1
-        within_P = pool.rank_P[order_P] <= k
-        groups_T = pool.group_P[order_P][within_P]
-        return equal_rank_probability(place_P[within_P], query_P[within_P], groups_T, pool.counts_QG)
-
-    return compute
-
-
-def _peer_others(k: int) -> Callable[[PoolRanks], np.ndarray]:
-    def compute(pool: PoolRanks) -> np.ndarray:
-        best_Qk = pool.best_QK[:, :k]
-        is_answer_Qk = np.zeros(best_Qk.shape, dtype=bool)
-        within_P = pool.rank_P <= best_Qk.shape[1]
-        is_answer_Qk[pool.query_P[within_P], pool.rank_P[within_P] - 1] = True
-        query_T, column_T = np.nonzero(~is_answer_Qk)
-        place_T = np.cumsum(~is_answer_Qk, axis=1)[query_T, column_T]
-        p_Q = equal_rank_probability(
-            place_T, query_T, best_Qk[query_T, column_T].astype(np.int64), pool.sizes_G - pool.counts_QG
-        )
-        return np.where(np.isnan(pool.positives_Q), np.nan, p_Q)
-
-    return compute
-
-
 _SEMANTIC_PROXIMITY = "arXiv 2604.05684"
 _MLAIRE = "arXiv 2605.07249"
 _PEER = "PEER of arXiv 2405.00978, of one level of relevance"
@@ -172,7 +101,7 @@ _OF_ANSWERS = (
         "(worst rank of the query's m answers - m) / (candidates of the pool - m): 0 where they take the first m "
         "places, 1 where one is the last of all",
         f"Max@R of {_SEMANTIC_PROXIMITY}, normalised in a way of our own",
-        _last_place,
+        last_place,
         higher_is_better=False,
     ),
     *(
@@ -182,7 +111,7 @@ _OF_ANSWERS = (
             ANSWERS,
             f"share of queries whose answers all rank within the first {k}; those with more answers are left out",
             f"Complete@K of {_SEMANTIC_PROXIMITY}",
-            _complete(k),
+            complete(k),
         )
         for k in TOP_CUTOFFS
     ),
@@ -204,7 +133,7 @@ _OF_ANSWERS = (
         "sum of gain / log2(1 + rank) over the answers within the first 10, over the largest such sum; gain 2 of an "
         "answer in the query's language, 1 of another",
         f"Lang-nDCG of {_MLAIRE}, with gains of our own",
-        _language_ndcg(10),
+        language_ndcg(10),
     ),
 )
 _OF_FIRST = (
@@ -216,7 +145,7 @@ _OF_FIRST = (
             f"share of queries whose first candidate is {'an' if right else 'no'} answer, and in "
             f"{'the language of the query' if own else 'another language'}",
             f"four-way split of {_MLAIRE}",
-            _first(right, own),
+            first(right, own),
             higher_is_better=None if right and not own else right,
         )
         for right in (True, False)
@@ -232,7 +161,7 @@ _OF_PEER = (
             f"p value of a Kruskal-Wallis test that the answers of all languages have equal expected ranks, those "
             f"below the first {k} tied; queries with answers in one language only, or with no two in any, are left out",
             _PEER,
-            _peer_answers(k),
+            peer_answers(k),
         )
         for k in TOP_CUTOFFS
     ),
@@ -244,7 +173,7 @@ _OF_PEER = (
             f"p value of a Kruskal-Wallis test that the candidates of all languages that are no answer have equal "
             f"expected ranks, those below the first {k} tied",
             _PEER,
-            _peer_others(k),
+            peer_others(k),
             is_headline=k == min(TOP_CUTOFFS),
         )
         for k in TOP_CUTOFFS
@@ -257,7 +186,7 @@ _OF_PAIR = (
         PAIR,
         "average precision, as in the other settings",
         f"pool of {_SEMANTIC_PROXIMITY}",
-        _average_precision,
+        average_precision,
     ),
     BiasMetric(
         "english_inclination",
@@ -265,7 +194,7 @@ _OF_PAIR = (
         PAIR,
         "share of queries whose first candidate is English and no answer",
         f"English inclination of {_SEMANTIC_PROXIMITY}",
-        _english_inclination,
+        english_inclination,
         higher_is_better=False,
         is_headline=True,
     ),
@@ -285,7 +214,7 @@ _OF_PAIR = (
         PAIR,
         "share of queries whose answers all rank within the first 10; those with more answers are left out",
         f"Complete@K of {_SEMANTIC_PROXIMITY}",
-        _complete(10),
+        complete(10),
     ),
     BiasMetric(
         "bilingual_own_language_first",
