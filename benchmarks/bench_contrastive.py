@@ -29,6 +29,7 @@ from measure import (
     colours,
     environment,
     interleaved,
+    kernels,
     rate_cells,
     told_rate,
     write_figures,
@@ -73,6 +74,10 @@ def measure(
             found = list(contenders(problem, what, arguments.rounds, arguments.dimensions))
             left_out |= dict.fromkeys(one for one in found if isinstance(one, LeftOut))
             timed = [one for one in found if isinstance(one, Contender) and is_wanted(one, arguments.only)]
+            if arguments.kernels:
+                print(
+                    *(f"{size}: {what}: {one.name}\n{kernels(one.run, device)}" for one in timed), sep="\n", flush=True
+                )
             gradients = 0 if what == FORWARD else embeddings
             gflop = PRODUCTS[what] * 2 * size**2 * arguments.width / 1e9
             work = Work(size, what, device, gradients, gflop)
@@ -196,6 +201,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the embeddings")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", help="contenders whose names hold one of these, and the floor")
+    parser.add_argument("--kernels", action="store_true", help="also tell each contender's kernels on a GPU")
     parser.add_argument("--processes", type=int, default=2, help="over which gather all and ring are compared; 0: none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(argv)

@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Timing, colours, environment, interleaved, rate_cells, told_rate, write_figures, write_report
+from measure import (
+    Timing,
+    colours,
+    environment,
+    interleaved,
+    kernels,
+    rate_cells,
+    told_rate,
+    write_figures,
+    write_report,
+)
 from ranking_contenders import DTYPES, SHAPES, contenders, make_problem
 
 Rows = list[dict[str, Any]]
@@ -34,6 +44,9 @@ def measure(arguments: argparse.Namespace, machine: dict[str, Any], keep: Callab
             entrants = list(
                 contenders(problem, backends=arguments.backends, precisions=precisions, slow=not arguments.fast)
             )
+            if arguments.kernels:
+                for one in entrants:
+                    print(one.name, kernels(one.run, device), sep="\n", flush=True)
             gflop = 2 * SHAPES[shape].Q * SHAPES[shape].D * width / 1e9
             about = {"shape": shape, "width": width, "share": problem.share, "gflop": gflop}
             so_far = partial(keep_round, keep, rows, about)
@@ -103,6 +116,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--backends", nargs="+", help="of hybatch; default: torch and the device's own")
+    parser.add_argument("--kernels", action="store_true", help="also tell each contender's kernels on a GPU")
     parser.add_argument("--fast", action="store_true", help="leave out the slow contenders")
     arguments = parser.parse_args(argv)
     arguments.backends = arguments.backends or ["torch", torch.device(arguments.device).type]

@@ -32,7 +32,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 STARTING_SECONDS = 60.0
 """For torch, the collection and the device to be ready."""
-SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--target-processes", "application-only")
+SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--launch-timeout", "60")
+"""It waits for the first use of the device, before which torch is imported and tests are collected."""
 MOST_REPEATED = 12
 MOST_SANITIZED = 4
 

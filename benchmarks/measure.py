@@ -92,6 +92,20 @@ def interleaved(
     return list(timings.values())
 
 
+def kernels(run: Callable[[], object], device: torch.device, most: int = 12) -> str:
+    """Where the time of one run goes on a GPU: its kernels and copies, those that take longest first."""
+    run()
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        wall, _ = _timed(run, device)
+    found = [one for one in profiler.key_averages() if one.device_type != torch.autograd.DeviceType.CPU]
+    found.sort(key=lambda one: one.self_device_time_total, reverse=True)
+    busy = sum(one.self_device_time_total for one in found)
+    lines = [f"  {1e6 * wall:.0f} us, {busy:.0f} us of them in {sum(one.count for one in found)} kernels and copies"]
+    lines += [f"  {one.self_device_time_total:9.0f} us {one.count:6d} x {one.key[:110]}" for one in found[:most]]
+    return "\n".join(lines)
+
+
 def write_figures(path: Path, result: dict[str, Any], *, finished: bool) -> None:
     """Replace the JSON file whole, also halfway through a benchmark: one that is stopped leaves what it has measured.
 

@@ -3,7 +3,7 @@ kernels' sources on this machine, and a real one where torch finds it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,11 @@ def ops_on(device: str) -> Any:
 def put(tensor: Tensor, device: str) -> Tensor:
     """The model's tensors are the CPU's."""
     return tensor.contiguous() if device == "model" else tensor.to(device)
+
+
+def zeros(shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
+    """Made where they lie: nothing is copied, which a graph of kernels could not repeat."""
+    return torch.zeros(shape, dtype=dtype, device="cpu" if device == "model" else device)
 
 
 def _why_missing(device: str, *, family: str, capability: int | None) -> str | None:

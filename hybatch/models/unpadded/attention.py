@@ -3,6 +3,9 @@
 A backbone set to it calls it in every layer. With a `token_sequence` among the keywords of its forward pass there is
 one row of tokens, and each attends to those of its own text; without, it is transformers' scaled dot product attention.
 
+On a GPU that has them, torch's own kernels of FlashAttention for texts of different lengths take halves; float32, and
+what they do not know, is padded for the dot products alone.
+
 n texts, h heads, N tokens of all texts, L tokens of each of some texts, T tokens of the longest, d width of a head.
 """
 
@@ -20,6 +23,11 @@ from transformers.masking_utils import sdpa_mask
 from hybatch.models.unpadded.sequence import TokenSequence
 
 ATTENTION = "hybatch_unpadded"
+_HALVES = (torch.bfloat16, torch.float16)
+_FLASH_CAPABILITY = (8, 0)
+"""Of the oldest GPUs that torch compiles FlashAttention for."""
+_FLASH_WIDTHS = range(8, 257, 8)
+"""Of a head."""
 
 
 def _attend(
@@ -54,17 +62,72 @@ def _attend(
         raise ValueError("attention without padding knows no softcap")
     groups = getattr(module, "num_key_value_groups", 1)
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
-    attend = _by_length if query.device.type == "cpu" else _repadded
+    heads: tuple[Tensor, ...] = (query[0], repeat_kv(key, groups)[0], repeat_kv(value, groups)[0])
+    if query.device.type == "cpu":
+        attend = _by_length
+    else:
+        heads = _in_one_dtype(*heads)
+        attend = _flash if _has_flash(heads[0]) else _repadded
     return attend(
-        query[0],
-        repeat_kv(key, groups)[0],
-        repeat_kv(value, groups)[0],
+        *heads,
         token_sequence,
         causal=causal,
         window=sliding_window,
         dropout=dropout,
         scale=scaling,
     ), None
+
+
+def _in_one_dtype(*heads_hNd: Tensor) -> tuple[Tensor, ...]:
+    """As autocast would give them to scaled dot product attention: rotary positions are computed in float32."""
+    device = heads_hNd[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return heads_hNd
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in heads_hNd)
+
+
+def _has_flash(query_hNd: Tensor) -> bool:
+    """Whether the kernels of `_flash` are there for it, and nobody has switched them off."""
+    return (
+        query_hNd.is_cuda
+        and query_hNd.dtype in _HALVES
+        and query_hNd.shape[-1] in _FLASH_WIDTHS
+        and torch.backends.cuda.is_flash_attention_available()
+        and torch.backends.cuda.flash_sdp_enabled()
+        and torch.cuda.get_device_capability(query_hNd.device) >= _FLASH_CAPABILITY
+    )
+
+
+def _flash(
+    query_hNd: Tensor,
+    key_hNd: Tensor,
+    value_hNd: Tensor,
+    sequence: TokenSequence,
+    *,
+    causal: bool,
+    window: int | None,
+    dropout: float,
+    scale: float | None,
+) -> Tensor:
+    """No padding at all: one launch each way, whatever the lengths.
+
+    `torch.nn.attention.varlen` leads to the same operator, and leaves out dropout.
+    """
+    sight = -1 if window is None else window - 1
+    attended_Nhd = torch.ops.aten._flash_attention_forward(
+        *(tensor.transpose(0, 1) for tensor in (query_hNd, key_hNd, value_hNd)),
+        sequence.starts,
+        sequence.starts,
+        sequence.longest,
+        sequence.longest,
+        dropout,
+        causal,
+        False,
+        scale=scale,
+        window_size_left=sight,
+        window_size_right=0 if causal else sight,
+    )[0]
+    return attended_Nhd[None]
 
 
 def _by_length(
@@ -107,7 +170,7 @@ def _repadded(
     dropout: float,
     scale: float | None,
 ) -> Tensor:
-    """Padded rows for the dot products alone: few launches, on a GPU."""
+    """Padded rows for the dot products alone: few launches, on a device where each costs more than some padding."""
     num_texts, longest = len(sequence.lengths), sequence.longest
     heads, _, width = query_hNd.shape
 
@@ -115,10 +178,9 @@ def _repadded(
         padded = tensor_hNd.new_zeros(heads, num_texts * longest, width).index_copy(1, sequence.places_N, tensor_hNd)
         return padded.unflatten(1, (num_texts, longest)).transpose(0, 1)
 
-    kept_nT = query_hNd.new_zeros(num_texts * longest, dtype=torch.bool)
-    kept_nT[sequence.places_N] = True
+    kept_nT = sequence.kept
     # A padded query sees itself and no NaN comes of it; it is dropped with its row below.
-    mask = kept_nT.view(num_texts, 1, 1, longest) & _band(longest, causal=causal, window=window, device=kept_nT.device)
+    mask = kept_nT[:, None, None] & _band(longest, causal=causal, window=window, device=kept_nT.device)
     mask = mask | torch.eye(longest, dtype=torch.bool, device=kept_nT.device)
     attended_nhTd = F.scaled_dot_product_attention(
         rows(query_hNd), rows(key_hNd), rows(value_hNd), attn_mask=mask, dropout_p=dropout, scale=scale

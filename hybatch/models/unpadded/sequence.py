@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hybatch.models.unpadded.architectures import Architecture
 
@@ -22,21 +24,31 @@ class TokenSequence:
     Attributes:
         lengths: tokens of each text, at least 1.
         places_N: int64, where each token stands in the flattened [n, T], on the device of the tokens.
+        starts: int32 [n + 1], where each text begins, and N; on the same device.
         longest: T.
     """
 
     lengths: tuple[int, ...]
     places_N: Tensor
+    starts: Tensor
     longest: int
 
     @classmethod
     def of_mask(cls, mask_nT: Tensor, device: torch.device) -> TokenSequence:
         """The sequence of what a mask keeps; a mask on the CPU spares a GPU the wait for the lengths."""
         kept_nT = mask_nT.cpu().bool()
-        places_N = kept_nT.flatten().nonzero().squeeze(1)
+        lengths_n = kept_nT.sum(dim=1)
+        places_N, starts = kept_nT.flatten().nonzero().squeeze(1), F.pad(lengths_n.cumsum(0), (1, 0)).int()
         if device.type != "cpu":
-            places_N = places_N.pin_memory().to(device, non_blocking=True)
-        return cls(tuple(kept_nT.sum(dim=1).tolist()), places_N, kept_nT.shape[1])
+            places_N, starts = (tensor.pin_memory().to(device, non_blocking=True) for tensor in (places_N, starts))
+        return cls(tuple(lengths_n.tolist()), places_N, starts, kept_nT.shape[1])
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """bool [n, T]: where a token stands; every layer asks for it."""
+        kept_nT = self.places_N.new_zeros(len(self.lengths) * self.longest, dtype=torch.bool)
+        kept_nT[self.places_N] = True
+        return kept_nT.view(len(self.lengths), self.longest)
 
     @property
     def runs(self) -> list[tuple[int, int]]:

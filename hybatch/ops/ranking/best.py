@@ -24,8 +24,10 @@ from torch import Tensor
 from hybatch.ops.codes import values_of
 from hybatch.ops.ranking.survey import below, largest_error, rounding, survey
 
-_TILE_SCORES = 2**22
-_LARGEST_TILE = 4096
+# Scores surveyed at once, and queries at most. A CPU keeps the tile in its caches; on an accelerator every tile costs
+# some dozens of launches and several waits.
+_TILE_SCORES, _LARGEST_TILE = 2**22, 2**12
+_ACCELERATOR_TILE_SCORES, _ACCELERATOR_LARGEST_TILE = 2**27, 2**14
 # Columns a maximum is taken over: so few that the K best of a row seldom share one.
 _COLUMNS_PER_PLACE = 8
 _QUERIES_PER_MESSAGE = 2**14
@@ -115,7 +117,7 @@ def keep_best_(
     if len(order_D) == 0:
         return
     candidates_DH = values_of(candidates[order_D]).float()
-    tile = min(_LARGEST_TILE, max(1, _TILE_SCORES // len(order_D)))
+    tile = _tile_of_queries(queries.device, len(order_D))
     everything = (queries, best_scores, best_index, group_scores, group_index)
     for queries_qH, *kept in zip(*(tensor.split(tile) for tensor in everything), strict=True):
         best = BestCandidates(*kept)
@@ -127,6 +129,12 @@ def keep_best_(
         scores_N = pair_scores(queries_qH, candidates, offsets, "fp32", row_N)
         _keep_places(best, scores_N, row_N + first_index, query_N, offsets)
         _keep_groups(best, scores_N, row_N + first_index, query_N, groups[row_N].long())
+
+
+def _tile_of_queries(device: torch.device, num_candidates: int) -> int:
+    on_cpu = device.type == "cpu"
+    scores, largest = (_TILE_SCORES, _LARGEST_TILE) if on_cpu else (_ACCELERATOR_TILE_SCORES, _ACCELERATOR_LARGEST_TILE)
+    return min(largest, max(1, scores // num_candidates))
 
 
 def _by_group(groups_D: Tensor, num_groups: int) -> tuple[Tensor, list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.ops.devices import ops_on, put
+from tests.ops.devices import ops_on, put, zeros
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,8 +40,8 @@ class Counts:
     @staticmethod
     def zeros(problem: Problem, device: str = "cpu") -> Counts:
         shape = (len(problem.positives), problem.num_groups)
-        tables = (put(torch.zeros(shape, dtype=torch.int32), device) for _ in range(3))
-        return Counts(*tables, put(torch.zeros(4, dtype=torch.int64), device))
+        tables = (zeros(shape, torch.int32, device) for _ in range(3))
+        return Counts(*tables, zeros((4,), torch.int64, device))
 
     def tables(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.greater, self.tied_before, self.tied_after
