@@ -62,14 +62,16 @@ def _attend(
         raise ValueError("attention without padding knows no softcap")
     groups = getattr(module, "num_key_value_groups", 1)
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
-    heads: tuple[Tensor, ...] = (query[0], repeat_kv(key, groups)[0], repeat_kv(value, groups)[0])
+    query_hNd, key_hNd, value_hNd = query[0], repeat_kv(key, groups)[0], repeat_kv(value, groups)[0]
     if query.device.type == "cpu":
         attend = _by_length
     else:
-        heads = _in_one_dtype(*heads)
-        attend = _flash if _has_flash(heads[0]) else _repadded
+        query_hNd, key_hNd, value_hNd = _in_one_dtype(query_hNd, key_hNd, value_hNd)
+        attend = _flash if _has_flash(query_hNd) else _repadded
     return attend(
-        *heads,
+        query_hNd,
+        key_hNd,
+        value_hNd,
         token_sequence,
         causal=causal,
         window=sliding_window,
