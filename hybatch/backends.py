@@ -34,6 +34,8 @@ from hybatch.paths import cache_directory
 from hybatch.processes import fail_together, gather_objects, run_on_main
 from hybatch.version import __version__
 
+_BEFORE_TRIALS = ("cpu", "torch")
+"""What a run can have begun with before there were trials: the first of these that was there."""
 MEASURED = {name: op.trial for name, op in OPS.items() if op.trial is not None}
 """Trials by the name of their op."""
 
@@ -66,8 +68,8 @@ def agree_on_backends(device: torch.device, before: Mapping[str, str] | None = N
 def recall_figures(trial: Trial, backends: Sequence[str]) -> Figures:
     """Let `auto` decide by the figures that the cache folder holds, or measure now and keep them there.
 
-    A file that cannot be read or written, or that is damaged, costs a measurement and nothing else. Figures of a busy
-    machine, which did not repeat, are not kept.
+    A file that cannot be read or written, or that is damaged, costs a measurement and nothing else. Figures of a
+    machine that was too busy to tell are not kept.
     """
     found = remembered(trial, backends)
     if found is not None:
@@ -78,7 +80,7 @@ def recall_figures(trial: Trial, backends: Sequence[str]) -> Figures:
         remember(trial, backends, kept)
         return kept
     figures = figures_of(trial, backends)
-    if path is not None and figures.repeated:
+    if path is not None and figures.clear:
         with suppress(OSError), atomic_file(path) as file:
             file.write(json.dumps(asdict(figures) | {"conditions": _conditions(trial, backends)}, indent=1) + "\n")
     return figures
@@ -105,7 +107,9 @@ def _decide(name: str, device: torch.device, before: Mapping[str, str] | None, u
     if before is not None and before.get(name) in shared:
         return before[name]
     candidates = [one for one in candidates_for_auto(device, family) if one in shared]
-    if len(candidates) == 1 or device.type != "cpu" or (before is not None and name not in before):
+    if before is not None and name not in before:
+        return next(one for one in candidates if one in _BEFORE_TRIALS)
+    if len(candidates) == 1 or device.type != "cpu":
         return candidates[0]
     return recall_figures(trial, candidates).fastest()
 
@@ -142,7 +146,7 @@ def _read(path: Path, backends: Sequence[str]) -> Figures | None:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         seconds = {backend: float(told["seconds"][backend]) for backend in backends}
-        figures = Figures(seconds, bool(told["repeated"]), str(told["measured"]), int(told["threads"]))
+        figures = Figures(seconds, bool(told["clear"]), str(told["measured"]), int(told["threads"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return figures if all(0 < taken < float("inf") for taken in seconds.values()) else None

@@ -22,8 +22,8 @@ ALL = ("cpu", "blas", "torch")
 TRIAL = MEASURED["info_nce"]
 
 
-def _figures(cpu: float, torch_: float, *, repeated: bool = True) -> Figures:
-    return Figures({"cpu": cpu, "blas": 3.0, "torch": torch_}, repeated, "2026-01-31 12:00", torch.get_num_threads())
+def _figures(cpu: float, torch_: float, *, clear: bool = True) -> Figures:
+    return Figures({"cpu": cpu, "blas": 3.0, "torch": torch_}, clear, "2026-01-31 12:00", torch.get_num_threads())
 
 
 class Stopwatch:
@@ -49,8 +49,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def stopwatch(monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
-    """With compiled ops, so to speak, wherever the tests run."""
+    """With compiled ops, so to speak, wherever the tests run, and on a processor where `cpu` is preferred."""
     stopwatch = Stopwatch()
+    monkeypatch.setattr(ops_backend, "_our_products_lead", lambda processor: True)
     monkeypatch.setattr(trials, "measure", stopwatch)
     monkeypatch.setattr(ops_backend, "why_missing", lambda *names: None)
     monkeypatch.setattr(backends, "why_missing", lambda *names: None)
@@ -127,7 +128,7 @@ def test_a_cache_that_cannot_be_written_costs_a_measurement_and_nothing_else(
 
 
 def test_figures_of_a_busy_machine_are_not_kept(cache: Path, stopwatch: Stopwatch, forget: Callable[[], None]) -> None:
-    stopwatch.figures = _figures(2.0, 1.0, repeated=False)
+    stopwatch.figures = _figures(2.0, 1.0, clear=False)
     assert recall_figures(TRIAL, ALL).fastest() == "cpu"
     forget()
     stopwatch.figures = _figures(2.0, 1.0)
@@ -158,8 +159,13 @@ def test_a_run_begins_with_the_fastest_and_goes_on_with_what_it_began_with(
     assert agree_on_backends(CPU, {"info_nce": "cpu"})["info_nce"] == "torch"
 
 
-def test_a_run_from_before_there_was_a_choice_goes_on_with_the_compiled_ops(cache: Path, stopwatch: Stopwatch) -> None:
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_run_from_before_there_was_a_choice_goes_on_with_the_compiled_ops(
+    ours: bool, cache: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ops_backend, "_our_products_lead", lambda processor: ours)
     assert set(agree_on_backends(CPU, {}).values()) == {"cpu"}
+    assert stopwatch.asked == 0
 
 
 def test_a_run_whose_backend_is_gone_goes_on_with_another(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

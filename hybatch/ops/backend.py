@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from hybatch.ops.fakes import register_contrastive_fakes, register_ranking_fakes, register_tile_fakes
+from hybatch.ops.processor import processor_facts
 from hybatch.ops.trial import Trial, figures_of
 
 ENVIRONMENT_VARIABLE = "HYBATCH_BACKEND"
@@ -33,8 +34,8 @@ DEVICES = {"cpu": "cpu", "blas": "cpu", "cuda": "cuda"}
 """Where a compiled backend's tensors are; its kernels are in the library of that device."""
 _BUILT_WITH = {"cpu": "a C++ compiler or an installed torch", "cuda": "nvcc or a torch with CUDA"}
 """What setup.py needs for each library."""
-_NEVER_RUN = {("cuda", "contrastive")}
-"""Kernels that no GPU has run yet, only a compiler: chosen when they are asked for by name, never by `auto`."""
+_BY_NAME = {("cuda", "contrastive")}
+"""Kernels that `auto` never chooses: for float32, which training gives them, no GPU has timed them beside torch's."""
 _OLDEST_CAPABILITY = (8, 0)
 """The first compute capability of GPUs that the CUDA library holds code for, as setup.py builds it."""
 
@@ -99,8 +100,20 @@ def forced_backend(family: str) -> str | None:
 
 
 def candidates_for_auto(device: torch.device, family: str) -> tuple[str, ...]:
-    """The backends that `auto` may choose for tensors on `device`, the preferred one first."""
-    return tuple(one for one in usable_backends(device, family) if (one, family) not in _NEVER_RUN)
+    """The backends that `auto` may choose for tensors on `device`.
+
+    First comes the one that is preferred where figures do not tell them apart: the library's matrix products or ours,
+    whichever were faster on the processors that were measured (docs/performance.md).
+    """
+    candidates = [one for one in usable_backends(device, family) if (one, family) not in _BY_NAME]
+    if "blas" in candidates and not _our_products_lead(processor_facts()):
+        candidates.sort(key=lambda one: one != "blas")
+    return tuple(candidates)
+
+
+def _our_products_lead(processor: Mapping[str, str]) -> bool:
+    """On AMD's processors with AVX-512, which the library makes less of; not on AMD's others, nor on Intel's."""
+    return processor.get("vendor_id") == "AuthenticAMD" and "avx512f" in processor.get("flags", "").split()
 
 
 def usable_backends(device: torch.device, family: str) -> tuple[str, ...]:

@@ -68,12 +68,12 @@ def _describe(name: str, op: Op, device: str) -> BackendChoice:
     if backend == device:
         return BackendChoice(label, backend, "the fastest there is")
     if not forced and missing is None:
-        return BackendChoice(label, backend, f"the {device} kernels have never run; ask for them by name to try them")
+        return BackendChoice(label, backend, f"the {device} kernels are for those who ask for them by name")
     return BackendChoice(label, backend, missing or f"{ENVIRONMENT_VARIABLE}={forced} asks for it")
 
 
 def _by_figures(trial: Trial, figures: Figures) -> str:
     times = ", ".join(f"{backend} {1000 * seconds:.2f} ms" for backend, seconds in figures.seconds.items())
     threads = f"{figures.threads} thread{'s' if figures.threads > 1 else ''}"
-    busy = "" if figures.repeated else "; the machine was too busy to tell, and the first is taken"
+    busy = "" if figures.clear else "; the machine was too busy to tell, and the first is taken"
     return f"{times} ({trial.problem}, {threads}, measured {figures.measured} UTC{busy})"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import median
 
 import torch
 
@@ -16,8 +17,9 @@ BUDGET_SECONDS = 0.05
 """Of one op, warm-up included, on a processor that runs the trial several times in it; two ops have a trial."""
 TIE = 0.03
 """Another backend must be faster by this share than the one that comes first: less is noise."""
-REPEATED = 0.05
-"""The second best round may be slower by this share, or something else on the machine took part in them."""
+AHEAD = 0.75
+"""It must be faster in this share of the rounds. What else runs on the machine comes and goes between rounds, and falls
+on neighbours within one alike, so that who is ahead is told by fewer rounds than how long each takes."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,28 @@ class Figures:
     """What a trial took.
 
     Attributes:
-        seconds: of each backend, its best round; the one that is preferred comes first.
-        repeated: whether every best round has a second like it. Else the machine was too busy to tell.
+        seconds: of each backend, its median round; the one that is preferred comes first.
+        clear: whether the fastest was so often enough. Else the machine was too busy to tell.
         measured: when, in UTC, to the minute.
         threads: torch's number of them.
     """
 
     seconds: dict[str, float]
-    repeated: bool
+    clear: bool
     measured: str
     threads: int
 
     def fastest(self) -> str:
         """The first backend, unless another was faster by more than `TIE`, and not by chance."""
-        first = next(iter(self.seconds))
-        best = min(self.seconds, key=self.seconds.__getitem__)
-        return best if self.repeated and self.seconds[best] < (1 - TIE) * self.seconds[first] else first
+        first, best = next(iter(self.seconds)), _best(self.seconds)
+        return best if self.clear else first
+
+
+def _best(seconds: dict[str, float]) -> str:
+    """The first backend, unless another was faster by more than `TIE`."""
+    first = next(iter(seconds))
+    best = min(seconds, key=seconds.__getitem__)
+    return best if seconds[best] < (1 - TIE) * seconds[first] else first
 
 
 Conditions = tuple[str, tuple[str, ...], int]
@@ -97,13 +105,22 @@ def measure(trial: Trial, backends: Sequence[str], clock: Callable[[], float] = 
                 run(backend)
                 rounds[-1][backend] = clock() - begun
     # The first round loads code, starts threads, touches memory.
-    taken = {backend: sorted(one[backend] for one in rounds[1:] or rounds) for backend in backends}
+    counted = rounds[1:] or rounds
+    seconds = {backend: median(one[backend] for one in counted) for backend in backends}
     return Figures(
-        seconds={backend: times[0] for backend, times in taken.items()},
-        repeated=all(len(times) > 1 and times[1] <= (1 + REPEATED) * times[0] for times in taken.values()),
+        seconds=seconds,
+        clear=_is_ahead(_best(seconds), counted),
         measured=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         threads=torch.get_num_threads(),
     )
+
+
+def _is_ahead(best: str, rounds: Sequence[dict[str, float]]) -> bool:
+    """Whether the backend was faster than the one that comes first often enough, or is that one."""
+    first = next(iter(rounds[0]))
+    if best == first:
+        return True
+    return len(rounds) > 1 and sum(one[best] < one[first] for one in rounds) >= AHEAD * len(rounds)
 
 
 def _has_time(elapsed: float, rounds: int) -> bool:

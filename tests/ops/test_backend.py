@@ -123,8 +123,9 @@ def _torch_is_faster(trial: Trial, backends: Sequence[str]) -> Figures:
 
 @pytest.fixture
 def compiled(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled ops that are slower than torch's."""
+    """Compiled ops that are slower than torch's, on a processor where `cpu` is preferred."""
     _nothing_is_missing(monkeypatch)
+    monkeypatch.setattr(backend, "_our_products_lead", lambda processor: True)
     monkeypatch.setattr(trial, "measure", _torch_is_faster)
 
 
@@ -132,6 +133,25 @@ def test_of_backends_that_are_there_auto_is_the_one_that_was_fastest(compiled: N
     assert choose_backend(CPU, family="contrastive", trial=INFO_NCE) == "torch"
     assert choose_backend(CPU, family="ranking") == "cpu"
     assert choose_backend(CPU, "cpu", "contrastive", INFO_NCE) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "preferred"),
+    [
+        ("AuthenticAMD", "fma avx2 avx512f avx512vnni", "cpu"),
+        ("AuthenticAMD", "fma avx2", "blas"),
+        ("GenuineIntel", "fma avx2 avx512f", "blas"),
+        ("", "", "blas"),
+    ],
+)
+def test_where_figures_do_not_tell_the_faster_product_of_that_processor_is_taken(
+    vendor: str, flags: str, preferred: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _nothing_is_missing(monkeypatch)
+    monkeypatch.setattr(backend, "processor_facts", lambda: {"vendor_id": vendor, "flags": flags})
+    monkeypatch.setattr(trial, "measure", lambda *names: replace(_torch_is_faster(*names), clear=False))
+    assert choose_backend(CPU, family="contrastive", trial=INFO_NCE) == preferred
+    assert choose_backend(CPU, family="ranking") == "cpu"
 
 
 def test_the_environment_wins_over_figures(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +202,7 @@ def test_the_description_shows_the_figures_and_since_when_they_hold(
     )
     assert describe()[2] == ("info_nce, cpu tensors", "torch", expected)
     monkeypatch.setattr(trial, "_remembered", {})
-    monkeypatch.setattr(trial, "measure", lambda *names: replace(_torch_is_faster(*names), repeated=False))
+    monkeypatch.setattr(trial, "measure", lambda *names: replace(_torch_is_faster(*names), clear=False))
     choice = describe()[2]
     assert choice.backend == "cpu"
     assert "too busy to tell" in choice.reason

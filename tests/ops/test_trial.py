@@ -53,17 +53,31 @@ def test_the_first_stays_where_another_is_hardly_faster() -> None:
     assert Machine({"cpu": (0.002,), "torch": (0.0019,)}).measure().fastest() == "torch"
 
 
-def test_a_best_round_without_a_second_like_it_decides_nothing() -> None:
+def test_one_lucky_round_decides_nothing() -> None:
     lucky = Machine({"cpu": (0.004,), "torch": (0.005, 0.001, 0.005)}).measure()
-    assert not lucky.repeated
+    assert lucky.clear
     assert lucky.fastest() == "cpu"
+
+
+def test_who_is_ahead_is_told_within_rounds_that_something_else_makes_slow() -> None:
+    noise = (1, 1, 2, 1.3, 1.7)
+    figures = Machine({"cpu": [0.004 * slow for slow in noise], "torch": [0.0036 * slow for slow in noise]}).measure()
+    assert figures.clear
+    assert figures.fastest() == "torch"
+
+
+def test_a_backend_that_is_ahead_only_as_often_as_not_is_not_taken() -> None:
+    figures = Machine({"cpu": (0.004,), "torch": (0.005, 0.001, 0.005, 0.001)}).measure()
+    assert figures.seconds["torch"] < figures.seconds["cpu"]
+    assert not figures.clear
+    assert figures.fastest() == "cpu"
 
 
 @pytest.mark.parametrize("backends", [("cpu", "torch"), ("cpu", "blas", "torch")])
 @pytest.mark.parametrize("seconds_of_round", [0.0002, 0.0054, 0.008, 0.016])
 def test_rounds_fill_the_budget_and_do_not_exceed_it(seconds_of_round: float, backends: tuple[str, ...]) -> None:
     machine = Machine(dict.fromkeys(backends, (seconds_of_round / len(backends),)))
-    assert machine.measure().repeated
+    assert machine.measure().clear
     assert machine.clock() <= BUDGET_SECONDS * 1.000001
     assert machine.clock() + seconds_of_round > BUDGET_SECONDS * 0.999999
 
