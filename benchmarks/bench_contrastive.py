@@ -36,6 +36,9 @@ from measure import (
     write_report,
 )
 
+from hybatch.ops.backend import choose_backend
+from hybatch.ops.contrastive.trials import INFO_NCE
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -211,6 +214,7 @@ def main() -> None:
     arguments = parse()
     device = torch.device(arguments.device)
     machine = environment(device, peak=arguments.dtype == "fp32")
+    machine["auto"] = choose_backend(device, family="contrastive", trial=INFO_NCE)
     about = {"environment": machine, "width": arguments.width, "dtype": arguments.dtype}
 
     def result(rows: Rows, left_out: list[LeftOut]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
     python benchmarks/gpu_tests.py collect --tests DIR --folder DIR  deals the tests to the groups
     python benchmarks/gpu_tests.py run GROUP --folder DIR            runs one group
     python benchmarks/gpu_tests.py again --folder DIR                runs what failed with more to see
-    python benchmarks/gpu_tests.py summary --folder DIR              says what became of every test
+    python benchmarks/gpu_tests.py summary --folder DIR              says what became of them, in summary.json too
 
 A group's tests share a process as long as all goes well. A test that takes too long is ended with its process, whose
 stack goes to the log, and one that leaves the device unusable ends its process; a new one goes on with the tests that
@@ -242,15 +242,28 @@ def again(folder: Path, seconds: float) -> int:
 
 
 def summary(folder: Path) -> int:
+    """Print and write what became of the tests, beside what `gpu.sh` wrote of the machine (machine.log)."""
     groups = json.loads((folder / "groups.json").read_text(encoding="utf-8"))
+    bad, numbers = [], {}
     for name in ORDER:
         found = outcomes(folder / f"{name}.jsonl")
+        numbers[name] = {**Counter(one["outcome"] for one in found.values()), "not run": len(groups[name]) - len(found)}
         print(f"{name}: {counts(found)}, {len(groups[name]) - len(found)} not run")
-    for name in ORDER:
-        for one in filter(is_bad, outcomes(folder / f"{name}.jsonl").values()):
-            errors = [line for line in one.get("message", "").splitlines() if line.startswith("E ")]
-            print(f"{one['outcome']}: {one['id']}: {errors[0][:200] if errors else 'see its log'}")
+        bad += [
+            {"id": one["id"], "outcome": one["outcome"], "error": _error(one)} for one in found.values() if is_bad(one)
+        ]
+    for one in bad:
+        print(f"{one['outcome']}: {one['id']}: {one['error']}")
+    log = folder / "machine.log"
+    machine = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    told = {"machine": machine, "groups": numbers, "bad": bad}
+    (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _error(one: dict[str, Any]) -> str:
+    errors = [line for line in one.get("message", "").splitlines() if line.startswith("E ")]
+    return errors[0][:200] if errors else "see its log"
 
 
 def main() -> int:

@@ -174,7 +174,7 @@ def status_bytes(key: str) -> int:
 
 
 def environment(device: torch.device, *, peak: bool = False) -> dict[str, Any]:
-    """Device, versions and commit; of a CPU also the key that its results files are named by.
+    """Device, versions and commit, and the key of the processor or GPU that results files are named by.
 
     Args:
         peak: measure what the CPU does at best (`peak_gflops`, fp32, on all threads of torch), for shares of it.
@@ -182,7 +182,7 @@ def environment(device: torch.device, *, peak: bool = False) -> dict[str, Any]:
     found = processor_facts()
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name(found),
-        "processor": processor.key(found) if device.type == "cpu" else None,
+        "processor": processor.key(found) if device.type == "cpu" else gpu_key(torch.cuda.get_device_name(device)),
         "peak_gflops": processor.peak_gflops(torch.get_num_threads()) if peak and device.type == "cpu" else None,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -191,6 +191,11 @@ def environment(device: torch.device, *, peak: bool = False) -> dict[str, Any]:
         "commit": _commit(),
         "load": os.getloadavg(),
     }
+
+
+def gpu_key(name: str) -> str:
+    """Of a GPU, as CUDA names it: "NVIDIA H200" is h200, "NVIDIA A100-SXM4-80GB" a100sxm480gb."""
+    return "".join(character for character in name.lower().removeprefix("nvidia") if character.isalnum())
 
 
 def rate_cells(row: dict[str, Any], about: dict[str, Any]) -> list[str]:

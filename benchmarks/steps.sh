@@ -94,6 +94,7 @@ finish() {
 }
 
 machine() {
+    date -u +%F
     nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total --format=csv
     nvcc --version | tail -n 2
     "$python" -c 'import platform, torch; print(platform.python_version(), torch.__version__, torch.version.cuda)'
