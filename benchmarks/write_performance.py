@@ -47,12 +47,25 @@ CONTRASTIVE_ROWS = {
     "dense PyTorch": "dense PyTorch",
     "as sentence-transformers' cached loss, 256 rows at a time": "as sentence-transformers' cached loss, 256 at a time",
 }
-CONTRASTIVE_COLUMNS = (
-    (1024, "forward + backward"),
-    (1024, "forward + backward, symmetric"),
-    (4096, "forward + backward"),
-    (4096, "forward + backward, symmetric"),
+CONTRASTIVE_COLUMNS = tuple(
+    (size, what) for size in (512, 1024, 4096) for what in ("forward + backward", "forward + backward, symmetric")
 )
+GPU_RANKING_COLUMNS = ("fp32", "tf32", "bf16", "fp16", "int8 codes", "binary codes")
+GPU_RANKING_ROWS = {
+    "matrix product, {}": "one matrix product",
+    "hybatch cuda, {}": "**hybatch, CUDA**",
+    "hybatch cuda, {} + rescore": "hybatch, CUDA, counts of fp32 (`rescore`)",
+    "hybatch cuda, {}, 100 best kept": "hybatch, CUDA, and the 100 best candidates",
+    "torch + counting, {}": "torch, product + counting, each positive in each language",
+}
+GPU_CONTRASTIVE_COLUMNS = ("forward", "forward + backward", "forward + backward, symmetric")
+GPU_CONTRASTIVE_ROWS = {
+    "matrix products": "the matrix products alone (1; 3; 4)",
+    "hybatch cuda": "**hybatch, CUDA**",
+    "hybatch torch (streaming)": "hybatch, PyTorch, streaming",
+    "dense PyTorch": "dense PyTorch",
+    "as sentence-transformers' cached loss, 256 rows at a time": "as sentence-transformers' cached loss, 256 at a time",
+}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -111,6 +124,44 @@ def contrastive(figures: dict[str, Any]) -> str:
     return grid(CONTRASTIVE_ROWS, columns, find, figures["environment"])
 
 
+def ranking_on_gpu(figures: dict[str, Any]) -> str:
+    """Milliseconds, and in brackets times the floor: the product of the same precision, of fp32 for codes."""
+    rows = {row["name"]: row for row in figures["rows"]}
+    lines = []
+    for name, title in GPU_RANKING_ROWS.items():
+        found = [rows.get(name.format(precision)) for precision in GPU_RANKING_COLUMNS]
+        lines.append([title, *("" if row is None else _milliseconds(row) for row in found)])
+    return table(["", *GPU_RANKING_COLUMNS], lines)
+
+
+def contrastive_on_gpu(figures: dict[str, Any]) -> str:
+    """Milliseconds, and in brackets times the floor and the memory beyond inputs and gradients."""
+    rows = {}
+    for row in figures["rows"]:
+        rows["matrix products" if row["floor"] is None else row["name"], row["what"]] = row
+    lines = []
+    for name, title in GPU_CONTRASTIVE_ROWS.items():
+        found = [rows.get((name, what)) for what in GPU_CONTRASTIVE_COLUMNS]
+        lines.append([title, *("" if row is None else _with_memory(row) for row in found)])
+    return table(["", *GPU_CONTRASTIVE_COLUMNS], lines)
+
+
+def _milliseconds(row: dict[str, Any], *more: str) -> str:
+    brackets = [] if row["ratio"] is None else [f"{row['ratio']:{'.2f' if row['ratio'] < 10 else '.0f'}}x", *more]
+    return f"{1e3 * row['p50']:.3g}" + (f" ({', '.join(brackets)})" if brackets else "")
+
+
+def _with_memory(row: dict[str, Any]) -> str:
+    return _milliseconds(row, f"{max(0, row['beyond_gradients']) / 1e6:,.0f} MB")
+
+
+def gpu_tests(figures: dict[str, Any]) -> str:
+    """How many tests of each group there were, and what became of them."""
+    outcomes = ("passed", "failed", "lost", "skipped", "not run")
+    lines = [[name, *(str(found.get(one, 0)) for one in outcomes)] for name, found in figures["groups"].items()]
+    return table(["tests", *outcomes], lines)
+
+
 def training(figures: dict[str, Any]) -> str:
     lines = []
     settings = figures["settings"]
@@ -152,6 +203,8 @@ def made_with(figures: dict[str, Any]) -> str:
 
 def machine(key: str, figures: dict[str, Any]) -> str:
     """What a table's caption says of where it was made."""
+    if figures["environment"]["cuda"] is not None:
+        return f"{figures['environment']['device']}, CUDA {figures['environment']['cuda']}"
     return f"{processor.title(key)}, {figures['environment']['threads']} cores"
 
 
@@ -167,7 +220,8 @@ def committed() -> dict[str, dict[str, Any]]:
 def page() -> str:
     """docs/performance.md as the figures have it."""
     environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
-    tools = {one.__name__: one for one in (ranking, contrastive, encoding, training, made_with, machine)}
+    tables = (ranking, ranking_on_gpu, contrastive, contrastive_on_gpu, gpu_tests, encoding, training)
+    tools = {one.__name__: one for one in (*tables, made_with, machine)}
     return environment.get_template("performance.md.j2").render(figures=committed(), **tools)
 
 

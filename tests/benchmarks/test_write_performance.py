@@ -55,7 +55,20 @@ def test_a_further_processors_file_gets_a_table_of_its_own_with_shares_of_its_pe
     assert "Ice Lake" not in before
 
 
+def test_a_gpus_tables_have_milliseconds_ratios_and_memory_and_gaps_where_nothing_was_timed() -> None:
+    timed = {"name": "hybatch cuda, bf16", "p50": 0.0056, "ratio": 4.4}
+    text = write_performance.ranking_on_gpu({"rows": [timed]})
+    assert "| **hybatch, CUDA** |  |  | 5.6 (4.40x) |  |  |  |" in text
+    row = {"name": "hybatch cuda", "what": "forward", "p50": 0.01184, "ratio": 1.23, "beyond_gradients": 9e6}
+    floor = {**row, "name": "1 matrix product", "floor": None, "ratio": None, "p50": 0.00964}
+    text = write_performance.contrastive_on_gpu({"rows": [floor, {**row, "floor": "1 matrix product"}]})
+    assert "| the matrix products alone (1; 3; 4) | 9.64 |  |  |" in text
+    assert "| **hybatch, CUDA** | 11.8 (1.23x, 9 MB) |  |  |" in text
+    text = write_performance.gpu_tests({"groups": {"fp32": {"passed": 3, "not run": 1}}})
+    assert "| fp32 | 3 | 0 | 0 | 0 | 1 |" in text
+
+
 def test_a_results_file_is_named_after_the_processor_that_it_was_made_on() -> None:
     for path in write_performance.RESULTS.glob("*.json"):
-        made_on = json.loads(path.read_text(encoding="utf-8"))["environment"].get("processor")
+        made_on = json.loads(path.read_text(encoding="utf-8")).get("environment", {}).get("processor")
         assert made_on in (None, path.stem.rpartition("-")[2]), path  # earlier ones do not say
