@@ -13,7 +13,7 @@ from transformers import MistralConfig, PreTrainedModel
 from hybatch.models.attention import IS_CAUSAL
 from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
-from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, attention, why_padded
+from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, attention, dot_products, why_padded
 from hybatch.models.unpadded.sequence import backbone_inputs
 
 WIDTH = 32
@@ -75,7 +75,7 @@ def _differentiated(backbone: PreTrainedModel, encode: Callable[[], Tensor]) -> 
     return hidden_NH.detach(), found
 
 
-@pytest.mark.parametrize("way", ["_by_length", "_repadded"])
+@pytest.mark.parametrize("way", ["by_length", "repadded"])
 @pytest.mark.parametrize("case", CASES)
 def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
     case: str, way: str, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +87,7 @@ def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
     truth, true_gradients = _differentiated(backbone, lambda: backbone(**features).last_hidden_state[is_token_nT])
 
     backbone.set_attn_implementation(ATTENTION)
-    monkeypatch.setattr(attention, "_by_length", getattr(attention, way))
+    monkeypatch.setattr(attention, "by_length", getattr(dot_products, way))
     sequence = TokenSequence.of_mask(features["attention_mask"], torch.device("cpu"))
     inputs = backbone_inputs(
         sequence, ARCHITECTURES[backbone.config.model_type], features, backbone.config.pad_token_id

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from hybatch.models import EncoderConfig, build_encoder
-from hybatch.models.unpadded import attention
+from hybatch.models.unpadded.dot_products import by_length, repadded
+from hybatch.models.unpadded.flash import flash, has_flash
 from hybatch.models.unpadded.sequence import TokenSequence
 from tests.models.backbones import save_backbone
 
@@ -46,16 +47,16 @@ def _differentiated(
     return [tensor.detach().double().cpu() for tensor in (found, *gradients)]
 
 
-@pytest.mark.parametrize("way", ["_flash", "_repadded"])
+@pytest.mark.parametrize("way", [flash, repadded])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (False, 4), (True, 4), (False, 1000)])
 def test_a_gpu_attends_as_a_cpu_does_within_the_rounding_of_halves(
-    causal: bool, window: int | None, dtype: torch.dtype, way: str
+    causal: bool, window: int | None, dtype: torch.dtype, way: Attend
 ) -> None:
     heads = _heads(dtype)
     doubles = [tensor.double() for tensor in heads]
-    truth = _differentiated(attention._by_length, doubles, "cpu", causal=causal, window=window)
-    found = _differentiated(getattr(attention, way), heads, "cuda", causal=causal, window=window)
+    truth = _differentiated(by_length, doubles, "cpu", causal=causal, window=window)
+    found = _differentiated(way, heads, "cuda", causal=causal, window=window)
     rounding = torch.finfo(dtype).eps
     for its, expected in zip(found, truth, strict=True):
         assert (its - expected).norm() <= 2 * rounding * expected.norm()
@@ -67,7 +68,7 @@ def test_the_same_seed_drops_the_same_and_about_as_much_as_is_asked() -> None:
     outputs = []
     for seed in (1, 1, 2):
         torch.cuda.manual_seed(seed)
-        found = _differentiated(attention._flash, heads, "cuda", causal=False, window=None, dropout=0.25)
+        found = _differentiated(flash, heads, "cuda", causal=False, window=None, dropout=0.25)
         outputs.append(found[0])
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
@@ -78,11 +79,11 @@ def test_the_same_seed_drops_the_same_and_about_as_much_as_is_asked() -> None:
 
 def test_float32_and_heads_that_the_kernels_do_not_know_are_padded() -> None:
     known = torch.zeros(HEADS, 5, WIDTH, dtype=torch.bfloat16, device="cuda")
-    assert attention._has_flash(known)
-    assert not attention._has_flash(known.float())
-    assert not attention._has_flash(known[..., :20])
+    assert has_flash(known)
+    assert not has_flash(known.float())
+    assert not has_flash(known[..., :20])
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        assert not attention._has_flash(known)
+        assert not has_flash(known)
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "labse", "qwen3"])
