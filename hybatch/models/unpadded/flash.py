@@ -104,7 +104,7 @@ def why_unlike(attend: Callable[..., Tensor], device: torch.device, dtype: torch
     def differentiated(one: Callable[..., Tensor], causal: bool, window: int | None) -> tuple[Tensor, ...]:
         own = [tensor.detach().requires_grad_() for tensor in heads]
         found = one(*own, sequence, causal=causal, window=window, dropout=0.0, scale=width**-0.5)
-        return found, *torch.autograd.grad((found[0].transpose(0, 1) * weights).sum(), own)
+        return found.detach(), *torch.autograd.grad((found[0].transpose(0, 1) * weights).sum(), own)
 
     for causal, window in ((False, None), (True, None), (False, 8), (True, 8)):
         try:
