@@ -24,6 +24,11 @@ if (share := max(2, _CORES // _WORKERS)) < _CORES:
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 
+def pytest_sessionfinish() -> None:
+    if corpora := sys.modules.get("tests.sampling.corpora"):
+        corpora.FOLDERS.cleanup()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The parent of the real data sets; tests that need them are skipped, saying so, where it is not set."""

@@ -85,13 +85,13 @@ class FakeCorpus(ParallelCorpus):
         return [[] for _ in indices]
 
 
-_FOLDERS = tempfile.TemporaryDirectory(prefix="hybatch-cells-")
-"""Removed when the process ends."""
+FOLDERS = tempfile.TemporaryDirectory(prefix="hybatch-cells-")
+"""Removed when the process ends, or the test session: a worker of xdist ends without the interpreter's clean-up."""
 
 
 def fresh_folder() -> Path:
     """A new empty folder for one corpus's cache; hypothesis makes many within a test, a fixture only one."""
-    return Path(tempfile.mkdtemp(dir=_FOLDERS.name))
+    return Path(tempfile.mkdtemp(dir=FOLDERS.name))
 
 
 def full_corpus(
