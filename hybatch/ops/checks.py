@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -54,31 +58,95 @@ def check_device(name: str, tensor: Tensor, device: torch.device) -> None:
         raise ValueError(f"{name}: on {tensor.device}, but queries are on {device}")
 
 
-def check_range(name: str, values: Tensor, limit: int) -> None:
-    """Every entry in [0, limit). Reads the values back."""
-    if not len(values):
-        return
-    lowest, highest = torch.stack(values.aminmax()).tolist()
-    if lowest < 0 or highest >= limit:
-        place = int(((values < 0) | (values >= limit)).nonzero()[0])
-        raise ValueError(f"{name}: entry {place} is {int(values[place])}, outside [0, {limit})")
+class ValueChecks:
+    """Checks of values, collected in the order of their faults and settled by one read when the block is left.
+
+    To read from a device is to wait for all that it was given to do, so one read answers everything that is asked in
+    the block. If the block is left by an exception, what was asked before goes first: faults are reported as if every
+    check had been made on the spot.
+
+    Args:
+        enabled: otherwise nothing is asked, launched or read.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self._enabled = enabled
+        self._questions: list[_Question] = []
+
+    def __enter__(self) -> ValueChecks:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.settle()
+
+    def in_range(self, name: str, values: Tensor, limit: int) -> None:
+        """Every entry of integers [N] in [0, limit)."""
+
+        def refuse(lowest: int, highest: int) -> None:
+            if lowest < 0 or highest >= limit:
+                place = int(((values < 0) | (values >= limit)).nonzero()[0])
+                raise ValueError(f"{name}: entry {place} is {int(values[place])}, outside [0, {limit})")
+
+        if self._enabled and len(values):
+            self._ask(torch.stack(values.aminmax()), refuse)
+
+    def offsets(self, name: str, offsets: Tensor, num_positives: int) -> None:
+        """From 0 to the number of positives, never descending; one entry or more."""
+
+        def refuse(first: int, last: int, num_descents: int) -> None:
+            if num_descents:
+                place = int((offsets[1:] < offsets[:-1]).nonzero()[0])
+                entry, following = offsets[place : place + 2].tolist()
+                raise ValueError(f"{name}: must not descend, but entry {place} is {entry} and the next {following}")
+            if first != 0 or last != num_positives:
+                raise ValueError(
+                    f"{name}: must run from 0 to the number of positives, {num_positives}; runs from {first} to {last}"
+                )
+
+        if self._enabled:
+            descents = (offsets[1:] < offsets[:-1]).sum()
+            self._ask(torch.stack([offsets[0].long(), offsets[-1].long(), descents]), refuse)
+
+    def finite(self, values: Tensor, refuse: Callable[[], None]) -> None:
+        """No NaN or infinity, else `refuse` is called; codes have none."""
+
+        def refuse_if_any(num_bad: int) -> None:
+            if num_bad:
+                refuse()
+
+        if self._enabled and values.is_floating_point() and values.numel():
+            # Both extremes are NaN if any value is: one pass, and nothing of the size of the values.
+            extremes = torch.stack(values.detach().aminmax())
+            self._ask(extremes.isfinite().logical_not().sum()[None], refuse_if_any)
+
+    def settle(self) -> None:
+        """Read what was asked so far, and refuse the first fault.
+
+        Raises:
+            ValueError: as the check says.
+        """
+        questions, self._questions = self._questions, []
+        if not questions:
+            return
+        device = questions[0].values.device
+        answers = iter(torch.cat([question.values.to(device) for question in questions]).tolist())
+        for question in questions:
+            question.refuse(*itertools.islice(answers, len(question.values)))
+
+    def _ask(self, values: Tensor, refuse: Callable[..., None]) -> None:
+        self._questions.append(_Question(values.long(), refuse))
 
 
-def check_offsets(name: str, offsets: Tensor, num_positives: int) -> None:
-    """From 0 to the number of positives, never descending. Reads the values back."""
-    descents = (offsets.diff() < 0).nonzero()
-    if len(descents):
-        place = int(descents[0])
-        entry, following = offsets[place : place + 2].tolist()
-        raise ValueError(f"{name}: must not descend, but entry {place} is {entry} and the next {following}")
-    if int(offsets[0]) != 0 or int(offsets[-1]) != num_positives:
-        raise ValueError(
-            f"{name}: must run from 0 to the number of positives, {num_positives}; "
-            f"runs from {int(offsets[0])} to {int(offsets[-1])}"
-        )
+@dataclass(frozen=True)
+class _Question:
+    values: Tensor
+    """[N] int64, on any device."""
+    refuse: Callable[..., None]
+    """Takes the N values, and raises if they tell of a fault; it may then read more, to name the place."""
 
 
 def first_bad_row(rows: Tensor) -> int | None:
-    """The first row that holds a NaN or infinity."""
+    """The first row that holds a NaN or infinity. Reads the values back."""
     bad = (~rows.isfinite()).any(1).nonzero()
     return int(bad[0]) if len(bad) else None

@@ -36,7 +36,8 @@ def largest_square(rows_NH: Tensor) -> int:
     if rows_NH.dtype != torch.int8 or rows_NH.size(1) * 2**14 <= LARGEST_EXACT:
         return 0
     parts = (part.to(torch.int32).square_().sum(1, dtype=torch.int64) for part in rows_NH.split(_ROWS_AT_ONCE))
-    return max((int(part.amax()) for part in parts if len(part)), default=0)
+    largest = [part.amax() for part in parts if len(part)]
+    return int(torch.stack(largest).amax()) if largest else 0
 
 
 def scores_are_exact(query_square: int, candidate_square: int) -> bool:

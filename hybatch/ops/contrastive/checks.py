@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from hybatch.ops.checks import check_device, check_integers, check_range, first_bad_row
+from hybatch.ops.checks import ValueChecks, check_device, check_integers, first_bad_row
 from hybatch.ops.precision import INPUT_DTYPES
 
 
@@ -71,9 +71,12 @@ def check_temperature(temperature: float | Tensor, device: torch.device, *, read
 
 
 def check_values(queries: Tensor, candidates: Tensor, positive_index: Tensor) -> None:
-    """Finite embeddings, positives among the candidates. Reads the values back."""
-    for name, rows in (("queries", queries), ("candidates", candidates)):
-        bad = first_bad_row(rows.detach())
-        if bad is not None:
-            raise ValueError(f"{name}: row {bad} holds a NaN or an infinity")
-    check_range("positive_index", positive_index, len(candidates))
+    """Finite embeddings, positives among the candidates. Reads back once."""
+    with ValueChecks() as values:
+        values.finite(queries, lambda: _refuse_bad_row("queries", queries))
+        values.finite(candidates, lambda: _refuse_bad_row("candidates", candidates))
+        values.in_range("positive_index", positive_index, len(candidates))
+
+
+def _refuse_bad_row(name: str, rows: Tensor) -> None:
+    raise ValueError(f"{name}: row {first_bad_row(rows.detach())} holds a NaN or an infinity")

@@ -20,10 +20,12 @@ precision: fp32, tf32, bf16 or fp16: what the embeddings are rounded to, to near
 rescore: with a precision below fp32, give the counts of fp32 on the embeddings as they are given all the same. On
     Hopper GPUs the lower precision then settles every candidate that rounding cannot bring to the other side of a
     threshold, and fp32 the others; elsewhere fp32 settles all of them.
-validate: check indices, groups, offsets and values. Without it shapes and dtypes are still checked but nothing is read
-    back from the device by this module or a compiled backend: out-of-range indices are undefined behaviour, candidates
-    in groups out of range are not counted, and positives whose counts mean nothing because of NaN, infinity or
-    overflow come back as -1.
+validate: check indices, groups, offsets and values. `rank_counts` then waits for the device three times: before it
+    scores the positives, after that, and after the count (for int8 codes of 1,025 dimensions or more, twice more; what
+    `best` and the torch backend read by themselves comes on top). Without it shapes and dtypes are still checked but
+    nothing is read back from the device by this module or a compiled backend: out-of-range indices are undefined
+    behaviour, candidates in groups out of range are not counted, and positives whose counts mean nothing because of
+    NaN, infinity or overflow come back as -1.
 best: K > 0 to keep the K best candidates of every query as well, and the best one of each group, see `RankCounts.best`;
     precision must be fp32. Where the counts of a query's positives are -1 for want of validation they mean nothing. On
     CUDA this reads back from the device. The compiled CPU backend keeps them as it counts, at a fraction of the cost of

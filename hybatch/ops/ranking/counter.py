@@ -62,36 +62,40 @@ class RankCounter:
         validate: bool = True,
         best: int = 0,
         backend: str = "auto",
+        _values: checks.ValueChecks | None = None,
     ) -> None:
-        checks.check_precision(precision)
-        _check_precision_of(queries, precision)
-        _check_best(best, precision)
-        _check_positives(queries, positive_embeddings, positive_index, positive_offsets, positive_rows, validate)
-        if num_groups < 0:
-            raise ValueError(f"num_groups: expected 0 or more, got {num_groups}")
-        self.backend = choose_backend(queries.device, backend)
-        self._precision = op_precision(precision, rescore, self.backend)
-        self._validate = validate
-        self._like_queries = queries.new_empty((0, queries.size(1)))
-        self._query_square = largest_square(queries) if validate else 0
-        self._queries = round_rows(queries, self._precision, self.backend)
+        # `rank_counts` hands over what it has asked; it adds its block at once, where the thresholds' check is settled.
+        self._values = checks.ValueChecks(validate) if _values is None else _values
+        with self._values as values:
+            checks.check_precision(precision)
+            _check_precision_of(queries, precision)
+            _check_best(best, precision)
+            _check_positives(queries, positive_embeddings, positive_index, positive_offsets, positive_rows, values)
+            if num_groups < 0:
+                raise ValueError(f"num_groups: expected 0 or more, got {num_groups}")
+            self.backend = choose_backend(queries.device, backend)
+            self._precision = op_precision(precision, rescore, self.backend)
+            self._validate = validate
+            self._like_queries = queries.new_empty((0, queries.size(1)))
+            self._query_square = largest_square(queries) if validate else 0
+            self._queries = round_rows(queries, self._precision, self.backend)
+            # Rounding makes nothing finite, so one look finds what was bad before it, too.
+            values.finite(self._queries, lambda: self._refuse_bad_rows("queries", queries, self._queries))
         self._positive_index = positive_index.long().contiguous()
         self._offsets = positive_offsets.long().contiguous()
         self._ranges: list[tuple[int, int]] = []
         self._failed = False
-        if validate:
-            self._refuse_bad_rows("queries", queries, self._queries)
         self._thresholds = self._score_positives(positive_embeddings, positive_rows)
-        if validate and not bool(self._thresholds.isfinite().all()):
-            # Where the rows are the candidate numbers, the embeddings are the candidates.
-            name = "candidates" if positive_rows is positive_index else "positive_embeddings"
-            rounded = round_rows(positive_embeddings, self._precision, self.backend)
-            self._refuse_bad_rows(name, positive_embeddings, rounded)
-            raise ValueError("queries, positive_embeddings: a score overflows float32; scale the embeddings down")
+        # Where the rows are the candidate numbers, the embeddings are the candidates.
+        name = "candidates" if positive_rows is positive_index else "positive_embeddings"
+        self._values.finite(self._thresholds, lambda: self._refuse_thresholds(name, positive_embeddings))
+        if _values is None:
+            self._values.settle()
         # One tensor, so that processes can sum everything at once.
         num_counts = len(positive_index) * num_groups
         self._counts = torch.zeros(3 * num_counts, dtype=torch.int32, device=queries.device)
         self._status = torch.zeros(STATUS_SIZE, dtype=torch.int64, device=queries.device)
+        self._status_read: list[int] | None = None
         self._num_groups = num_groups
         self._best = BestCandidates.none_yet(len(queries), best, num_groups, self._thresholds) if best else None
 
@@ -113,11 +117,11 @@ class RankCounter:
             groups = torch.from_numpy(np.array(groups))  # a copy: the array may be read-only
         device = self._queries.device
         like_block = block if isinstance(block, Tensor) else _like(block)
-        checks.check_embeddings("block", like_block, width=self._like_queries.size(1))
-        checks.check_same_codes("block", like_block, self._like_queries)
-        checks.check_integers("groups", groups, length=len(block))
-        if self._validate:
-            checks.check_range("groups", groups, self._num_groups)
+        with self._values as values:
+            checks.check_embeddings("block", like_block, width=self._like_queries.size(1))
+            checks.check_same_codes("block", like_block, self._like_queries)
+            checks.check_integers("groups", groups, length=len(block))
+            values.in_range("groups", groups, self._num_groups)
         self._claim(first_index, first_index + len(block))
         for start, rows in _on_device(block, device):
             groups_D = groups[start : start + len(rows)].to(device=device, dtype=torch.int32).contiguous()
@@ -134,6 +138,7 @@ class RankCounter:
         self._claim_all(other._ranges)
         self._counts += other._counts.to(self._counts.device)
         self._status += other._status.to(self._status.device)
+        self._status_read = None
         self._failed |= other._failed
         if self._best is not None and other._best is not None:
             self._best = self._best.joined([other._best])
@@ -163,6 +168,7 @@ class RankCounter:
         dist.all_reduce(everything, group=group)
         self._counts.copy_(everything[: len(self._counts)])
         self._status.copy_(everything[len(self._counts) :])
+        self._status_read = None
         if self._best is not None:
             self._best = self._best.over_processes(group)
 
@@ -211,6 +217,7 @@ class RankCounter:
         queries_QH, rounded_DH = _same_dtype(self._queries, rounded_DH)
         ops = ranking_ops(self.backend)
         count = ops.count_above_ if self._best is None else ops.count_and_keep_
+        self._status_read = None
         count(
             *self._tables(),
             self._status,
@@ -224,13 +231,19 @@ class RankCounter:
             first_index,
             self._precision,
         )
-        if self._validate and any(self._status[BAD_QUERIES:].tolist()):
+        if self._validate and any(self._read_status()[BAD_QUERIES:]):
             self._failed = True
             self._refuse_bad_rows("candidates", rows_DH, rounded_DH, first_index)
             raise ValueError(
                 f"candidates {first_index} to {first_index + len(rows_DH) - 1}: a score with a query may overflow "
                 "float32; scale the embeddings down"
             )
+
+    def _read_status(self) -> list[int]:
+        """The status as it was read, if nothing was counted, merged or summed since."""
+        if self._status_read is None:
+            self._status_read = self._status.tolist()
+        return self._status_read
 
     def _claim(self, first: int, end: int) -> None:
         """Enter candidates first .. end - 1 as counted."""
@@ -270,6 +283,10 @@ class RankCounter:
         if row is not None:
             raise ValueError(f"{name}: row {first_index + row} overflows when it is rounded to {self._precision}")
 
+    def _refuse_thresholds(self, name: str, embeddings: Tensor) -> None:
+        self._refuse_bad_rows(name, embeddings, round_rows(embeddings, self._precision, self.backend))
+        raise ValueError("queries, positive_embeddings: a score overflows float32; scale the embeddings down")
+
     def _refuse_large_scores(self, rows_DH: Tensor, first_index: int) -> None:
         if not self._query_square or scores_are_exact(self._query_square, largest_square(rows_DH)):
             return
@@ -280,7 +297,7 @@ class RankCounter:
         )
 
     def _refuse_bad_status(self) -> None:
-        hits, _, bad_candidates, overflows = self._status.tolist()
+        hits, _, bad_candidates, overflows = self._read_status()
         if self._failed or bad_candidates or overflows:
             raise ValueError("candidates: a block held a NaN, an infinity or an overflow; the counts are void")
         num_positives = len(self._positive_index)
@@ -356,7 +373,7 @@ def _check_positives(
     positive_index: Tensor,
     positive_offsets: Tensor,
     positive_rows: Tensor | None,
-    validate: bool,
+    values: checks.ValueChecks,
 ) -> None:
     checks.check_embeddings("queries", queries)
     checks.check_embeddings("positive_embeddings", positive_embeddings, width=queries.size(1))
@@ -373,11 +390,10 @@ def _check_positives(
         tensors["positive_rows"] = positive_rows
     for name, tensor in tensors.items():
         checks.check_device(name, tensor, queries.device)
-    if validate:
-        checks.check_offsets("positive_offsets", positive_offsets, num_positives)
-        checks.check_range("positive_index", positive_index, checks.INDEX_LIMIT - 1)
-        if positive_rows is not None:
-            checks.check_range("positive_rows", positive_rows, len(positive_embeddings))
+    values.offsets("positive_offsets", positive_offsets, num_positives)
+    values.in_range("positive_index", positive_index, checks.INDEX_LIMIT - 1)
+    if positive_rows is not None:
+        values.in_range("positive_rows", positive_rows, len(positive_embeddings))
 
 
 def _same_dtype(queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

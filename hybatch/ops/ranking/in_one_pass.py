@@ -47,7 +47,8 @@ def rank_counts(
     counts, tiles of bounded size, and where CUDA rescores a queue of at most P + 2^24
     pairs, 8 bytes each; never Q x D or P x H.
     """
-    _check_candidates(queries, candidates, positives, validate)
+    values = checks.ValueChecks(validate)
+    _check_candidates(queries, candidates, positives, values)
     counter = RankCounter(
         queries,
         candidates,
@@ -60,17 +61,17 @@ def rank_counts(
         validate=validate,
         best=best,
         backend=backend,
+        _values=values,
     )
     counter.add(candidates, candidate_groups, 0)
     return counter.finish()
 
 
-def _check_candidates(queries: Tensor, candidates: Tensor, positives: Tensor, validate: bool) -> None:
+def _check_candidates(queries: Tensor, candidates: Tensor, positives: Tensor, values: checks.ValueChecks) -> None:
     checks.check_embeddings("queries", queries)
     checks.check_embeddings("candidates", candidates, width=queries.size(1))
     checks.check_same_codes("candidates", candidates, queries)
     checks.check_integers("positives", positives)
     checks.check_device("candidates", candidates, queries.device)
     checks.check_device("positives", positives, queries.device)
-    if validate:
-        checks.check_range("positives", positives, len(candidates))
+    values.in_range("positives", positives, len(candidates))

@@ -51,6 +51,30 @@ def test_a_wrong_argument_is_named(
         dataclasses.replace(CASE, **{name: value}).count(place)
 
 
+def test_of_several_faults_the_first_argument_checked_is_named(place: Place) -> None:
+    is_positive = torch.zeros(50, dtype=torch.bool).index_fill(0, CASE.positives, True)
+    bad_positive, bad_other = (
+        _with(CASE.candidates, (int(rows.nonzero()[0]), 5), torch.nan) for rows in (is_positive, ~is_positive)
+    )
+    faults: list[tuple[str, dict[str, object]]] = [
+        ("positives: entry 3", {"positives": _with(CASE.positives, 3, 50)}),
+        ("positive_offsets: must", {"offsets": _with(CASE.offsets, 0, 1)}),
+        ("num_groups: expected 0 or more", {"num_groups": -1}),
+        ("queries: row 2 ", {"queries": _with(CASE.queries, (2, 5), torch.inf)}),
+        ("candidates: row", {"candidates": bad_positive}),
+        ("groups: expected integers", {"groups": CASE.groups.float()}),
+        ("groups: entry 7", {"groups": _with(CASE.groups, 7, 3)}),
+        ("candidates: row", {"candidates": bad_other}),
+    ]
+    for number, (message, _) in enumerate(faults):
+        changes = {name: value for _, later in reversed(faults[number:]) for name, value in later.items()}
+        with pytest.raises((TypeError, ValueError), match=message):
+            dataclasses.replace(CASE, **changes).count(place)
+    for precision in ("fp64", "fp32"):
+        with pytest.raises(ValueError, match="positives: entry 3"):
+            dataclasses.replace(CASE, **faults[0][1]).count(place, precision=precision, best=-1)
+
+
 def test_an_array_in_the_place_of_a_tensor_is_named() -> None:
     rest = (CASE.candidates, CASE.groups, CASE.positives, CASE.offsets, 3)
     with pytest.raises(TypeError, match="queries: expected a tensor, got ndarray"):

@@ -180,6 +180,16 @@ def test_candidates_counted_twice_are_refused_and_the_counter_stays_good(place: 
     assert_counts_equal(counter.finish(), case.count(place))
 
 
+def test_a_block_of_bad_groups_is_refused_and_the_counter_stays_good(place: Place) -> None:
+    case = random_case(10, queries=9, candidates=60, width=8, groups=3, integers=True)
+    counter = case.counter(place)
+    _add(counter, case, 0, 30)
+    with pytest.raises(ValueError, match=r"groups: entry 0 is 3, outside \[0, 3\)"):
+        counter.add(case.candidates[30:], torch.full_like(case.groups[30:], 3), 30)
+    _add(counter, case, 30, 60)
+    assert_counts_equal(counter.finish(60), case.count(place))
+
+
 def test_a_total_beyond_32_bits_is_refused(place: Place) -> None:
     case = random_case(6, queries=9, candidates=60, width=8, groups=3, integers=True)
     counter = case.counter(place)
