@@ -10,9 +10,9 @@
 # steps.sh, also for LIMIT_S). Libraries that were carried along (hybatch/_cpu.so, hybatch/_cuda.so) are used where they
 # load, else built. The exit status is that of the worst step.
 #
-# PYTHON names the interpreter with torch and pytest (default python3). A rehearsal without a GPU gives TESTS (folder of
-# tests, default tests/ops), BENCHMARKS (default benchmarks/gpu_benchmarks.sh), LIBRARIES (what makes the libraries
-# ready, default benchmarks/load_or_build.sh) and DEVICE (default cuda).
+# PYTHON names the interpreter with torch and pytest (default python3). A rehearsal without a GPU gives TESTS (folders of
+# tests, default tests/ops and tests/models/unpadded), BENCHMARKS (default benchmarks/gpu_benchmarks.sh), LIBRARIES (what
+# makes the libraries ready, default benchmarks/load_or_build.sh) and DEVICE (default cuda).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-} in
@@ -46,7 +46,8 @@ if [ "$1" = bench ]; then
 fi
 
 reserve=60 # for what failed, once more, and the benchmark
-step collect 60 "$python" benchmarks/gpu_tests.py collect --tests "${TESTS:-tests/ops}" --folder "$results"
+step collect 60 "$python" benchmarks/gpu_tests.py collect --tests ${TESTS:-tests/ops tests/models/unpadded} \
+    --folder "$results"
 while read -r group seconds; do
     step "test-$group" "$seconds" "$python" benchmarks/gpu_tests.py run "$group" --folder "$results"
 done <<<"$groups"

@@ -1,7 +1,7 @@
 """Runs the CUDA tests group by group so that no hang, crash or sticky error costs the tests after it.
 
     python benchmarks/gpu_tests.py groups [--without-kernels]        names and seconds, in order
-    python benchmarks/gpu_tests.py collect --tests DIR --folder DIR  deals the tests to the groups
+    python benchmarks/gpu_tests.py collect --tests DIR ... --folder DIR  deals the tests to the groups
     python benchmarks/gpu_tests.py run GROUP --folder DIR            runs one group
     python benchmarks/gpu_tests.py again --folder DIR                runs what failed with more to see
     python benchmarks/gpu_tests.py summary --folder DIR              says what became of them, in summary.json too
@@ -99,10 +99,10 @@ def deal(tests: Sequence[Test]) -> dict[str, list[Test]]:
     return dealt
 
 
-def collect(folder: Path, tests: str) -> int:
+def collect(folder: Path, tests: Sequence[str]) -> int:
     found = folder / "collected.jsonl"
     found.unlink(missing_ok=True)
-    status = subprocess.run(_pytest(tests, "--collect-only", "-q", "--collect-to", str(found))).returncode
+    status = subprocess.run(_pytest(*tests, "--collect-only", "-q", "--collect-to", str(found))).returncode
     lines = read_lines(found)
     dealt = deal([Test(line["id"], line["path"], frozenset(line["marks"])) for line in lines])
     plain = {name: [{"id": test.id, "path": test.path} for test in held] for name, held in dealt.items()}
@@ -271,7 +271,7 @@ def main() -> int:
     parser.add_argument("action", choices=["groups", "collect", "run", "again", "summary"])
     parser.add_argument("group", nargs="?", choices=ORDER)
     parser.add_argument("--without-kernels", action="store_true", help="groups: those that run without the libraries")
-    parser.add_argument("--tests", help="collect: folder of tests")
+    parser.add_argument("--tests", nargs="+", default=[], help="collect: folders of tests")
     parser.add_argument("--folder", type=Path, help="of what is written")
     parser.add_argument(
         "--test-seconds", type=float, default=float(os.environ.get("TEST_SECONDS", 20)), help="of one test at most"
