@@ -40,9 +40,14 @@ def unused_parameters(backbone: PreTrainedModel) -> set[str]:
         try:
             hidden: Tensor = backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         except (*BUILD_ERRORS, UnboundLocalError, IndexError) as error:
+            # Older releases compile some functions, which then take no tensors without values.
+            mend = (
+                "update transformers"
+                if "TorchScript" in str(error)
+                else "choose another architecture, or other settings"
+            )
             raise UserError(
-                f"the backbone {backbone.config.model_type!r} cannot encode a text: {first_line(error)}; "
-                "choose another architecture, or other settings"
+                f"the backbone {backbone.config.model_type!r} cannot encode a text: {first_line(error)}; {mend}"
             ) from error
     used: set[int] = set()
     seen: set[Any] = set()

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+import transformers
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from hybatch.errors import UserError
 
 
 def _sizes(
@@ -116,6 +119,18 @@ def published_names() -> list[str]:
 
 
 def published_config(hub_id: str) -> PretrainedConfig | None:
-    """The configuration of a published backbone, or None where it is not in the table."""
+    """The configuration of a published backbone, or None where it is not in the table.
+
+    Raises:
+        UserError: the installed transformers is too old for its architecture.
+    """
     found = _PUBLISHED.get(_OLD_NAMES.get(hub_id, hub_id))
-    return None if found is None else AutoConfig.for_model(found[0], **found[1])
+    if found is None:
+        return None
+    architecture, sizes = found
+    if architecture not in CONFIG_MAPPING:
+        raise UserError(
+            f"{hub_id}: transformers {transformers.__version__} does not know its architecture {architecture!r}; "
+            "update transformers"
+        )
+    return AutoConfig.for_model(architecture, **sizes)

@@ -11,6 +11,7 @@ from hybatch.errors import UserError
 from hybatch.models import EncoderConfig, FreshBackboneConfig, build_encoder
 from hybatch.models.flops import encoder_flops
 from hybatch.models.lora.config import LoraConfig
+from hybatch.training.plan import published
 from hybatch.training.plan.sizes import encoder_sizes
 from tests.models.backbones import TEXTS, save_backbone
 from tests.models.named.folders import publish
@@ -85,6 +86,14 @@ def test_published_sizes_are_those_of_the_published_weights(name: str, parameter
 )
 def test_the_largest_are_those_of_their_papers(name: str, billions: float) -> None:
     assert round(encoder_sizes(EncoderConfig(backbone=name)).parameters / 1e9, 1) == billions
+
+
+def test_a_transformers_that_does_not_know_an_architecture_yet_is_to_be_updated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(published, "CONFIG_MAPPING", {"bert": object})
+    with pytest.raises(UserError, match=r"Qwen3-Embedding-0.6B: transformers .* 'qwen3'; update transformers"):
+        encoder_sizes(EncoderConfig(backbone="Qwen/Qwen3-Embedding-0.6B"))
 
 
 def test_an_unknown_model_is_an_error_that_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
