@@ -102,8 +102,8 @@ def forced_backend(family: str) -> str | None:
 def candidates_for_auto(device: torch.device, family: str) -> tuple[str, ...]:
     """The backends that `auto` may choose for tensors on `device`.
 
-    First comes the one that is preferred where figures do not tell them apart: the library's matrix products or ours,
-    whichever were faster on the processors that were measured (docs/performance.md).
+    First comes the one that is preferred where figures do not tell them apart: the library's matrix products, or ours
+    on processors where they were measured to be the faster.
     """
     candidates = [one for one in usable_backends(device, family) if (one, family) not in _BY_NAME]
     if "blas" in candidates and not _our_products_lead(processor_facts()):
@@ -112,7 +112,7 @@ def candidates_for_auto(device: torch.device, family: str) -> tuple[str, ...]:
 
 
 def _our_products_lead(processor: Mapping[str, str]) -> bool:
-    """On AMD's processors with AVX-512, which the library makes less of; not on AMD's others, nor on Intel's."""
+    """On AMD's processors with AVX-512, of which the library makes less: Zen 4 against Zen 3 in docs/performance.md."""
     return processor.get("vendor_id") == "AuthenticAMD" and "avx512f" in processor.get("flags", "").split()
 
 
