@@ -25,6 +25,7 @@ if (share := max(2, _CORES // _WORKERS)) < _CORES:
 
 
 def pytest_sessionfinish() -> None:
+    """What these tests leave to the end of the process, a worker of xdist never does."""
     if corpora := sys.modules.get("tests.sampling.corpora"):
         corpora.FOLDERS.cleanup()
 

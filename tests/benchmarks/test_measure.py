@@ -13,7 +13,8 @@ import bench_ranking
 import processor
 import pytest
 import torch
-from measure import Contender, interleaved, rate_cells, told_rate
+import train_and_watch
+from measure import Contender, gpu_key, interleaved, kernels, rate_cells, told_rate
 
 CPU = torch.device("cpu")
 
@@ -81,3 +82,29 @@ class Problem:
     """What the ranking benchmark reports of a problem; its contenders are stand-ins."""
 
     share = 0.03
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("NVIDIA H200", "h200"), ("NVIDIA A100-SXM4-80GB", "a100sxm480gb"), ("Tesla T4", "teslat4")]
+)
+def test_a_gpus_results_are_named_after_it(name: str, key: str) -> None:
+    assert gpu_key(name) == key
+
+
+def test_the_kernels_of_work_are_those_of_one_run_after_another() -> None:
+    runs: list[int] = []
+    told = kernels(lambda: runs.append(1), CPU)
+    assert len(runs) == 2
+    assert told.endswith("0 us of them in 0 kernels and copies")
+
+
+def test_a_profiled_training_writes_its_operators_by_what_started_and_what_ran_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(options: list[str]) -> int:
+        torch.ones(3, 3).mm(torch.ones(3, 3))
+        return len(options)
+
+    monkeypatch.setattr(train_and_watch, "train", train)
+    assert train_and_watch.profiled(["--one", "two"], tmp_path / "operators") == 2
+    assert (tmp_path / "operators").read_text(encoding="utf-8").count("aten::mm") == 2

@@ -18,8 +18,8 @@ from hybatch.ops.contrastive.backend import contrastive_ops
 from hybatch.ops.trial import Trial
 
 _SIZE, _WIDTH = 384, 384
-"""As many rows as three backends can be tried on in time: fewer flatter what costs least to start. Of 1,024 and 4,096
-rows `blas` takes 1 to 11% less than `cpu` on an AMD EPYC (Zen 3; benchmarks/results/contrastive-cpu-zen3.json)."""
+"""As many rows as three backends can be tried on in time: fewer flatter what costs least to start. Of 512 to 4,096
+rows `blas` takes 3 to 11% less than `cpu` on an AMD EPYC (Zen 3; benchmarks/results/contrastive-cpu-zen3.json)."""
 _PROBLEM = f"{_SIZE} x {_SIZE} of width {_WIDTH}"
 
 
