@@ -1,4 +1,4 @@
-"""Sums up trainings: tokens a second, share of the device's own bf16 matrix rate, peak memory beside the plan's.
+"""Sums up trainings: tokens a second, share of the device's own matrix rate, peak memory beside the plan's.
 
     python benchmarks/training_figures.py --json FILE [--device cuda] --run NAME FOLDER PEAK.json PLAN.json STRATEGY ...
 
@@ -26,12 +26,21 @@ from hybatch.training.step.batches import BatchLoader
 _RUN = ("NAME", "FOLDER", "PEAK.json", "PLAN.json", "STRATEGY")
 MATRIX = {"cuda": 8192, "cpu": 512}
 """Rows and columns of the product that the device's rate is taken from."""
+PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
 
 
-def matrix_rate(device: torch.device) -> float:
-    """TFLOP/s of a product of two random square bf16 matrices, the median of ten after three."""
+def matrix_rates(device: torch.device) -> dict[str, float]:
+    """TFLOP/s of the device's matrix products, by precision.
+
+    A share of bf16's rate alone says nothing of a processor without bf16: there float32 is the faster, often 60 times.
+    """
+    return {name: _matrix_rate(device, dtype) for name, dtype in PRECISIONS.items()}
+
+
+def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Of two random square matrices, the median of ten products after three."""
     size = MATRIX[device.type]
-    one, other = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(13):
         if device.type == "cuda":
@@ -80,7 +89,8 @@ def row(run: list[str], rate: float) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     about = ", ".join(f"{key} {value}" for key, value in result["environment"].items() if value is not None)
     head = "| run | examples/s | tokens/s | TFLOP/s | share of the matrix rate | peak GB | planned GB |"
-    lines = [f"{about}; bf16 matrix rate {result['matrix_tflops']:.4g} TFLOP/s", "", head, "|" + "---|" * 7]
+    rates = ", ".join(f"{name} {rate:.4g}" for name, rate in result["matrix_tflops"].items())
+    lines = [f"{about}; matrix rate in TFLOP/s: {rates}; shares are of the best", "", head, "|" + "---|" * 7]
     for one in result["rows"]:
         if "missing" in one:
             lines.append(f"| {one['run']} | not run: {one['missing']} " + "| " * 5 + "|")
@@ -101,10 +111,10 @@ def main() -> None:
     parser.add_argument("--run", nargs=5, action="append", default=[], metavar=_RUN)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    rate = matrix_rate(device)
-    result: dict[str, Any] = {"environment": environment(device), "matrix_tflops": rate, "rows": []}
+    rates = matrix_rates(device)
+    result: dict[str, Any] = {"environment": environment(device), "matrix_tflops": rates, "rows": []}
     for run in arguments.run:
-        result["rows"].append(row(run, rate))
+        result["rows"].append(row(run, max(rates.values())))
         write_figures(arguments.json, result, finished=len(result["rows"]) == len(arguments.run))
     text = markdown(result)
     arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
