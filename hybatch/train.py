@@ -57,16 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
-    from hybatch.paths import expand_path
-    from hybatch.processes import leave_group
     from hybatch.training.config import load_run_config
-    from hybatch.training.run.launch import build_accelerator
-    from hybatch.training.run.loop import train
     from hybatch.training.survival.orphans import end_with_launcher
-    from hybatch.training.survival.watchdog import JobFailed, report_failure
 
     end_with_launcher()
     config = load_run_config(argv)
+
+    # What only training needs takes seconds to import, and would keep a mistake in the options waiting.
+    from hybatch.paths import expand_path
+    from hybatch.processes import leave_group
+    from hybatch.training.run.launch import build_accelerator
+    from hybatch.training.run.loop import train
+    from hybatch.training.survival.watchdog import JobFailed, report_failure
+
     accelerator = build_accelerator(config.training, expand_path(config.output_dir, "output_dir"))
     try:
         exit_code = train(config, accelerator, stop)

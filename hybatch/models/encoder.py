@@ -9,11 +9,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from hybatch.atomic import atomic_directory
 from hybatch.errors import UserError
@@ -32,8 +33,18 @@ from hybatch.models.lora.updates import ADAPTER_FOLDER, add_updates, draw_update
 from hybatch.models.named import hub_id
 from hybatch.models.parts import saved_parts, seeded_parts
 from hybatch.models.pooling import pool, pool_sequence
-from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, why_padded
+from hybatch.models.unpadded import (
+    ARCHITECTURES,
+    ATTENTION,
+    TokenSequence,
+    attend_without_padding,
+    register_attention,
+    why_padded,
+)
 from hybatch.models.unpadded.sequence import backbone_inputs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Encoder(nn.Module):
@@ -88,10 +99,16 @@ class Encoder(nn.Module):
         self.unused: frozenset[str] = frozenset()
         self.lora_layers: tuple[str, ...] = ()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle, maybe in a process that has built no encoder yet."""
+        super().__setstate__(state)
+        if self.padded_because is None:
+            register_attention()
+
     def pad(self, reason: str) -> None:
         """From now on give the backbone padded texts; `reason` is for `padded_because`."""
         if self.padded_because is None:
-            assert isinstance(self.backbone, PreTrainedModel)
+            assert not isinstance(self.backbone, LaserNetwork)
             self.backbone.set_attn_implementation("sdpa")
             self.padded_because = reason
 
@@ -100,7 +117,7 @@ class Encoder(nn.Module):
         """The table that texts without padding look their tokens up in, where it does that and nothing else."""
         if self.padded_because is not None:
             return None
-        assert isinstance(self.backbone, PreTrainedModel)
+        assert not isinstance(self.backbone, LaserNetwork)
         table = self.backbone.get_input_embeddings()
         is_plain = type(table) is nn.Embedding and table.max_norm is None
         return table if is_plain and not (table.sparse or table.scale_grad_by_freq) else None
@@ -146,7 +163,7 @@ class Encoder(nn.Module):
     def _pooled_without_padding(self, features: Mapping[str, Tensor], token_embeddings_1NH: Tensor | None) -> Tensor:
         """[B, H] float32."""
         ids_BT, backbone = features["input_ids"], self.backbone
-        assert isinstance(backbone, PreTrainedModel)
+        assert not isinstance(backbone, LaserNetwork)
         assert self.config.pooling is not None
         sequence = TokenSequence.of_mask(features["attention_mask"], ids_BT.device)
         architecture = ARCHITECTURES[backbone.config.model_type]
@@ -277,7 +294,7 @@ def build_encoder(config: EncoderConfig, *, seed: int, texts: Iterable[str] | No
         add_updates(encoder.backbone, config.lora, encoder.lora_layers)
         draw_updates(encoder.backbone, encoder.lora_layers, seed)
     if config.gradient_checkpointing:
-        assert isinstance(encoder.backbone, PreTrainedModel)
+        assert not isinstance(encoder.backbone, LaserNetwork)
         if not encoder.backbone.supports_gradient_checkpointing:
             kind = encoder.backbone.config.model_type
             raise UserError(f"model.gradient_checkpointing: the architecture {kind!r} does not support it")
@@ -310,15 +327,15 @@ def _settle_padding(config: EncoderConfig, backbone: PreTrainedModel | LaserNetw
     """
     if config.unpad == "never":
         return "model.unpad is never"
-    if not isinstance(backbone, PreTrainedModel):
+    if isinstance(backbone, LaserNetwork):
         reason: str | None = "LASER's network takes padded texts"
     elif (attention := backbone.config._attn_implementation) not in ("sdpa", ATTENTION):
         reason = f"its attention is {attention}, not sdpa"
     else:
         reason = why_padded(backbone.config)
     if reason is None:
-        assert isinstance(backbone, PreTrainedModel)
-        backbone.set_attn_implementation(ATTENTION)
+        assert not isinstance(backbone, LaserNetwork)
+        attend_without_padding(backbone)
     elif config.unpad == "always":
         raise UserError(f"model.unpad is always, but {reason}: use auto")
     return reason

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from tokenizers import normalizers
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from hybatch.errors import UserError
 from hybatch.models.backbone.fresh import fresh_backbone, fresh_config
@@ -29,6 +29,9 @@ from hybatch.models.lora.targets import check_targets
 from hybatch.models.lora.updates import import_peft
 from hybatch.models.named import LABSE, named_model
 from hybatch.models.tokenization import check_room, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _LABSE_VOCABULARY = 501153
 # Length of a text where neither the folder nor a table of positions says more.

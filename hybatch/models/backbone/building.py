@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -13,10 +13,12 @@ from transformers import (
     AutoModel,
     AutoModelForTextEncoding,
     PretrainedConfig,
-    PreTrainedModel,
 )
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _DROPOUT_NAMES = (
     "hidden_dropout_prob",

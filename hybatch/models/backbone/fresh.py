@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from hybatch.errors import UserError
 from hybatch.models.attention import turned
 from hybatch.models.backbone.building import BUILD_ERRORS, build_backbone, dropouts, first_line, quiet_transformers
 from hybatch.models.config import AttentionDirection, FreshBackboneConfig
 from hybatch.models.tokenization import PAD_ID
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _INTERMEDIATE_NAMES = ("intermediate_size", "hidden_dim", "d_inner", "d_ff", "ffn_dim", "n_inner")
 

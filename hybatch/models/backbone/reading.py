@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 from hybatch.errors import UserError
@@ -26,6 +26,9 @@ from hybatch.models.backbone.building import (
 from hybatch.models.config import AttentionDirection
 from hybatch.models.named import without_its_code
 from hybatch.models.tokenization import end_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def read_config(folder: Path, *, attention: AttentionDirection | None = None) -> PretrainedConfig:

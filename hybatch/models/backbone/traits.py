@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hybatch.errors import UserError
 from hybatch.models.backbone.building import BUILD_ERRORS, first_line, quiet_transformers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 

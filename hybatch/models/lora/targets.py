@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Set
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import PreTrainedModel
 
 from hybatch.errors import UserError
 from hybatch.models.backbone.reading import unread_backbone
 from hybatch.models.backbone.traits import unused_parameters
 from hybatch.models.lora.config import LoraConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def check_targets(folder: Path, lora: LoraConfig) -> None:

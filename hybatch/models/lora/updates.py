@@ -10,17 +10,19 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
-from transformers import PreTrainedModel
 
 from hybatch.errors import UserError
 from hybatch.models.folder.json_files import write_json
 from hybatch.models.lora.config import LoraConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ADAPTER_FOLDER = "adapter"
 """Where a model's folder has the updates by themselves."""

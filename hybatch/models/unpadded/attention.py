@@ -1,24 +1,27 @@
 """Attention within each text of one sequence, registered with transformers under the name `ATTENTION`.
 
-A backbone set to it calls it in every layer. With a `token_sequence` among the keywords of its forward pass there is
-one row of tokens, and each attends to those of its own text; without, it is transformers' scaled dot product attention.
+A backbone that `attend_without_padding` set to it calls it in every layer. With a `token_sequence` among the keywords
+of its forward pass there is one row of tokens, and each attends to those of its own text; without, it is transformers'
+scaled dot product attention.
 
 h heads, N tokens of all texts, d width of a head.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from hybatch.models.unpadded.dot_products import by_length, repadded
 from hybatch.models.unpadded.flash import flash, has_flash
 from hybatch.models.unpadded.sequence import TokenSequence
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ATTENTION = "hybatch_unpadded"
 
@@ -83,8 +86,27 @@ def _in_one_dtype(*heads_hNd: Tensor) -> tuple[Tensor, ...]:
 
 def _mask(*arguments: Any, attention_mask: Tensor | None = None, **keywords: Any) -> Tensor | None:
     """transformers' mask interface: one sequence comes without a mask and needs none of N x N."""
-    return None if attention_mask is None else sdpa_mask(*arguments, attention_mask=attention_mask, **keywords)
+    if attention_mask is None:
+        return None
+    from transformers.masking_utils import sdpa_mask
+
+    return sdpa_mask(*arguments, attention_mask=attention_mask, **keywords)
 
 
-AttentionInterface.register(ATTENTION, _attend)
-AttentionMaskInterface.register(ATTENTION, _mask)
+@cache
+def register_attention() -> None:
+    """Make the name `ATTENTION` known to transformers, in this process.
+
+    Not when this module is imported: it takes transformers' code of models, which takes seconds to import and which a
+    command that opens no model does without.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(ATTENTION, _attend)
+    AttentionMaskInterface.register(ATTENTION, _mask)
+
+
+def attend_without_padding(backbone: PreTrainedModel) -> None:
+    """From now on every layer of the backbone calls the attention of this module."""
+    register_attention()
+    backbone.set_attn_implementation(ATTENTION)

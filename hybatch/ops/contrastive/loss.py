@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hybatch.ops.backend import choose_backend
+from hybatch.ops.compilation import outside_compilation
 from hybatch.ops.contrastive import checks
 from hybatch.ops.contrastive.autograd import SummedLoss, Terms
 from hybatch.ops.contrastive.backend import ContrastiveOps, contrastive_ops
@@ -33,7 +34,7 @@ class ContrastiveTerms(NamedTuple):
     the queries of several processes, the log-sum-exp of their results."""
 
 
-@torch.compiler.disable
+@outside_compilation
 def info_nce(
     queries_QH: Tensor,
     candidates_DH: Tensor,
@@ -92,7 +93,7 @@ def info_nce(
     return (row_lse_Q - positive_logit_Q).sum()
 
 
-@torch.compiler.disable
+@outside_compilation
 def contrastive_terms(
     queries_QH: Tensor,
     candidates_DH: Tensor,

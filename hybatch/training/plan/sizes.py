@@ -6,10 +6,11 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig
 
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
@@ -26,6 +27,9 @@ from hybatch.models.lora.updates import add_updates
 from hybatch.models.named import LABSE, NamedModel, hub_id, named_model
 from hybatch.paths import expand_path
 from hybatch.training.plan.published import published_config, published_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,14 @@ from transformers import MistralConfig, PreTrainedModel
 from hybatch.models.attention import IS_CAUSAL
 from hybatch.models.backbone.fresh import fresh_backbone
 from hybatch.models.config import FreshBackboneConfig
-from hybatch.models.unpadded import ARCHITECTURES, ATTENTION, TokenSequence, attention, dot_products, why_padded
+from hybatch.models.unpadded import (
+    ARCHITECTURES,
+    TokenSequence,
+    attend_without_padding,
+    attention,
+    dot_products,
+    why_padded,
+)
 from hybatch.models.unpadded.sequence import backbone_inputs
 
 WIDTH = 32
@@ -86,7 +93,7 @@ def test_without_padding_vectors_and_gradients_are_those_of_padded_texts(
     is_token_nT = features["attention_mask"].bool()
     truth, true_gradients = _differentiated(backbone, lambda: backbone(**features).last_hidden_state[is_token_nT])
 
-    backbone.set_attn_implementation(ATTENTION)
+    attend_without_padding(backbone)
     monkeypatch.setattr(attention, "by_length", getattr(dot_products, way))
     sequence = TokenSequence.of_mask(features["attention_mask"], torch.device("cpu"))
     inputs = backbone_inputs(
@@ -125,7 +132,7 @@ def test_padded_texts_go_through_the_same_attention_unchanged() -> None:
     backbone = _backbone("bert", {})
     features = _features(backbone.config.pad_token_id)
     truth = backbone(**features).last_hidden_state
-    backbone.set_attn_implementation(ATTENTION)
+    attend_without_padding(backbone)
     assert torch.equal(backbone(**features).last_hidden_state, truth)
 
 

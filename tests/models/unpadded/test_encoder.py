@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -92,6 +94,22 @@ def test_what_is_saved_names_no_attention_of_ours_and_loads_anywhere(tmp_path: P
     loaded = Encoder.load(tmp_path / "saved")
     assert loaded.padded_because is None
     assert (loaded.config.unpad, loaded.config.dropout) == ("auto", None)
+
+
+_UNPICKLED = """
+import sys, torch
+encoder = torch.load(sys.argv[1], weights_only=False)
+torch.save(encoder(encoder.tokenize(sys.argv[3:], "passage")), sys.argv[2])
+"""
+
+
+def test_an_encoder_is_unpickled_in_a_process_that_has_built_none(tmp_path: Path) -> None:
+    encoder = _encoder(save_backbone(tmp_path, "xlm-roberta"), unpad="always").eval()
+    torch.save(encoder, tmp_path / "encoder.pt")
+    command = [sys.executable, "-c", _UNPICKLED, str(tmp_path / "encoder.pt"), str(tmp_path / "found.pt"), *TEXTS]
+    subprocess.run(command, check=True)
+    expected = encoder(encoder.tokenize(TEXTS, "passage"))
+    torch.testing.assert_close(torch.load(tmp_path / "found.pt"), expected, rtol=0, atol=1e-6)
 
 
 def test_the_dropout_of_a_pretrained_backbone_is_what_is_asked_and_a_fresh_one_has_its_own(tmp_path: Path) -> None:

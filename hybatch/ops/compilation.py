@@ -1,0 +1,31 @@
+"""Functions that torch.compile leaves as they are."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def outside_compilation(function: Callable[P, R]) -> Callable[P, R]:
+    """As `torch.compiler.disable`, which imports torch's compiler, a second's work, for those who compile nothing, too.
+
+    Here it is looked for at the call: where something is being compiled it has been imported.
+    """
+    disabled: list[Callable[P, R]] = []
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))
+        return disabled[0](*args, **kwargs)
+
+    return call
