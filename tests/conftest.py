@@ -24,6 +24,24 @@ if (share := max(2, _CORES // _WORKERS)) < _CORES:
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 
+# Files whose slow tests take minutes, longest first: begun last, one would keep a worker busy alone.
+_LONGEST = (
+    "training/strategy/test_equality.py",
+    "slurm/test_cluster.py",
+    "csrc/test_drivers.py",
+    "training/survival/test_torture.py",
+    "csrc/device_model/test_model.py",
+    "test_train.py",
+    "evaluation/test_real_data.py",
+    "study/test_run_grid.py",
+)
+_PLACES = {Path(__file__).parent / file: place for place, file in enumerate(_LONGEST)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _PLACES.get(item.path, len(_LONGEST)))
+
+
 def pytest_sessionfinish() -> None:
     """What these tests leave to the end of the process, a worker of xdist never does."""
     if corpora := sys.modules.get("tests.sampling.corpora"):

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build_and_run() {
     name=$1
     shift
-    "$here/build_drivers.sh" "$folder/$name" "ranking contrastive" -O1 -g -fno-omit-frame-pointer "$@"
+    "$here/build_drivers.sh" "$folder/$name" "ranking contrastive" -O1 -g1 -fno-omit-frame-pointer "$@"
     "$folder/$name/ranking_driver"
     "$folder/$name/contrastive_driver"
 }

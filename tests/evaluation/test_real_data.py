@@ -61,7 +61,7 @@ def test_all_settings_agree_on_random_embeddings(name: str, data_dir: Path, tmp_
     assert 0.02 < found["summary"]["multilingual"]["map"] < 0.98
 
 
-@pytest.mark.parametrize("name", ["xquad-r", "mlqa-r"])
+@pytest.mark.parametrize("name", ["mlqa-r"])  # XQuAD-R's ties take minutes to sort, and are of the same kinds
 def test_all_settings_agree_exactly_on_tied_embeddings(name: str, data_dir: Path, tmp_path: Path) -> None:
     task = load_task(name, data_dir)
     queries, candidates = random_embeddings(task, 16, seed=2, integers=True)

@@ -35,9 +35,9 @@ from tests.training.tiny import VOCABULARY, TinySampler, tokenize, translating_s
 
 BATCH_SIZE = 12
 LEARNING_RATE = 1e-2
-STEPS = 5
+STEPS = 3
 OWN_MARGIN = 0.2549
-"""No score of the five steps is as near this limit as two ways to train may differ (test_equality says how near)."""
+"""No score of the steps is as near this limit as two ways to train may differ (test_equality says how near)."""
 
 
 class TinyLayer(nn.Module):

@@ -69,7 +69,7 @@ def _assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 20)])
+@pytest.mark.parametrize(("processes", "kills"), [(1, 12), (2, 12)])
 def test_a_run_killed_at_random_moments_ends_where_the_undisturbed_run_ends(
     processes: int, kills: int, tmp_path: Path
 ) -> None:
