@@ -1,4 +1,4 @@
-"""Paths that people give: `~` and environment variables in them, and whether they can be written."""
+"""Paths that people give: `~` and environment variables in them, whether they can be written or were fetched."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from hybatch.errors import UserError
 from hybatch.leftovers import recover
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def expand_path(path: str, option: str) -> str:
@@ -36,6 +38,23 @@ def cache_directory() -> Path:
         RuntimeError: neither is set and the user has no home folder.
     """
     return Path(os.environ.get("HYBATCH_CACHE_DIR") or Path.home() / ".cache" / "hybatch")
+
+
+def check_fetched(path: Path, name: str | None = None) -> None:
+    """Check that a file is what its name says, and not the few lines that Git LFS leaves of one it has not fetched.
+
+    Args:
+        name: what the message calls the file; by default its path.
+
+    Raises:
+        UserError: it is such lines.
+    """
+    with open(path, "rb") as file:
+        is_pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+    if is_pointer:
+        raise UserError(
+            f"{name or path}: holds no more than where Git LFS keeps the file: fetch it (git lfs install; git lfs pull)"
+        )
 
 
 def path_of(option: str) -> Callable[[str], Path]:

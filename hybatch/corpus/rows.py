@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from hybatch.errors import UserError
+from hybatch.paths import check_fetched
 
 MAX_LANGUAGES = 64
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ROWS_PER_BATCH = 8192
 LARGEST_SCORE = 1e9
+_ALIKE = 0.9
 
 Columns = dict[str, list[Any]]
 """Name -> values of consecutive rows, as a source has them."""
@@ -73,6 +77,12 @@ def check_fields(batch: RowBatch, known: frozenset[str], source: str) -> None:
     given = {name for name in OPTIONAL_FIELDS if getattr(batch, name) is not None}
     if not given <= known:
         raise ValueError(f"{source}: rows have {', '.join(sorted(given - known))}, which `fields` of the format lacks")
+
+
+@cache
+def meant_by(name: str, fields: frozenset[str]) -> str | None:
+    """The field that a name is another spelling of: "Questions " of "question"; None of a name of its own."""
+    return next(iter(get_close_matches(name.strip().lower(), fields, n=1, cutoff=_ALIKE)), None)
 
 
 def check_batch(batch: RowBatch) -> None:
@@ -177,7 +187,7 @@ def language_files(folder: Path, suffix: str, languages: Sequence[str] | None) -
 
     Raises:
         UserError: there is none, one asked for is missing, or one is no file to read: compressed, a folder, a link that
-            points to nothing.
+            points to nothing, a pointer of Git LFS.
     """
     found = language_names(folder, suffix)
     if not found:
@@ -190,6 +200,7 @@ def language_files(folder: Path, suffix: str, languages: Sequence[str] | None) -
             raise UserError(f"{path}: no such file; `languages` asks for {language}, the folder has {', '.join(found)}")
         if not path.is_file():
             raise UserError(_unreadable(path))
+        check_fetched(path)
     return files
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hybatch.corpus.formats.entry import FormatEntry, below, from_rows
 from hybatch.corpus.formats.splits import Split, explain, is_saved, load_split
 from hybatch.corpus.formats.text_files import kind_of
-from hybatch.corpus.rows import ROWS_PER_BATCH, Columns, Place, RowBatch, check_languages
+from hybatch.corpus.rows import ROWS_PER_BATCH, Columns, Place, RowBatch, check_languages, meant_by
 from hybatch.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Converter(NamedTuple):
 _PLACEHOLDER = "{language}"
 _MAP = "map ours to theirs with `columns`"
 HUB_ID = r"[\w.-]+/[\w.-]+"
+# Without one of these under its right name a language would silently have none.
+_LEFT_OUT_SILENTLY = frozenset(("question", "passage", "passage_id", "negatives"))
 
 
 class DatasetSource:
@@ -140,7 +142,10 @@ def _column_converter(config: CorpusConfig) -> Converter:
         if name not in ours:
             raise UserError(f"`columns` maps {name!r}, which is none of {', '.join(ours)}")
 
+    used = frozenset(mapping.get(name, name) for name in ours)
+
     def convert(columns: Columns, language: str, place: Place) -> RowBatch:
+        _check_spelling(columns, used, place)
         named = {name: columns.get(mapping.get(name, name)) for name in ours}
         ids = [text_of_id(value) for value in named["id"] or ()]
         length = len(ids)
@@ -157,6 +162,16 @@ def _column_converter(config: CorpusConfig) -> Converter:
 
     required = dict.fromkeys((mapping.get("id", "id"), *mapping.values()))
     return Converter(list(required), _MAP, convert)
+
+
+def _check_spelling(columns: Columns, used: frozenset[str], place: Place) -> None:
+    for name in columns.keys() - used:
+        meant = meant_by(name, _LEFT_OUT_SILENTLY)
+        if meant in used and meant not in columns:
+            raise UserError(
+                f"{place(0)}: no column {meant!r}, but {name!r}: map it in `columns: {{{meant}: {name!r}}}`, or "
+                "rename it"
+            )
 
 
 def text_of_id(value: Any) -> Any:

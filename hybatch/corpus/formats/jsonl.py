@@ -8,8 +8,6 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,12 @@ from hybatch.corpus.rows import (
     existing_folder,
     language_files,
     language_names,
+    meant_by,
 )
 from hybatch.errors import UserError
 
 _EXPECTED = 'expected one object a line: {"id": ..., "question": ..., "passage": ...}'
 _FIELDS = frozenset(("id", "question", "passage", "passage_id", "negatives", "positives"))
-_ALIKE = 0.9
 
 
 class JsonlSource:
@@ -104,15 +102,10 @@ def mend_encoding(line: bytes) -> str:
 
 def _checked(row: dict[str, Any], place: str) -> dict[str, Any]:
     for name in row.keys() - _FIELDS:
-        meant = _meant(name)
+        meant = meant_by(name, _FIELDS)
         if meant and row.get(meant) is None:
             raise UserError(f"{place}: there is no field {name!r}; rename it to {meant!r} if that is meant")
     return row
-
-
-@cache
-def _meant(name: str) -> str | None:
-    return next(iter(get_close_matches(name.lower(), _FIELDS, n=1, cutoff=_ALIKE)), None)
 
 
 def _batch(rows: list[dict[str, Any]], path: Path, lines: list[int], size: int) -> RowBatch:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from hybatch.corpus.formats.text_files import KINDS, TextFile, TextPart, TextSplit, kind_of, local_file
 from hybatch.corpus.rows import Columns, Place
 from hybatch.errors import UserError
+from hybatch.paths import check_fetched
 
 # What a data set's card may set of how its files are read, and nothing here does.
 _UNREAD_IN_CSV = (
@@ -40,7 +41,8 @@ class LoadedSplit:
     """A split that `datasets` holds, in columns that have types."""
 
     def __init__(self, dataset: Any, path: str, split: str) -> None:
-        self._dataset = dataset
+        # A saved data set remembers the format that it was shown in: arrays, tensors, some of its columns alone.
+        self._dataset = dataset.with_format(None)
         self._path = path
         self._split = split
 
@@ -112,6 +114,7 @@ def _load_typed_file(path: str, split: str) -> Split:
 
     if Path(path).suffix != ".parquet":
         raise UserError(f"{path}: unknown kind of data file; known are {', '.join(KINDS)}, .parquet")
+    check_fetched(Path(path))
     return LoadedSplit(datasets.load_dataset("parquet", data_files=path, split="train"), path, split)
 
 

@@ -21,12 +21,17 @@ from typing import Any, Literal, NamedTuple
 from hybatch.corpus.formats.jsonl import mend_encoding, parse_object
 from hybatch.corpus.rows import Columns, Place
 from hybatch.errors import UserError
+from hybatch.paths import check_fetched
 
 Kind = Literal["csv", "tsv", "json"]
 KINDS: dict[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "json", ".json": "json"}
 """Ending of a file's name, without a last `.gz` -> how it is read."""
 _EXPECTED = "expected one object a line"
 _ROWS_AT_ONCE = 1024
+_CARRIAGE_RETURN = (
+    "a carriage return stands where no line ends, as in files of old Macintosh programs: save the file with line ends "
+    "of Unix or Windows, or put the text that holds it in quotation marks"
+)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -68,6 +73,7 @@ class TextFile:
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """(number from 1, line with its end), unpacked, without a byte order mark."""
+        check_fetched(self.path, self.name)
         with open(self.path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(self.path) if packed else open(self.path, "rb") as file:
@@ -104,6 +110,8 @@ class TextFile:
                 rows.append((first, row))
                 first = reader.line_num + 1
         except csv.Error as error:
+            if "new-line character" in str(error):
+                raise UserError(f"{self.name}:{first}: {_CARRIAGE_RETURN}") from error
             raise UserError(
                 f"{self.name}:{first}: a quotation mark of the row that begins here has no partner ({error}, line "
                 f"{reader.line_num}); put the cell in quotation marks and double those inside, or take it out"
@@ -124,6 +132,8 @@ class TextFile:
                 continue
             if header is None:
                 header = row
+                if any("\r" in name for name in row):
+                    raise UserError(f"{self.name}:{number}: {_CARRIAGE_RETURN}")
                 for name in filter(None, row):
                     if row.count(name) > 1:
                         raise UserError(f"{self.name}:{number}: column {name!r} stands twice; rename one of them")

@@ -38,6 +38,14 @@ def test_a_saved_data_set_per_language(tmp_path: Path, as_dict: bool) -> None:
     assert corpus.hard_negative_groups([1], [0]) == [[0, -1]]
 
 
+@pytest.mark.parametrize("shown", [{"type": "numpy"}, {"type": "pandas"}, {"columns": ["qid", "text"]}])
+def test_a_saved_data_set_is_read_whole_however_it_was_shown_last(tmp_path: Path, shown: dict[str, object]) -> None:
+    datasets.Dataset.from_dict(ENGLISH).with_format(**shown).save_to_disk(tmp_path / "c")
+    corpus = opened(tmp_path / "c", tmp_path, columns=COLUMNS, languages=["en"])
+    assert contents(corpus) == {"en": TEXTS["en"]}
+    assert corpus.hard_negatives([0], [0]) == [["That."]]
+
+
 def test_one_saved_data_set_with_a_language_column(tmp_path: Path) -> None:
     both = {name: ENGLISH[name] + GERMAN[name] for name in ENGLISH} | {"lang": ["eng"] * 2 + ["deu"] * 2}
     datasets.Dataset.from_dict(both).save_to_disk(tmp_path / "c")

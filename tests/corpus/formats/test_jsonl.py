@@ -97,3 +97,10 @@ def test_blank_lines_and_a_missing_last_line_end_are_passed_over(tmp_path: Path)
     folder.mkdir()
     (folder / "en.jsonl").write_text(f"\n{GOOD}\n \n{GOOD.replace('a', 'b')}", encoding="utf-8")
     assert opened(folder, tmp_path).num_examples == 2
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "en.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    with pytest.raises(UserError, match=r"en\.jsonl: holds no more than where Git LFS keeps the file"):
+        opened(tmp_path / "c", tmp_path)

@@ -15,6 +15,7 @@ from tests.corpus.layouts import contents, opened
 from tests.corpus.readers import tsv_text
 
 HEADER = b"id,question,passage\n"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n"
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,18 @@ BAD: list[tuple[str, bytes, str]] = [
     ("csv", HEADER + b"1,q, \n", r":2: 'passage' is empty"),
     ("csv", HEADER + b"1,q,p\n,r,s\n", r":3: 'id' is missing"),
     ("csv", HEADER + b"1,q,p\n\n1,r,s\n", r":4: this id stands already at .*:2;"),
+    ("csv", HEADER.replace(b"\n", b"\r") + b"1,q,p\r", r":1: a carriage return stands where no line ends"),
+    ("csv", HEADER + b"1,q,p\n2,a\rb,p\n", r":3: a carriage return .* or put the text that holds it in quotation"),
+    ("tsv", b"id\tquestion\tpassage\r1\tq\tp\r2\tr\tp", r":1: a carriage return"),
+    (
+        "csv",
+        b"id,question, Passage\n1,q,p\n",
+        r":2: no column 'passage', but . Passage.: map it in `columns",
+    ),
+    ("csv", b"id,questions,passage\n1,q,p\n", r":2: no column 'question', but 'questions'"),
+    ("jsonl", b'{"id": "1", "question": "q", "negative": ["n"]}\n', r":1: no column 'negatives', but 'negative'"),
+    ("csv", POINTER, r": holds no more than where Git LFS keeps the file: fetch it \(git lfs install; git lfs pull\)"),
+    ("jsonl", POINTER, r": holds no more than where Git LFS keeps the file"),
     ("tsv", b"id\tquestion\tpassage\n1\tq\tp\n2\tr\n", r":3: 2 cells, but 3 columns; a row has 2 of '\\t'"),
     ("tsv", b"id\tquestion\tpassage\n1\tq\t\xe9\n", r":2: not UTF-8 text"),
     ("jsonl", b'{"id": "1", "question": "q"}\n{"id": "2" "question": "q"}\n', r":2: malformed JSON \(Expecting ','"),
@@ -70,6 +83,14 @@ def test_a_data_file_that_is_no_text_is_named_with_the_cause(tmp_path: Path) -> 
     (tmp_path / "all.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(UserError, match=r"all\.parquet: cannot be loaded as a Hugging Face data set: .*Parquet"):
         opened(tmp_path / "all.parquet", tmp_path, languages=["en"])
+
+
+def test_a_column_that_is_mapped_is_not_taken_for_another_spelling(tmp_path: Path) -> None:
+    (tmp_path / "all.csv").write_bytes(b"id,question,Passage,negative\n1,q,p,n\n")
+    columns = {"passage": "Passage", "negatives": "negative"}
+    corpus = opened(tmp_path / "all.csv", tmp_path, languages=["en"], columns=columns)
+    assert contents(corpus) == {"en": {"1": ("q", "p")}}
+    assert corpus.hard_negatives([0], [0]) == [["n"]]
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_texts(tmp_path: Path) -> None:
