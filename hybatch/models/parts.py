@@ -14,7 +14,13 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from hybatch.errors import UserError
 from hybatch.models.backbone.fresh import fresh_backbone, fresh_config
-from hybatch.models.backbone.reading import read_backbone, read_config, read_tokenizer, weights_lack
+from hybatch.models.backbone.reading import (
+    read_backbone,
+    read_config,
+    read_tokenizer,
+    settle_vocabulary,
+    weights_lack,
+)
 from hybatch.models.backbone.traits import max_positions, unused_parameters
 from hybatch.models.config import EncoderConfig, PoolingMode, Role
 from hybatch.models.folder.debiased import Debiased
@@ -187,6 +193,7 @@ def _folder_parts(config: EncoderConfig, layout: Layout, *, check_lengths: bool 
     )
     if missing and (lost := missing - unused_parameters(backbone)):
         raise weights_lack(folder, lost)
+    settle_vocabulary(tokenizer, backbone, folder)
     if check_lengths:
         check_positions(config, backbone)
         check_room(tokenizer, config)

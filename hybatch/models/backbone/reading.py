@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,7 +85,7 @@ def read_backbone(
                 trust_remote_code=False,
                 **implementation,
             )
-        except (*BUILD_ERRORS, OSError, SafetensorError) as error:
+        except (*BUILD_ERRORS, OSError, SafetensorError, EOFError, UnpicklingError) as error:
             raise _cannot_be_read(folder, "backbone", error) from error
     for name, found, wanted in sorted(info.get("mismatched_keys", ()))[:1]:
         raise UserError(
@@ -119,6 +120,34 @@ def check_finite(module: nn.Module, folder: Path) -> None:
             raise UserError(f"{folder}: the weights hold values that are not finite, first in {name}; restore the file")
 
 
+def settle_vocabulary(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, folder: Path) -> None:
+    """See to it that every token a text can have has a row in the backbone's table of them.
+
+    Tokens that were added to a tokenizer, whose backbone was not given rows for them, end a run at the first text that
+    has one; on a GPU without a word of why. A padding token of that kind is another matter: no vector depends on which
+    it is, so that the end token takes its place. Special tokens that no template puts into a text may be beyond the
+    table, as those of images are in Gemma's.
+
+    Raises:
+        UserError: names such a token.
+    """
+    rows = backbone.config.vocab_size
+    beyond = {number: token for token, number in tokenizer.get_vocab().items() if number >= rows}
+    if not beyond:
+        return
+    if tokenizer.pad_token_id in beyond and tokenizer.eos_token_id not in (None, *beyond):
+        tokenizer.pad_token = tokenizer.eos_token
+    always = {*tokenizer("")["input_ids"], tokenizer.pad_token_id}
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    added = [number for number in sorted(beyond) if number in always or number not in special]
+    if added:
+        raise UserError(
+            f"{folder}: its tokenizer has the token {beyond[added[0]]!r} with the number {added[0]}, its backbone has "
+            f"rows for {rows} tokens: they do not belong together, or tokens were added without "
+            "resize_token_embeddings; take the tokenizer that came with the weights, or resize the backbone and save it"
+        )
+
+
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Read a folder's tokenizer.
 
@@ -149,6 +178,9 @@ def _cannot_be_read(folder: Path, part: str, error: BaseException) -> UserError:
     """Say what is wrong with a folder, and which of its files it is where the libraries do not tell."""
     if "trust_remote_code" in str(error):
         return _needs_code(folder, part)
+    if isinstance(error, UnpicklingError | EOFError):
+        files = ", ".join(path.name for path in sorted(folder.glob("*.bin")))
+        return UserError(f"{folder}: {files or 'the weights'} cannot be read, truncated or damaged; restore the file")
     if isinstance(error, SafetensorError):
         files = [path.name for path in sorted(folder.glob("*.safetensors")) if not is_whole(path)]
         return UserError(

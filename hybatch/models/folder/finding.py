@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from hybatch.errors import UserError
 from hybatch.models.laser import holds_laser
 from hybatch.models.named import hub_id, near_names, refuse_unreadable
-from hybatch.paths import expand_path
+from hybatch.paths import check_fetched, expand_path
 
 _WEIGHTS = (
     "model.safetensors",
@@ -92,7 +92,7 @@ def check_holds_model(folder: Path) -> None:
     """Check that a folder holds a backbone in transformers' layout, which can be trained further.
 
     Raises:
-        UserError: it does not; the message says what is missing.
+        UserError: it does not; the message says what is missing, or was not fetched by Git LFS.
     """
     if holds_laser(folder):
         raise UserError(
@@ -114,3 +114,7 @@ def check_holds_model(folder: Path) -> None:
         encoders = [str(folder / name) for name in ("best", "final") if (folder / name / "config.json").is_file()]
         mend = f"; it is the folder of a training run: give {' or '.join(encoders)}" if encoders else ""
         raise UserError(f"{folder}: holds no model, these are missing: {'; '.join(missing)}{mend}")
+    check_fetched(next(folder / name for name in _TOKENIZERS if (folder / name).is_file()))
+    weights = (sorted(folder.glob(pattern)) for pattern in ("model*.safetensors", "pytorch_model*.bin"))
+    for path in next(filter(None, weights), []):
+        check_fetched(path)

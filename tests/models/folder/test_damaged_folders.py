@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -10,13 +11,15 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+import torch
 
 from hybatch.errors import UserError
 from hybatch.models import Encoder, EncoderConfig, FreshBackboneConfig, build_encoder
 from hybatch.models.parts import check_backbone
-from tests.models.backbones import TEXTS, save_backbone
+from tests.models.backbones import TEXTS, save_backbone, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +147,62 @@ def test_a_prefix_without_room_is_refused_before_a_corpus_is_read(tmp_path: Path
     )
     with pytest.raises(UserError, match=r"model\.query_prefix .* leave 0 for the text"):
         check_backbone(config)
+
+
+def test_weights_of_another_kind_than_their_name_says_are_named(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_text("<html>not found</html>")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin cannot be read, truncated or damaged; restore the file"):
+        Encoder.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_git_lfs_has_not_fetched_is_named_with_the_mend(name: str, tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n")
+    with pytest.raises(UserError, match=rf"{re.escape(name)}: holds no more than where Git LFS keeps .*git lfs pull"):
+        check_backbone(EncoderConfig(backbone=str(folder), query_max_length=24, passage_max_length=24))
+
+
+def test_older_weights_beside_those_that_are_read_need_not_be_fetched(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\n")
+    Encoder.load(folder)
+
+
+def test_tokens_that_the_backbone_has_no_rows_for_are_named_before_a_text_has_one(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    tokens = copy.deepcopy(tokenizer())
+    rows = len(tokens)
+    tokens.add_tokens(["Donau"])
+    tokens.save_pretrained(folder)
+    message = rf"the token 'Donau' with the number {rows}, its backbone has rows for {rows} tokens: .* resize"
+    with pytest.raises(UserError, match=message):
+        build_encoder(EncoderConfig(backbone=str(folder), query_max_length=24, passage_max_length=24), seed=0)
+
+
+def test_a_special_token_without_a_row_is_let_pass_where_no_text_is_given_it(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    plain = Encoder.load(folder)
+    tokens = copy.deepcopy(tokenizer())
+    tokens.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokens.save_pretrained(folder)
+    features = [encoder.tokenize(["a town"], "query") for encoder in (plain, Encoder.load(folder))]
+    assert torch.equal(features[0]["input_ids"], features[1]["input_ids"])
+
+
+@pytest.mark.parametrize("unpad", ["auto", "never"])
+def test_a_padding_token_without_a_row_gives_way_to_the_end_token(unpad: Literal["auto", "never"], tmp_path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    options: dict[str, Any] = {"query_max_length": 24, "passage_max_length": 24, "unpad": unpad}
+    before = build_encoder(EncoderConfig(backbone=str(folder), **options), seed=0).eval()
+    tokens = copy.deepcopy(tokenizer())
+    tokens.add_special_tokens({"pad_token": "[PAD]"})
+    tokens.save_pretrained(folder)
+    after = build_encoder(EncoderConfig(backbone=str(folder), **options), seed=0).eval()
+    texts = ["a town", "a longer text about the river Danube"]
+    with torch.no_grad():
+        torch.testing.assert_close(after(after.tokenize(texts, "query")), before(before.tokenize(texts, "query")))
+    after.save(tmp_path / "saved")
+    assert Encoder.load(tmp_path / "saved").tokenizer.pad_token_id < len(tokenizer())
