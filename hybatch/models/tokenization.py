@@ -82,7 +82,13 @@ def suspected_tokenless(tokenizer: PreTrainedTokenizerBase | LaserTokenizer, tex
     """Those texts that hold no letter or digit outside special tokens: few enough to look at before long work."""
     names = [] if isinstance(tokenizer, LaserTokenizer) else tokenizer.all_special_tokens
     special = re.compile("|".join(map(re.escape, names)) or "(?!)")
-    return [text for text in texts if not any(map(str.isalnum, special.sub("", text)))]
+    beginnings = "".join({name[:1] for name in names})
+    # Nearly every text begins with a letter, and few hold what a special token begins with: these are settled at once.
+    return [
+        text
+        for text in texts
+        if not (text[:1].isalnum() and text[0] not in beginnings) and not any(map(str.isalnum, special.sub("", text)))
+    ]
 
 
 def end_texts(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import get_args
 
 import numpy as np
+from tqdm import tqdm
 
 from hybatch.corpus import ParallelCorpus
-from hybatch.models import Role
+from hybatch.errors import UserError
+from hybatch.models import Encoder, Role
 
 _BLOCK = 8192
 
@@ -39,8 +42,8 @@ def all_texts(
 def texts_in_role(
     corpora: Sequence[ParallelCorpus], languages: Sequence[str], role: Role, hard_negatives: bool
 ) -> Iterator[str]:
-    """Every text in the given languages that is encoded in a role: questions, or passages and with them, where asked
-    for, their hard negatives.
+    """Every text in the given languages that is encoded in a role: questions, or passages and with them other positives
+    and, where asked for, their hard negatives.
     """
     for corpus in corpora:
         mask_of = corpus.question_mask if role == "query" else corpus.passage_mask
@@ -55,8 +58,29 @@ def texts_in_role(
                     yield from corpus.questions(present, languages_n)
                     continue
                 yield from corpus.passages(present, languages_n)
+                if corpus.has_positives:
+                    yield from (text for row in corpus.positives(present, languages_n) for text, _ in row)
                 if hard_negatives:
                     yield from chain.from_iterable(corpus.hard_negatives(present, languages_n))
+
+
+def refuse_tokenless_texts(
+    encoder: Encoder, corpora: Sequence[ParallelCorpus], languages: Sequence[str], *, hard_negatives: bool
+) -> None:
+    """Look, before long work, for texts that the tokenizer leaves nothing of; a step that meets one ends the run.
+
+    Raises:
+        UserError: names the corpus and the first such text.
+    """
+    roles: tuple[Role, ...] = get_args(Role)
+    for corpus in corpora:
+        for role in roles:
+            texts = texts_in_role([corpus], languages, role, hard_negatives)
+            bar = tqdm(texts, desc=f"{corpus.name}: texts without a token", unit_scale=True, delay=5, leave=False)
+            try:
+                encoder.refuse_tokenless(bar, role)
+            except UserError as error:
+                raise UserError(f"{corpus.name}: {error}") from error
 
 
 def some_texts(corpora: Sequence[ParallelCorpus], languages: Sequence[str], number: int) -> Iterator[str]:

@@ -37,7 +37,7 @@ from hybatch.training.step.optimizer import build_adamw
 from hybatch.training.strategy import PreparedEngine, Strategy, build_strategy, check_strategy, prepared_engine
 from hybatch.training.strategy.choose import check_engine_options
 from hybatch.training.strategy.text_chunk import Features
-from hybatch.training.texts import some_texts
+from hybatch.training.texts import refuse_tokenless_texts, some_texts
 from hybatch.training.validation.measures import Validation, build_validation, check_languages, validation_samplers
 from hybatch.training.validation.overlap import count_shared_texts
 from hybatch.training.validation.tasks import load_tasks, task_validations
@@ -172,6 +172,7 @@ def assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, say
     report_shared_texts(config, corpora, say)
     guide = _open_guide(config, sampler, accelerator, say)
     encoder = build_run_encoder(config, folder, corpora, sampler.languages).to(accelerator.device)
+    run_on_main(lambda: _refuse_tokenless(config, folder, corpora, encoder, sampler.languages))
     encoder.dimensions = config.loss.trained_widths
     if config.training.compile:
         encoder.pad("training.compile, which would compile anew for texts of other lengths")
@@ -339,6 +340,19 @@ def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora
         origin = _initial_origin(config, corpora, languages)
         run_on_main(lambda: save_encoder(encoder, folder.initial, origin=origin))
     return encoder
+
+
+def _refuse_tokenless(
+    config: RunConfig, folder: RunFolder, corpora: OpenCorpora, encoder: Encoder, languages: Sequence[str]
+) -> None:
+    """Of the texts of a run that begins; one that goes on has the same, which were looked at then."""
+    if folder.checkpoints.steps():
+        return
+    hard_negatives = config.loss.hard_negatives > 0
+    refuse_tokenless_texts(encoder, corpora.training, languages, hard_negatives=hard_negatives)
+    for corpus in corpora.validation:
+        measured = config.validation.languages or corpus.languages
+        refuse_tokenless_texts(encoder, [corpus], measured, hard_negatives=hard_negatives)
 
 
 def _save_fresh(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> None:
