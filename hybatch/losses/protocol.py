@@ -183,6 +183,12 @@ class LossConfig(ABC):
         """The loss that these options describe."""
 
     @property
+    def compares(self) -> bool:
+        """Whether a query learns from other candidates than its own passage alone: a batch of one example without hard
+        negatives has none."""
+        return False
+
+    @property
     def most_positives(self) -> int | None:
         """Positives of a query that a batch carries at most, None for all that there are; if not 1, the loss is a
         `LossOfSeveralPositives`."""

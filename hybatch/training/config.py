@@ -242,6 +242,11 @@ class RunConfig:
         check_options(self, "")
         if not self.corpora:
             raise UserError("corpora is empty: name at least one data set to train on")
+        if self.loss.compares and self.sampling.batch_size == 1 and not self.loss.hard_negatives:
+            raise UserError(
+                "sampling.batch_size is 1 and loss.hard_negatives is 0: a query would have no negative, and nothing "
+                "would be learnt; raise one of them"
+            )
 
     def select_from_step(self) -> int:
         """The first step whose validation counts for the best encoder; halves are rounded up, as the phases of a

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
-from hybatch.sampling import COMPOSITIONS, KINDS, ShareSchedule
-from hybatch.training.config import TrainingConfig, ValidationConfig, load_run_config
+from hybatch.losses import DEFAULT_LOSS
+from hybatch.models import EncoderConfig, FreshBackboneConfig
+from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig, ShareSchedule
+from hybatch.training.config import RunConfig, TrainingConfig, ValidationConfig, load_run_config
 from tests.training.small_run import write_config
 
 
@@ -177,3 +180,12 @@ def test_a_share_of_the_steps_does_not_choose_but_the_last_always_does(
 def test_a_share_that_leaves_nothing_to_choose_from_is_refused(share: float) -> None:
     with pytest.raises(UserError, match=r"validation\.select_after_share"):
         ValidationConfig(select_after_share=share)
+
+
+def test_a_batch_in_which_no_query_has_a_negative_is_refused() -> None:
+    model = EncoderConfig(fresh=FreshBackboneConfig())
+    parts: dict[str, Any] = {"output_dir": "run", "corpora": [CorpusConfig(path="embedded")], "model": model}
+    with pytest.raises(UserError, match=r"batch_size is 1 and loss\.hard_negatives is 0: .*raise one of them"):
+        RunConfig(**parts, sampling=SamplingConfig(batch_size=1))
+    RunConfig(**parts, sampling=SamplingConfig(batch_size=1), loss=DEFAULT_LOSS(hard_negatives=1))
+    RunConfig(**parts, sampling=SamplingConfig(batch_size=2))

@@ -131,6 +131,10 @@ class ContrastiveConfig(LossConfig):
         return tuple(self.dimensions or ())
 
     @property
+    def compares(self) -> bool:
+        return True
+
+    @property
     def most_positives(self) -> int | None:
         return 1 if self.positives == "one" else self.max_positives
 
