@@ -179,8 +179,8 @@ def _cannot_be_read(folder: Path, part: str, error: BaseException) -> UserError:
     if "trust_remote_code" in str(error):
         return _needs_code(folder, part)
     if isinstance(error, UnpicklingError | EOFError):
-        files = ", ".join(path.name for path in sorted(folder.glob("*.bin")))
-        return UserError(f"{folder}: {files or 'the weights'} cannot be read, truncated or damaged; restore the file")
+        names = ", ".join(path.name for path in sorted(folder.glob("*.bin")))
+        return UserError(f"{folder}: {names or 'the weights'} cannot be read, truncated or damaged; restore the file")
     if isinstance(error, SafetensorError):
         files = [path.name for path in sorted(folder.glob("*.safetensors")) if not is_whole(path)]
         return UserError(

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from hybatch.atomic import atomic_file
+from hybatch.processes import rank
+from hybatch.training.run.trackers import Trackers
 
 # What trackers get of a step.
 _LOGGED = (
@@ -91,7 +92,7 @@ class Reporter:
 
     def __init__(
         self,
-        accelerator: Accelerator,
+        trackers: Trackers,
         path: Path,
         *,
         first_step: int,
@@ -99,8 +100,8 @@ class Reporter:
         batch_size: int,
         log_every: int,
     ) -> None:
-        self._accelerator = accelerator
-        self._is_main = accelerator.is_main_process
+        self._trackers = trackers
+        self._is_main = rank() == 0
         self._log_every = log_every
         self._batch_size = batch_size
         self._averages = KindAverages()
@@ -127,7 +128,7 @@ class Reporter:
         if row["step"] % self._log_every == 0:
             self._file.flush()
             values = {name: value for name, value in row.items() if name in _LOGGED or name.startswith(_OF_WIDTH)}
-            self._accelerator.log(values | self._averages.take(), step=row["step"])
+            self._trackers.log(values | self._averages.take(), step=row["step"])
 
     def skipped(self, names: Mapping[str, Any], *, loss: float, grad_norm: float) -> None:
         """Take in a step whose update was left out; `names` has step, kind, dataset and language."""
@@ -136,7 +137,7 @@ class Reporter:
         reason = f"loss {loss}, gradient norm {grad_norm}"
         self._file.write({**names, "skipped": reason})
         self._num_skipped += 1
-        self._accelerator.log({"skipped_steps": self._num_skipped}, step=names["step"])
+        self._trackers.log({"skipped_steps": self._num_skipped}, step=names["step"])
         self._bar.update(self._batch_size)
         self.say(f"step {names['step']} ({names['kind']}, {names['dataset']}, {names['language']}): {reason}; left out")
 
@@ -144,7 +145,7 @@ class Reporter:
         if self._file is None:
             return
         self._file.write({"step": step, "validation": dict(values)})
-        self._accelerator.log({f"validation/{name}": value for name, value in values.items()}, step=step)
+        self._trackers.log({f"validation/{name}": value for name, value in values.items()}, step=step)
         self.say(f"step {step}: validation " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     def say(self, line: str) -> None:
