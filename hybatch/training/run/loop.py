@@ -25,10 +25,12 @@ from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.checkpoints.writer import CheckpointWriter
 from hybatch.training.config import RunConfig
 from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes
+from hybatch.training.run.memory import naming_memory
 from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.origin import run_origin
 from hybatch.training.run.precision import settle_precision
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
+from hybatch.training.run.trackers import Trackers
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
 from hybatch.training.step.guide import check_guide
@@ -115,12 +117,11 @@ class TrainingLoop:
     def _run(self, checkpoint: Checkpoint | None, stop: StopRequest) -> int:
         first_step = checkpoint.step if checkpoint is not None else 0
         self._step = first_step
-        self._accelerator.init_trackers(
-            "hybatch", init_kwargs={"tensorboard": {"purge_step": first_step + 1}} if first_step else {}
-        )
+        trackers = Trackers(self._accelerator, lambda line: self._reporter.say(line))
+        trackers.start(first_step=first_step)
         config = self._config
         self._reporter = Reporter(
-            self._accelerator,
+            trackers,
             self._folder.metrics,
             first_step=first_step,
             total_steps=config.training.steps,
@@ -139,8 +140,7 @@ class TrainingLoop:
         finally:
             self._writer.close()
             self._reporter.close()
-            for tracker in self._accelerator.trackers:
-                tracker.finish()
+            trackers.finish()
         return exit_code
 
     def _steps(self, first_step: int, stop: StopRequest) -> int:
@@ -152,7 +152,8 @@ class TrainingLoop:
             for local in batches:
                 if local.batch.step == first_step:
                     check_agreement(facts_of_batch(local.batch), "on the first batch")
-                result = self._parts.engine.step(local.to(self._device))
+                with naming_memory(self._config, local.batch.step + 1):
+                    result = self._parts.engine.step(local.to(self._device))
                 losses, stopped_by, save_now = self._agree(result, stop)
                 self._step = step = local.batch.step + 1
                 self._watchdog.progress(step)
@@ -226,7 +227,8 @@ class TrainingLoop:
     def _validate(self, step: int) -> None:
         figures: dict[str, float] = {}
         for validation in self._due(step):
-            measured = validation.measure()
+            with naming_memory(self._config, step, validating=True):
+                measured = validation.measure()
             self._watchdog.progress(step)
             if validation is not self._parts.selecting:
                 del measured["selection"]

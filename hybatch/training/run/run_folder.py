@@ -24,14 +24,16 @@ from hybatch.training.written_config import with_defaults
 CONFIG = "config.yaml"
 
 # Where a run goes on, these may be other than before: they say where things are, how often they are written and how
-# the work is shared, not what is computed. Corpora are compared by their content.
+# the work is shared, not what is computed. Corpora are compared by their content. Chunks draw other dropout, of the
+# same kind: a run that met a batch too large for its memory could not go on otherwise.
 _FREE = re.compile(
     r"output_dir"
     r"|training\.(resume|checkpoint_\w+|keep_\w+|log_every|trackers(\.\d+)?|save_initial|threads|strategy)"
+    r"|training\.chunk_(size|tokens)"
     r"|training\.(on_nonfinite|max_skipped_steps|timeout_minutes|heartbeat_seconds)"
     r"|loss\.gather"
     r"|(validation\.)?corpora\.\d+\.path"
-    r"|validation\.(count_shared_texts|tasks\.\d+\.data_dir)"
+    r"|validation\.(count_shared_texts|tasks\.\d+\.(data_dir|batch_size))"
 )
 
 
@@ -145,6 +147,9 @@ def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
     if not isinstance(before, dict):
         raise UserError(f"{folder.config} cannot be read (it holds no options): name a new output_dir")
     _keep_padding(before, config)
+    _follow_backbone(before, config)
+    if config.validation.metric == "map" and isinstance(before.get("validation"), dict):
+        before["validation"]["batch_size"] = config.validation.batch_size  # texts that are encoded at once
     differences = differing_fields(with_defaults(before), config.as_dict())
     if differences:
         raise UserError(
@@ -160,6 +165,18 @@ def _keep_padding(before: dict[str, Any], config: RunConfig) -> None:
     model = before.get("model")
     if isinstance(model, dict) and model.setdefault("unpad", "never") == "never" and config.model.unpad == "auto":
         config.model.unpad = "never"
+
+
+def _follow_backbone(before: dict[str, Any], config: RunConfig) -> None:
+    """Let a run go on whose backbone has moved, to a folder of the same name.
+
+    Whether it holds the same weights there is looked at when the checkpoint is read.
+    """
+    model, now = before.get("model"), config.model.backbone
+    if not isinstance(model, dict) or not isinstance(then := model.get("backbone"), str) or now is None:
+        return
+    if Path(then).name == Path(now).name and Path(expand_path(now, "model.backbone")).is_dir():
+        model["backbone"] = now
 
 
 def differing_fields(before: Any, now: Any) -> list[str]:

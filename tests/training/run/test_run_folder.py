@@ -25,14 +25,14 @@ def test_only_fields_that_change_what_is_computed_count() -> None:
         "seed": 1,
         "corpora": [{"path": "x", "split": "train"}],
         "loss": {"temperature": 0.05},
-        "training": {"steps": 5, "log_every": 1, "trackers": ["tensorboard"]},
+        "training": {"steps": 5, "log_every": 1, "trackers": ["tensorboard"], "chunk_size": 32},
     }
     now = {
         "output_dir": "b",
         "seed": 2,
         "corpora": [{"path": "y", "split": "dev"}],
         "loss": {"temperature": 0.05, "gather": "ring"},
-        "training": {"steps": 5, "log_every": 2, "trackers": []},
+        "training": {"steps": 5, "log_every": 2, "trackers": [], "chunk_size": 8, "chunk_tokens": 4096},
     }
     assert differing_fields(before, now) == ["corpora.0.split: was 'train', now 'dev'", "seed: was 1, now 2"]
 
@@ -41,9 +41,9 @@ def test_a_field_that_one_of_them_lacks_is_named() -> None:
     assert differing_fields({"seed": 1, "a": 2}, {"a": 2}) == ["seed: was 1, now 'nothing'"]
 
 
-def _claim(directory: Path) -> None:
+def _claim(directory: Path, backbone: str = "labse") -> None:
     config = RunConfig(
-        output_dir=str(directory), corpora=[CorpusConfig(path="embedded")], model=EncoderConfig(backbone="labse")
+        output_dir=str(directory), corpora=[CorpusConfig(path="embedded")], model=EncoderConfig(backbone=backbone)
     )
     with claimed(RunFolder(config), config, print):
         pass
@@ -55,6 +55,19 @@ def run(tmp_path: Path) -> Path:
     _claim(tmp_path / "run")
     (tmp_path / "run" / "metrics.jsonl").touch()
     return tmp_path / "run"
+
+
+def test_a_backbone_may_move_to_a_folder_of_the_same_name_and_of_no_other(tmp_path: Path) -> None:
+    for folder in ("old/model", "new/model", "new/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    _claim(tmp_path / "run", str(tmp_path / "old" / "model"))
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    (tmp_path / "old" / "model").rmdir()
+    _claim(tmp_path / "run", str(tmp_path / "new" / "model"))
+    assert "new/model" in (tmp_path / "run" / "config.yaml").read_text()
+    for elsewhere in ("new/other", "nowhere/model"):
+        with pytest.raises(UserError, match=r"model\.backbone: was '.*new/model', now"):
+            _claim(tmp_path / "run", str(tmp_path / elsewhere))
 
 
 def test_a_run_may_claim_its_folder_again(run: Path) -> None:
