@@ -7,16 +7,15 @@ import importlib.metadata
 import os
 import platform
 import re
-import sys
 from collections.abc import Sequence
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from hybatch.backends import recall_all_figures
 from hybatch.ops import describe
 from hybatch.ops.processor import processor_facts, processor_name
+from hybatch.terminal import table_console
 from hybatch.version import __version__
 
 VARIABLES = ("HYBATCH_BACKEND", "HYBATCH_CACHE_DIR", "HYBATCH_DATA_DIR", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
@@ -64,7 +63,7 @@ def main(argv: list[str]) -> int:
     """Print the tables; takes no options but --help."""
     argparse.ArgumentParser(prog="hybatch env", description=__doc__).parse_args(argv)
     recall_all_figures()
-    console = Console(file=sys.stdout)
+    console = table_console()
     console.print(_table("Versions", ("package", "version"), _version_rows()))
     console.print(_table("Devices", ("device", "what"), _device_rows()))
     console.print(_table("Ops", ("op", "backend", "why"), [tuple(row) for row in describe()]))

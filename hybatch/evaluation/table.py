@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
@@ -158,11 +156,6 @@ def _own_documents(results: Mapping[str, Any]) -> str | None:
         return None
     out, kept = (sum(one[name] for one in counts.values()) for name in ("left_out", "kept"))
     return f"passages with the id of the query asked: {out:,} left out, {kept:,} kept (--own-documents)"
-
-
-def table_console() -> Console:
-    """A console for tables: as wide as the terminal, and 120 columns where the output goes to a file or a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _figure(value: float | None, digits: int = 4) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from hybatch.evaluation.table import table_console
 from hybatch.paths import check_writable, path_of
 from hybatch.reporting.inputs import read_inputs
 from hybatch.reporting.report import write_report
 from hybatch.reporting.tables.render import terminal
+from hybatch.terminal import table_console
 
 SUMMARY = "tables beside the published figures, and heatmaps, from results, run folders and grids of runs"
 

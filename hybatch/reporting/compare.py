@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from hybatch.errors import UserError
 from hybatch.evaluation.settings.language_bias import language_bias
-from hybatch.evaluation.table import table_console
 from hybatch.options import number_of
 from hybatch.paths import check_writable, path_of
 from hybatch.reporting.comparison.files import Comparison, bias_lines, terminal_tables, write_comparison
@@ -17,6 +16,7 @@ from hybatch.reporting.comparison.rows import CORRECTIONS, ComparisonOptions, co
 from hybatch.reporting.comparison.significance import INTERVALS
 from hybatch.reporting.comparison.training_languages import training_languages
 from hybatch.reporting.results import PairResults
+from hybatch.terminal import table_console
 
 
 def main(argv: Sequence[str]) -> int:
@@ -127,8 +127,8 @@ def _bias(one: QueryResults) -> dict[str, object]:
 
 def _print(comparison: Comparison, sections: Sequence[str]) -> None:
     console = table_console()
-    console.print(comparison.title, markup=False, style="bold")
+    console.print(comparison.title, style="bold")
     for table in terminal_tables(comparison, sections):
         console.print(table)
     for line in (comparison.note, *comparison.findings(), *bias_lines(comparison)):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)

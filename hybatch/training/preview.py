@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
@@ -25,6 +22,7 @@ from hybatch.options import number_of
 from hybatch.sampling import BatchSampler, BatchTexts, GlobalBatch, summarise, summary_tables
 from hybatch.sampling.companions.positives import draw_positives, positive_counts
 from hybatch.sampling.companions.translations import translation_languages
+from hybatch.terminal import table_console
 from hybatch.training.config import RunConfig, instantiate, run_parser
 from hybatch.training.prompts import prompted, tokenize_each
 from hybatch.training.run.assembly import (
@@ -63,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     config, options = instantiate(parser, argv)
     check_config(config.model)
     check_backbone(config.model)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = table_console(width_of_files=160)
     corpora = open_corpora(config, progress=True)
     sampler = build_sampler(config, corpora, progress=True)
     untranslated = report_translations(config, sampler)
@@ -79,12 +77,12 @@ def main(argv: Sequence[str]) -> int:
     if config.loss.aligns:
         console.print(_translations_table(sampler, batches))
     for line in untranslated:
-        console.print(escape(line))
+        console.print(line)
     tokenizer = _tokenizer(config, corpora, sampler)
     tokenize_each(tokenizer, config.model, config.corpora)  # refuses what the run would
     further = [_further_positives(sampler, batch, config.loss.most_positives) for batch in batches]
     console.print(_truncation_table(tokenizer, config, batches, texts, further))
-    report_shared_texts(config, corpora, lambda line: console.print(escape(line)))
+    report_shared_texts(config, corpora, console.print)
     return 0
 
 
@@ -96,7 +94,7 @@ def _sample_table(sampler: BatchSampler, batch: GlobalBatch, texts: BatchTexts, 
         table.add_column(name)
     for row in range(min(number, len(texts.questions))):
         pair = f"{codes[batch.question_languages[row]]} {codes[batch.passage_languages[row]]}"
-        table.add_row(pair, escape(_shorten(texts.questions[row])), escape(_shorten(texts.passages[row])))
+        table.add_row(pair, _shorten(texts.questions[row]), _shorten(texts.passages[row]))
     return table
 
 

@@ -17,13 +17,13 @@ from hybatch.evaluation.collection.search import METHODS
 from hybatch.evaluation.encoder_options import add_encoder_options, device_of
 from hybatch.evaluation.encoding.precision import AUTO, PRECISIONS, settle_precision
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.table import table_console
 from hybatch.evaluation.task import ScoringOptions
 from hybatch.evaluation.vectors.kinds import VECTOR_KINDS
 from hybatch.models import Role
 from hybatch.models.folder.prompts import further_prompts, names_of, prompts_of
 from hybatch.options import number_of
 from hybatch.paths import path_of
+from hybatch.terminal import table_console
 
 
 class _ListTasks(argparse.Action):

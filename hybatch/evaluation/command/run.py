@@ -21,10 +21,11 @@ from hybatch.evaluation.results import write_results
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.settings.task import RetrievalTask
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.table import bias_table, results_table, table_console, vectors_table
+from hybatch.evaluation.table import bias_table, results_table, vectors_table
 from hybatch.evaluation.task import ScoringOptions, Task
 from hybatch.evaluation.vectors.scoring import ScoredChoice, VectorChoice, score_choices, vector_choices
 from hybatch.processes import launched_group, main_first, rank, world_size
+from hybatch.terminal import table_console
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from hybatch.evaluation.debias.texts import Texts, draw_texts
 from hybatch.evaluation.encoder_options import add_encoder_options, check_device, device_of
 from hybatch.evaluation.results import versions
 from hybatch.evaluation.settings.task import SETTINGS
-from hybatch.evaluation.table import table_console
 from hybatch.models import Encoder
 from hybatch.models.folder.debiased import RECORD, Debiased
 from hybatch.models.folder.finding import check_holds_model, locate
@@ -28,6 +27,7 @@ from hybatch.models.folder.layout import read_layout
 from hybatch.options import number_of
 from hybatch.paths import check_writable, expand_path, path_of
 from hybatch.processes import fail_together, launched_group, main_first, rank
+from hybatch.terminal import table_console
 
 SUMMARY = "take what tells languages apart out of a finished encoder"
 

@@ -32,10 +32,10 @@ from hybatch.evaluation.mining.mine import (
 from hybatch.evaluation.mining.options import corpus_config, mine_parser, rule_of
 from hybatch.evaluation.mining.output import check_mining_output, check_rows, write_filled, write_mined
 from hybatch.evaluation.results import versions
-from hybatch.evaluation.table import table_console
 from hybatch.evaluation.teacher import Teacher, open_teacher
 from hybatch.models import Encoder
 from hybatch.processes import fail_together, launched_group, main_first, rank, run_on_main
+from hybatch.terminal import table_console
 
 SUMMARY = "add hard negatives to a parallel corpus with an encoder"
 

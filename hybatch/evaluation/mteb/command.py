@@ -18,9 +18,10 @@ from hybatch.evaluation.mteb.results import row_names, task_name, to_results
 from hybatch.evaluation.mteb.sharing import load_main_first, shared_cache
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
-from hybatch.evaluation.table import results_table, table_console
+from hybatch.evaluation.table import results_table
 from hybatch.paths import path_of
 from hybatch.processes import launched_group, main_first, rank, run_on_main, world_size
+from hybatch.terminal import table_console
 
 SUMMARY = "run tasks of MTEB on a model, with the installed package mteb"
 

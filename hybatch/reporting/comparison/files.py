@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from hybatch.atomic import atomic_file
@@ -92,7 +91,7 @@ def terminal_tables(comparison: Comparison, sections: Sequence[str]) -> list[Tab
         for column, heading in enumerate(_headings(comparison)):
             table.add_column(heading, justify="left" if column < 2 else "right", no_wrap=column > 0)
         for row in rows:
-            table.add_row(*map(escape, _cells(row)), style="bold" if row.p_corrected < LEVEL else None)
+            table.add_row(*_cells(row), style="bold" if row.p_corrected < LEVEL else None)
         tables.append(table)
     return tables
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hybatch.reporting.tables.markdown import markdown_cell, markdown_text
 from hybatch.reporting.tables.table import Column, ReportTable, Row
@@ -115,7 +116,7 @@ def csv_text(table: ReportTable) -> str:
 
 
 def terminal(table: ReportTable) -> Table:
-    """A rich table."""
+    """A rich table, for a console without markup (`hybatch.terminal`)."""
     style = {"best": "[bold]{}[/bold]".format, "second": "[underline]{}[/underline]".format}
     drawn = Table(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
     if any(row.deviations for row in table.rows):
@@ -128,7 +129,8 @@ def terminal(table: ReportTable) -> Table:
         if row.block != previous:
             drawn.add_section()
         previous = row.block
-        drawn.add_row(escape(row.label), *cells, style=None if row.measured else "dim")
+        styled = [Text.from_markup(cell, emoji=False) for cell in cells]
+        drawn.add_row(row.label, *styled, style=None if row.measured else "dim")
     return drawn
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from hybatch.atomic import atomic_file
@@ -20,6 +19,7 @@ from hybatch.models.config import check_config
 from hybatch.options import number_of
 from hybatch.sampling import KINDS
 from hybatch.sampling.plan import planned_kinds
+from hybatch.terminal import table_console
 from hybatch.training.config import RunConfig, TrainingConfig, instantiate, run_parser
 from hybatch.training.plan.activations import profile_activations
 from hybatch.training.plan.machine import memory_bytes, product_flops
@@ -194,7 +194,7 @@ def main(argv: Sequence[str]) -> int:
         peak_flops=options.peak_tflops * 1e12,
         utilisation=options.mfu,
     )
-    console = Console(width=None if Console().is_terminal else 140)
+    console = table_console(width_of_files=140)
     console.print(_table(plan, options))
     for line in [*_remarks(config, plan, options), *of_precision]:
         console.print(line, highlight=False)

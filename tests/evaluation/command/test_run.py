@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybatch.cli import main as hybatch
 from hybatch.errors import UserError
 from hybatch.evaluation.catalogue.registry import load_task
 from hybatch.evaluation.command import evaluate
@@ -48,6 +49,15 @@ def test_languages_can_be_chosen(data: Path, tmp_path: Path) -> None:
     outcome = evaluate(_arguments(data, "--embeddings", folder, "--languages", "cc", "aa"))
     assert outcome.results["languages"] == ["aa", "cc"]
     assert outcome.evaluations[0].folder is None
+
+
+def test_brackets_in_a_path_are_shown_and_end_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_embeddings(tmp_path / "[" / "b]", *random_embeddings(load_task("parallel", data), 4))
+    assert hybatch(["evaluate", *_arguments(data, "--embeddings", folder, "--output", tmp_path / "out")]) == 0
+    assert "[/b]" in capsys.readouterr().out
+    assert (tmp_path / "out" / "heatmap.png").is_file()
 
 
 def test_similarity_can_be_forced(data: Path, tmp_path: Path) -> None:
