@@ -26,19 +26,29 @@ FAST = ["--resamples", "300"]
 
 
 def _evaluate(
-    folder: Path, noise: float, languages: tuple[str, ...] = LANGUAGES, shift: int = 0, name: str = "made"
+    folder: Path,
+    noise: float,
+    languages: tuple[str, ...] = LANGUAGES,
+    shift: int = 0,
+    name: str = "made",
+    silent: str | None = None,
 ) -> Path:
-    """A parallel task that a model gets right but for its noise; German lacks the first four questions."""
+    """A parallel task that a model gets right but for its noise; German lacks the first four questions.
+
+    silent: a language that has candidates and no question.
+    """
     rng = np.random.default_rng(int(100 * noise))
     meanings = np.random.default_rng(0).normal(size=(QUESTIONS, 8))
     texts, queries, candidates = {}, {}, {}
     for language in languages:
         asked = list(range(4 if language == "de" else 0, QUESTIONS))
         labels = [f"q{i + shift}" for i in asked]
-        texts[language] = LabelledTexts(labels, labels, labels, [[label] for label in labels])
+        questions = [] if language == silent else labels
+        texts[language] = LabelledTexts(questions, questions, labels, [[label] for label in labels])
         for table in (queries, candidates):
             rows = meanings[asked] + noise * rng.normal(size=(len(asked), 8))
             table[language] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        queries[language] = queries[language][: len(questions)]
     per_query: QueryTables = {}
     task = join_by_label(name, texts)
     embeddings = MemoryEmbeddings(queries, candidates)
@@ -129,6 +139,14 @@ def test_the_breakdown_averages_the_settings_of_a_kind_of_language(folders: tupl
     assert rows["family Sino-Tibetan: multilingual"]["difference"] == rows["zh → all"]["difference"]
     # All four languages are of resource class 5: nothing to tell apart.
     assert not any(name.startswith("resources") for name in rows)
+
+
+def test_a_language_that_asks_nothing_is_told_apart_as_one_of_candidates(tmp_path: Path) -> None:
+    folders = tuple(str(_evaluate(tmp_path / name, noise, silent="zh")) for name, noise in (("a", 2.0), ("b", 0.5)))
+    rows = _by_name(_compared(folders, tmp_path / "out", "--trained-languages", "ar", "de", "en"))
+    unseen = rows["training unseen: cross-lingual to"]
+    assert unseen["difference"] == pytest.approx(np.mean([rows[f"{x} → zh"]["difference"] for x in ("ar", "de", "en")]))
+    assert "training unseen: monolingual" not in rows
 
 
 @pytest.mark.parametrize("metric", ["rank_distance", "own_language_first"])

@@ -208,7 +208,8 @@ def _settings(pairs: Sequence[Pair]) -> Iterator[_Group[Pair]]:
 
 
 def _breakdown(pairs: Sequence[Pair], trained: Sequence[str] | None) -> Iterator[_Group[Pair]]:
-    languages = sorted({x for x, _ in pairs})
+    # Of candidates, too: a language may have passages and no question.
+    languages = sorted({x for pair in pairs for x in pair} - {POOL, PAIR_POOL, NO_PAIR})
     facts = {x: language_facts(x) for x in languages}
     facets: dict[str, dict[str, str]] = {
         "resources": {x: facts[x].resources for x in languages},
