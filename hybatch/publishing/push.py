@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from hybatch.errors import UserError
@@ -21,15 +21,14 @@ from hybatch.models.folder.debiased import RECORD
 from hybatch.models.folder.finding import finished_encoder
 from hybatch.models.folder.json_files import read_json
 from hybatch.models.folder.layout import OWN_FILE
+from hybatch.models.lora.updates import ADAPTER_FOLDER
 from hybatch.paths import path_of
-from hybatch.publishing.encoder_files import encoder_files
+from hybatch.publishing.encoder_files import encoder_files, is_read
 from hybatch.version import __version__
 
 SUMMARY = "send a finished encoder to a repository of the Hugging Face hub"
-# Weights of an encoder that was there before, cut into other files, would be read beside the new ones.
-_REPLACED = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json"]
 # Files that name the model an encoder was made of as the user gave it, perhaps by a path of this machine, and the keys.
-_NAMING = (OWN_FILE, RECORD, "adapter_config.json")
+_NAMING = (OWN_FILE, RECORD, f"{ADAPTER_FOLDER}/adapter_config.json", "adapter_config.json")
 _NAMES = ("backbone", "model", "base_model_name_or_path")
 
 
@@ -126,6 +125,9 @@ def describe(shipment: Shipment) -> str:
 def send(shipment: Shipment, api: HfApi) -> str:
     """Make the repository where it is missing, and upload; what has arrived of an upload cut short is not sent again.
 
+    Files of an encoder that was there before go with the same commit where the new one has none of their name: weights
+    cut into other files, a record of debiasing, an adapter's configuration would be read beside it.
+
     Returns:
         the commit's address.
 
@@ -142,14 +144,22 @@ def send(shipment: Shipment, api: HfApi) -> str:
                 repo_type="model",
                 folder_path=staged,
                 commit_message=shipment.message,
-                delete_patterns=_REPLACED,
+                delete_patterns=_stale(shipment, api) or None,
             )
-    except (HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except UserError:
+        raise
+    except Exception as error:  # the client raises many kinds, of the network, the hub's answers and the card alike
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"--to {shipment.repository}: could not be sent ({reason}); the same command goes on where it stopped"
+            f"--to {shipment.repository}: could not be sent ({reason}); mend that, or try again: the same command goes "
+            "on where it stopped"
         ) from error
     return str(commit.commit_url)
+
+
+def _stale(shipment: Shipment, api: HfApi) -> list[str]:
+    """Files of an encoder in the repository that would be read beside the new one's; no name has a wildcard."""
+    return [name for name in api.list_repo_files(shipment.repository) if is_read(name) and name not in shipment.files]
 
 
 def _stage(shipment: Shipment, folder: Path) -> None:

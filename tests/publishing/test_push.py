@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
 from hybatch import cli
 from hybatch.evaluation.encoding.encode import encode_texts
 from hybatch.models import Encoder
+from hybatch.models.lora.config import LoraConfig
 from hybatch.publishing import push
 from hybatch.version import __version__
 from tests.publishing.saved import save_encoder
@@ -24,7 +26,7 @@ _NO_ANSWER: Any = SimpleNamespace(headers={}, request=None)
 class _Hub:
     """What the hub is asked, and the files that it is sent; `visibility`: of a repository that is there."""
 
-    def __init__(self, received: Path, visibility: str | None = None, refuses: bool = False) -> None:
+    def __init__(self, received: Path, visibility: str | None = None, refuses: Exception | None = None) -> None:
         self.received = received
         self.visibility = visibility
         self.refuses = refuses
@@ -38,10 +40,16 @@ class _Hub:
     def create_repo(self, repo_id: str, **options: Any) -> None:
         self.calls["create_repo"] = {"repo_id": repo_id, **options}
 
+    def list_repo_files(self, repo_id: str) -> list[str]:
+        return sorted(_names(self.received))
+
     def upload_folder(self, *, folder_path: str, **options: Any) -> Any:
         if self.refuses:
-            raise HfHubHTTPError("come again", response=_NO_ANSWER)
+            raise self.refuses
         self.calls["upload_folder"] = options
+        for name in self.list_repo_files(repo_id=""):
+            if any(fnmatch(name, pattern) for pattern in options["delete_patterns"] or ()):
+                (self.received / name).unlink()
         for path in sorted(Path(folder_path).rglob("*")):
             if path.is_file():
                 place = self.received / path.relative_to(folder_path)
@@ -203,8 +211,49 @@ def test_without_a_token_it_is_said_how_to_get_one(
     assert "hf auth login" in capsys.readouterr().err
 
 
-def test_an_upload_that_fails_says_that_the_same_command_goes_on(
-    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        HfHubHTTPError("come again", response=_NO_ANSWER),
+        HTTPError("come again"),  # no connection: what the client's HTTP library raises is no OSError
+        ValueError("come again"),  # metadata of the card that the hub does not take
+    ],
+    ids=["the hub", "the network", "the card"],
+)
+def test_an_upload_that_fails_says_why_and_that_the_same_command_goes_on(
+    tmp_path: Path,
+    encoder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refusal: Exception,
 ) -> None:
-    assert _push(monkeypatch, _Hub(tmp_path / "hub", refuses=True), encoder, "--to", "me/mine") == 2
-    assert "come again); the same command goes on" in capsys.readouterr().err
+    assert _push(monkeypatch, _Hub(tmp_path / "hub", refuses=refusal), encoder, "--to", "me/mine") == 2
+    assert "come again); mend that, or try again: the same command goes on" in capsys.readouterr().err
+
+
+def test_nothing_of_the_encoder_that_was_there_before_is_read_beside_the_new_one(
+    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = _Hub(tmp_path / "hub", "private")
+    stale = [
+        "model-00001-of-00002.safetensors", "model.safetensors.index.json", "debias.json", "debias_texts.npy",
+        "adapter_config.json", "adapter/adapter_config.json", "3_Dense/config.json", "0_Transformer/config.json",
+        "sentencepiece.bpe.model", "added_tokens.json",
+    ]  # fmt: skip
+    kept = [".gitattributes", "LICENSE", "notes.txt", "onnx/model.onnx", "figures/settings-old.png"]
+    for name in [*stale, *kept, "README.md", "config.json"]:
+        (hub.received / name).parent.mkdir(parents=True, exist_ok=True)
+        (hub.received / name).write_text("of before")
+    assert _push(monkeypatch, hub, encoder, "--to", "me/mine") == 0
+    assert _names(hub.received) == _names(encoder) | set(kept)
+    assert (hub.received / "config.json").read_bytes() == (encoder / "config.json").read_bytes()
+
+
+def test_updates_of_low_rank_beside_the_weights_are_sent_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("peft")
+    folder = save_encoder(tmp_path / "encoder", lora=LoraConfig(rank=2))
+    assert (folder / "adapter" / "adapter_config.json").is_file(), "else this test says nothing"
+    hub = _Hub(tmp_path / "hub")
+    assert _push(monkeypatch, hub, folder, "--to", "me/mine") == 0
+    assert _names(hub.received) == _names(folder)
+    assert str(tmp_path) not in (hub.received / "adapter" / "adapter_config.json").read_text()
