@@ -74,33 +74,43 @@ def read_query_objects(path: Path, identifier: str = "_id", text: str = "text") 
 def read_judgements(path: Path) -> Judgements:
     """Judgements in trec_eval's form (query, iteration, passage, grade) or BEIR's (query, passage, grade).
 
-    A first line whose grade is no number is the header.
+    A first line whose grade is no number is the header. Grades may be written as 1.0, which a table with empty cells
+    makes of them.
 
     Raises:
         UserError: a line has another number of columns or a grade that is no whole number, or two grades contradict.
     """
     judgements: Judgements = {}
+    is_first = True
     for number, line in read_lines(path):
-        columns = line.split("\t") if line.count("\t") >= 2 else line.split()
-        if not columns or not line.strip():
+        if not line.strip():
             continue
+        columns = line.split("\t") if line.count("\t") >= 2 else line.split()
         if len(columns) not in (3, 4):
             raise UserError(
                 f"{path}:{number}: {len(columns)} columns; expected query, passage, grade, or query, 0, passage, grade"
             )
         query, passage, grade = columns[0].strip(), columns[-2].strip(), columns[-1].strip()
-        if number == 1 and not grade.lstrip("-").isdigit():
+        value = _number(grade)
+        if is_first and value is None:
+            is_first = False
             continue
-        try:
-            value = int(grade)
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: grade {grade!r} is not a whole number") from error
-        before = judgements.setdefault(query, {}).setdefault(passage, value)
+        is_first = False
+        if value is None or not value.is_integer():
+            raise UserError(f"{path}:{number}: grade {grade!r} is not a whole number")
+        before = judgements.setdefault(query, {}).setdefault(passage, int(value))
         if before != value:
-            raise UserError(f"{path}:{number}: query {query} and passage {passage} have grade {before} before, {value}")
+            raise UserError(f"{path}:{number}: query {query} and passage {passage} have grade {before} before, {grade}")
     if not judgements:
         raise UserError(f"{path}: no judgement")
     return judgements
+
+
+def _number(grade: str) -> float | None:
+    try:
+        return float(grade)
+    except ValueError:
+        return None
 
 
 def join(queries: Mapping[str, str], judgements: Judgements, passages: Passages, path: Path) -> QuerySet:

@@ -86,6 +86,7 @@ class Passages:
         self._header = header
         self._shard_rows = shard_rows
         self._digest = hashlib.sha256()
+        self._first_no_word: int | None = None
         keys = self._scan()
         self._num = len(keys)
         self._refuse_repeated(keys)
@@ -98,6 +99,11 @@ class Passages:
     def fingerprint(self) -> str:
         """A digest of every line: collections that share it are the same."""
         return self._digest.hexdigest()
+
+    @property
+    def no_word(self) -> str | None:
+        """Place and id of the first passage whose id is empty or holds white space; None where there is none."""
+        return None if self._first_no_word is None else "{}: id {!r}".format(*self._place(self._first_no_word))
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """The number of each passage by its id, -1 where there is none: int64 [len(ids)]."""
@@ -154,6 +160,8 @@ class Passages:
                     identifier = self._read_line(raw, path, number).id
                     self._digest.update(raw + b"\n")
                     ids.append(identifier)
+                    if self._first_no_word is None and not is_word(identifier):
+                        self._first_no_word = total
                     total += 1
                     if len(ids) == _KEYS_AT_ONCE:
                         found.append(keys_of(ids))
@@ -187,6 +195,11 @@ class Passages:
                     return f"{path}:{number}", self._read_line(raw, path, number).id
                 seen += 1
         raise AssertionError(f"passage {index} of {seen}")
+
+
+def is_word(identifier: str) -> bool:
+    """Whether an id can stand in a file whose columns white space sets apart."""
+    return len(identifier.split()) == 1 and not identifier[0].isspace() and not identifier[-1].isspace()
 
 
 def json_lines(identifier: str, *, title: str = "title", text: str = "text") -> LineReader:

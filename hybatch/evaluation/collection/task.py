@@ -9,7 +9,7 @@ from typing import ClassVar
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.evaluate import evaluate_collections
 from hybatch.evaluation.collection.judgements import QuerySet, refuse_unknown
-from hybatch.evaluation.collection.passages import Passages
+from hybatch.evaluation.collection.passages import Passages, is_word
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.source import Source
 from hybatch.evaluation.task import Part, Scored, ScoringOptions
@@ -46,9 +46,21 @@ class CollectionTask:
             raise UserError(
                 f"--task {self.name}: encodes its passages into shards; use --model, and --index to say where"
             )
+        if options.save_run is not None:
+            self._check_ids()
         if options.unknown_judgements == "refuse":
             for _, queries in self.searches.values():
                 refuse_unknown(queries)
+
+    def _check_ids(self) -> None:
+        """Refuse ids that would break the columns of a run's files."""
+        found = [passages.no_word for passages in self.collections.values()]
+        found += [f"query id {i!r}" for _, queries in self.searches.values() for i in queries.ids if not is_word(i)]
+        if broken := next((one for one in found if one), None):
+            raise UserError(
+                f"--save-run: {broken} is empty or holds white space, which sets the columns of TREC's form apart; "
+                "leave the option out, or give it another id"
+            )
 
     def score(self, source: Source, options: ScoringOptions, per_query: QueryTables) -> Scored:
         """As `Task.score`, see `evaluate_collections`."""

@@ -31,6 +31,16 @@ def test_both_forms_are_read(tmp_path: Path, lines: list[str]) -> None:
     assert read_judgements(write_lines(tmp_path / "qrels", lines)) == {"q 1": {"d 1": 2, "d2": 0}}
 
 
+def test_grades_may_be_written_as_a_table_with_empty_cells_writes_them(tmp_path: Path) -> None:
+    lines = ["q1\td1\t1.0", "q1\td2\t0", "q1\td3\t-1.0", "q1\td1\t1"]
+    assert read_judgements(write_lines(tmp_path / "qrels", lines)) == {"q1": {"d1": 1, "d2": 0, "d3": -1}}
+
+
+def test_the_header_may_stand_below_blank_lines(tmp_path: Path) -> None:
+    lines = ["", "  ", "query-id\tcorpus-id\tscore", "q1\td1\t1"]
+    assert read_judgements(write_lines(tmp_path / "qrels", lines)) == {"q1": {"d1": 1}}
+
+
 def test_trec_evals_form_may_have_blanks_between(tmp_path: Path) -> None:
     assert read_judgements(write_lines(tmp_path / "qrels", ["q1 Q0  d1 1"])) == {"q1": {"d1": 1}}
 
@@ -40,6 +50,9 @@ def test_trec_evals_form_may_have_blanks_between(tmp_path: Path) -> None:
     [
         (["q d"], "qrels:1: 2 columns"),
         (["q 0 d 1", "q 0 d high"], "qrels:2: grade 'high'"),
+        (["q 0 d 0.5", "q 0 e 1"], "qrels:1: grade '0.5' is not a whole number"),
+        (["q 0 d nan", "q 0 e 1"], "qrels:1: grade 'nan' is not a whole number"),
+        (["query 0 passage grade", "query 0 passage grade"], "qrels:2: grade 'grade'"),
         (["q 0 d 1", "q 0 d 0"], "qrels:2: query q and passage d have grade 1 before, 0"),
         ([], "no judgement"),
     ],

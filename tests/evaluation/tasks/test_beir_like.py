@@ -30,6 +30,21 @@ def test_the_command_writes_figures_run_and_ranks_and_encodes_once(
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
+@pytest.mark.parametrize(("passage", "query"), [("d 1", "q1"), ("", "q1"), ("d\u00a01", "q1"), ("d1", "q 1")])
+def test_ids_that_would_break_a_runs_columns_are_named_before_anything_is_encoded(
+    tmp_path: Path, passage: str, query: str
+) -> None:
+    write_lines(tmp_path / "corpus.jsonl", [{"_id": "d", "text": "a"}, {"_id": passage, "text": "b"}])
+    write_lines(tmp_path / "queries.jsonl", [{"_id": query, "text": "a?"}])
+    write_lines(tmp_path / "qrels.tsv", [f"{query}\td\t1"])
+    arguments = ["--task", "beir-like", "--data-dir", str(tmp_path), "--model", "no/such", "--save-run"]
+    named = r"corpus\.jsonl:2: id" if query == "q1" else "query id 'q 1'"
+    with pytest.raises(UserError, match=f"--save-run: .*{named}.* is empty or holds white space"):
+        main([*arguments, str(tmp_path / "run")])
+    with pytest.raises(UserError, match="no/such"):
+        main(arguments[:-1])
+
+
 def test_subfolders_are_collections_of_their_own(tmp_path: Path) -> None:
     for name in ("de", "fr"):
         write_beir(tmp_path / name, fake())
