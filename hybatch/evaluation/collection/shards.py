@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tqdm import tqdm
+from transformers import PretrainedConfig
 
 from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
@@ -29,6 +31,8 @@ from hybatch.processes import fail_together, gather_objects, rank, world_size
 from hybatch.version import __version__
 
 MANIFEST = "manifest.json"
+# Of a backbone's configuration, what no vector depends on.
+_NAMES = ("_name_or_path", "transformers_version")
 # Shows one tokenizer from another; a hundredfold it shows where texts are cut.
 _SAMPLE = (
     "The quick brown fox jumps over 13 lazy dogs; Zwölf Boxkämpfer jagen Viktor. Съешь же ещё этих мягких булок. "
@@ -191,15 +195,25 @@ def default_root() -> Path:
 
 
 def model_fingerprint(encoder: Encoder) -> str:
-    """A digest of the weights, and of how texts become tokens and tokens embeddings."""
+    """A digest of the weights, of what is computed with them, and of how texts become tokens."""
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     digest.update(repr(encoder.config).encode())
+    digest.update(_architecture(encoder).encode())
     features = encoder.tokenize([_SAMPLE, _SAMPLE * 100], "passage")
     digest.update(repr({name: rows.tolist() for name, rows in sorted(features.items())}).encode())
     return digest.hexdigest()
+
+
+def _architecture(encoder: Encoder) -> str:
+    """The backbone's configuration: equal weights compute something else with other heads, activations or positions."""
+    config = encoder.backbone.config
+    if not isinstance(config, PretrainedConfig):
+        return ""
+    facts = {name: value for name, value in config.to_dict().items() if name not in _NAMES}
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def _manifest(encoder: Encoder, passages: Passages, batch_size: int, dtype: str) -> dict[str, Any]:
@@ -213,7 +227,7 @@ def _manifest(encoder: Encoder, passages: Passages, batch_size: int, dtype: str)
         "batch_size": batch_size,
         "device": next(encoder.parameters()).device.type,
         **({} if encoder.autocast_dtype is None else {"precision": str(encoder.autocast_dtype)}),
-        "versions": {"hybatch": __version__, "torch": torch.__version__},
+        "versions": {"hybatch": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
 
 

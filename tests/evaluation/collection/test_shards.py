@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from hybatch.errors import UserError
-from hybatch.evaluation.collection.shards import EncodedPassages, model_fingerprint
+from hybatch.evaluation.collection.shards import EncodedPassages, _architecture, model_fingerprint
+from hybatch.models import Encoder
 from tests.evaluation.collection.fakes import CollectionEncoder, fake, fake_passages
+from tests.models.backbones import save_backbone
 
 DATA = fake(num_passages=25)
 
@@ -83,6 +86,23 @@ def test_other_weights_and_other_types_have_another_folder(tmp_path: Path) -> No
     assert json.loads((first.directory / "manifest.json").read_text())["model"] == model_fingerprint(
         CollectionEncoder()  # type: ignore[arg-type]
     )
+
+
+def test_equal_weights_that_compute_something_else_are_another_model(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "mbert")
+    config = json.loads((folder / "config.json").read_text())
+    fingerprints = []
+    for changed in ({}, {"hidden_act": "relu"}, {"layer_norm_eps": 0.1}, {"num_attention_heads": 1}):
+        (folder / "config.json").write_text(json.dumps(config | changed))
+        fingerprints.append(model_fingerprint(Encoder.load(str(folder))))
+    assert len(set(fingerprints)) == 4
+
+
+def test_a_model_is_the_same_from_another_folder(tmp_path: Path) -> None:
+    first = save_backbone(tmp_path, "mbert")
+    second = Path(shutil.copytree(first, tmp_path / "moved"))
+    one, other = (Encoder.load(str(folder)) for folder in (first, second))
+    assert _architecture(one) == _architecture(other)
 
 
 def test_a_truncated_shard_is_named_with_the_mend(tmp_path: Path) -> None:
