@@ -18,7 +18,7 @@ from hybatch.atomic import atomic_file
 from hybatch.errors import UserError
 from hybatch.reporting.figures.bias import draw_bias_against_map, draw_first_languages
 from hybatch.reporting.figures.curves import draw_learning_curves, learning_curves
-from hybatch.reporting.figures.files import FigureFile, write_figure
+from hybatch.reporting.figures.files import FigureFile, FigureFolder
 from hybatch.reporting.figures.heatmaps import draw_difference_heatmap, draw_heatmap
 from hybatch.reporting.figures.vectors import draw_vectors
 from hybatch.reporting.grids.figures.all_figures import write_grid_figures
@@ -45,7 +45,7 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
         UserError: the folder cannot be written or the disk is full.
     """
     try:
-        sections = list(_sections(inputs, directory))
+        sections = list(_sections(inputs, FigureFolder(directory)))
         tables = [table for section in sections for table in section.tables if isinstance(table, ReportTable)]
         for table in tables:
             for suffix, text in ((".csv", csv_text(table)), (".tex", latex(table))):
@@ -63,22 +63,22 @@ def write_report(inputs: ReportInputs, directory: Path) -> list[ReportTable]:
     return tables
 
 
-def _sections(inputs: ReportInputs, directory: Path) -> Iterator[PageSection]:
+def _sections(inputs: ReportInputs, folder: FigureFolder) -> Iterator[PageSection]:
     """What the report holds; drawing the figures as it goes."""
     provenance = []
     if inputs.grid:
         yield PageSection(inputs.grid.name.capitalize(), tables=grid_tables(inputs.grid))
-        for title, figures in write_grid_figures(inputs.grid, directory).items():
+        for title, figures in write_grid_figures(inputs.grid, folder).items():
             yield PageSection(title, figures=figures)
         provenance += grid_provenance(inputs.grid)
     results = [*report_tables(inputs.measured), *bias_tables(inputs.measured), *language_tables(inputs.by_language)]
     yield PageSection("Results", tables=results)
-    vectors = list(_draw_vectors(inputs.measured, directory))
+    vectors = list(_draw_vectors(inputs.measured, folder))
     yield PageSection("Small vectors", tables=vector_tables(inputs.measured), figures=vectors)
-    bias = list(_draw_bias(inputs.measured, directory))
+    bias = list(_draw_bias(inputs.measured, folder))
     yield PageSection("Language bias", tables=metric_tables(inputs.measured), figures=bias)
-    yield PageSection("Language pairs", figures=list(_draw_heatmaps(inputs.measured, directory)))
-    yield PageSection("Learning curves", figures=list(_draw_curves(inputs.curves, directory)))
+    yield PageSection("Language pairs", figures=list(_draw_heatmaps(inputs.measured, folder)))
+    yield PageSection("Learning curves", figures=list(_draw_curves(inputs.curves, folder)))
     measured: list[Measured[Results]] = [*inputs.measured, *inputs.by_language]
     if measured:
         provenance.append(_provenance(measured))
@@ -90,34 +90,34 @@ def _of_grid(inputs: ReportInputs) -> list[Measured[Results]]:
     return [Measured(run.name, results) for run in runs for results in run.results.values()]
 
 
-def _draw_heatmaps(measured: Sequence[Measured[PairResults]], directory: Path) -> Iterator[FigureFile]:
+def _draw_heatmaps(measured: Sequence[Measured[PairResults]], folder: FigureFolder) -> Iterator[FigureFile]:
     for task, group in by_task(measured).items():
         for one in group:
             name = f"heatmap-{file_name(task)}-{file_name(one.label)}"
             title = f"{task}: {one.label}"
             caption = f"{title}, mAP of every language pair and of the pool of all languages"
-            yield write_figure(draw_heatmap(one.results, title=title), directory, name, caption)
+            yield folder.write(draw_heatmap(one.results, title=title), name, caption)
         if len(group) == 2:
             baseline, other = group
             name = f"difference-{file_name(task)}-{file_name(other.label)}-minus-{file_name(baseline.label)}"
             title = f"{task}: {other.label} minus {baseline.label}"
             figure = draw_difference_heatmap(other.results, baseline.results, title=title)
-            yield write_figure(figure, directory, name, f"{title}, mAP")
+            yield folder.write(figure, name, f"{title}, mAP")
 
 
-def _draw_bias(measured: Sequence[Measured[PairResults]], directory: Path) -> Iterator[FigureFile]:
+def _draw_bias(measured: Sequence[Measured[PairResults]], folder: FigureFolder) -> Iterator[FigureFile]:
     for task, group in by_task(measured).items():
         if figure := draw_bias_against_map(group, title=f"{task}: language bias against mAP"):
             caption = f"{task}: language bias against the mAP in the pool of all languages"
-            yield write_figure(figure, directory, f"bias-{file_name(task)}", caption)
+            yield folder.write(figure, f"bias-{file_name(task)}", caption)
         for one in group:
             title = f"{task}: {one.label}"
             if figure := draw_first_languages(one.results, title=title):
                 caption = f"{title}, language of the first candidate in the pool of all languages, rows add up to 1"
-                yield write_figure(figure, directory, f"first-{file_name(task)}-{file_name(one.label)}", caption)
+                yield folder.write(figure, f"first-{file_name(task)}-{file_name(one.label)}", caption)
 
 
-def _draw_vectors(measured: Sequence[Measured[PairResults]], directory: Path) -> Iterator[FigureFile]:
+def _draw_vectors(measured: Sequence[Measured[PairResults]], folder: FigureFolder) -> Iterator[FigureFile]:
     for task, group in by_task(measured).items():
         found = [one.results for one in of_vectors(group)]
         names = short_names([results.model for results in found])
@@ -126,16 +126,16 @@ def _draw_vectors(measured: Sequence[Measured[PairResults]], directory: Path) ->
             models.setdefault(results.model_marked(names[results.model]), []).append(results)
         if models:
             caption = f"{task}: bytes a passage against mAP"
-            yield write_figure(draw_vectors(models, title=caption), directory, f"vectors-{file_name(task)}", caption)
+            yield folder.write(draw_vectors(models, title=caption), f"vectors-{file_name(task)}", caption)
 
 
-def _draw_curves(curves: Sequence[LearningCurve], directory: Path) -> Iterator[FigureFile]:
+def _draw_curves(curves: Sequence[LearningCurve], folder: FigureFolder) -> Iterator[FigureFile]:
     for curve in curves:
         panels = learning_curves(curve.rows)
         if panels:
             caption = f"{curve.label}: {', '.join(panels)}"
             figure = draw_learning_curves(panels, title=curve.label)
-            yield write_figure(figure, directory, f"curves-{file_name(curve.label)}", caption)
+            yield folder.write(figure, f"curves-{file_name(curve.label)}", caption)
 
 
 def _markdown_page(sections: Sequence[PageSection]) -> str:

@@ -47,6 +47,18 @@ def test_a_report_holds_tables_and_figures_and_links_only_what_is_there(
     assert "hybrid/final" in capsys.readouterr().out
 
 
+def test_labels_that_file_names_cannot_tell_apart_have_figures_of_their_own(runs: Path, tmp_path: Path) -> None:
+    labels = {"e5": "hybrid", "e5+": "x-y"}
+    arguments = [f"{label}={runs / run / 'mlqa-r'}" for label, run in labels.items()]
+    assert main([*arguments, "--output", str(tmp_path / "both")]) == 0
+    page = (tmp_path / "both" / "report.md").read_text()
+    for argument, name in zip(arguments, ("heatmap-mlqa-r-e5", "heatmap-mlqa-r-e5-2"), strict=True):
+        assert f"({name}.png)" in page
+        assert main([argument, "--output", str(tmp_path / "alone")]) == 0
+        alone = (tmp_path / "alone" / "heatmap-mlqa-r-e5.png").read_bytes()
+        assert (tmp_path / "both" / f"{name}.png").read_bytes() == alone
+
+
 def test_the_long_form_holds_every_figure(runs: Path, tmp_path: Path) -> None:
     main([str(runs / "hybrid"), "--output", str(tmp_path / "report")])
     with open(tmp_path / "report" / "all-figures.csv", newline="") as file:

@@ -57,12 +57,28 @@ def save_figure(figure: Figure, *paths: Path) -> None:
                 FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
 
 
-def write_figure(figure: Figure, directory: Path, name: str, caption: str) -> FigureFile:
-    """Write `<name>.png` and `<name>.svg`.
+class FigureFolder:
+    """Where the figures of one report are written; each has files of its own, however alike their names are.
 
-    Raises:
-        OSError: a file cannot be written.
+    Names of files are made of labels, of which more differ than file names can tell: "e5" and "e5+", "a.b" and "a-b",
+    and on some systems "E5" and "e5".
     """
-    file = FigureFile(f"{name}.png", caption)
-    save_figure(figure, directory / file.name, directory / file.vector_name)
-    return file
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._taken: set[str] = set()
+
+    def write(self, figure: Figure, name: str, caption: str) -> FigureFile:
+        """Write `<name>.png` and `<name>.svg`, with a number to the name where it is taken.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        free, number = name, 1
+        while free.casefold() in self._taken:
+            number += 1
+            free = f"{name}-{number}"
+        self._taken.add(free.casefold())
+        file = FigureFile(f"{free}.png", caption)
+        save_figure(figure, self.directory / file.name, self.directory / file.vector_name)
+        return file

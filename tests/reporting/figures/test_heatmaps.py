@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hybatch.reporting.figures.curves import draw_learning_curves
-from hybatch.reporting.figures.files import save_figure, write_figure
+from hybatch.reporting.figures.files import FigureFolder, save_figure
 from hybatch.reporting.figures.heatmaps import draw_difference_heatmap, draw_heatmap
 from tests.reporting.synthetic import checked, make_results
 
@@ -29,7 +29,7 @@ def test_a_heatmap_grows_with_the_languages(tmp_path: Path, count: int) -> None:
 
 def test_a_heatmap_depends_on_the_figures_alone(tmp_path: Path) -> None:
     for name, level in (("a", 0.5), ("b", 0.5), ("c", 0.4)):
-        write_figure(draw_heatmap(checked(make_results("m", level))), tmp_path, name, "a caption")
+        FigureFolder(tmp_path).write(draw_heatmap(checked(make_results("m", level))), name, "a caption")
     for form in (".png", ".svg"):
         a, b, c = ((tmp_path / f"{name}{form}").read_bytes() for name in "abc")
         assert a == b != c

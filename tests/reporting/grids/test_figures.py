@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from hybatch.reporting.figures.files import save_figure
+from hybatch.reporting.figures.files import FigureFolder, save_figure
 from hybatch.reporting.grids.families import families, styles
 from hybatch.reporting.grids.figures.all_figures import write_grid_figures
 from hybatch.reporting.grids.figures.by_pair import draw_gains, draw_pairs, gain_matrix, mean_matrix
@@ -157,7 +157,7 @@ def test_a_learning_curve_is_the_mean_of_its_stretch_over_all_seeds(tmp_path: Pa
 def test_one_run_alone_has_no_rival_no_alpha_and_needs_no_curve(tmp_path: Path) -> None:
     record = _grid(tmp_path, [Spec(sampling="x-y")], ("xquad-r", "mlqa-r")).runs[0].path.parent
     (record / "metrics.jsonl").unlink()
-    drawn = write_grid_figures(gather_grid([read_record_folder(record)], DESCRIPTION), tmp_path / "out")
+    drawn = write_grid_figures(gather_grid([read_record_folder(record)], DESCRIPTION), FigureFolder(tmp_path / "out"))
     assert [one.name for figures in drawn.values() for one in figures] == [
         "trial-trade-off-xquad-r.png",
         "trial-trade-off-mlqa-r.png",
@@ -170,7 +170,7 @@ def test_one_run_alone_has_no_rival_no_alpha_and_needs_no_curve(tmp_path: Path) 
 
 def test_figures_are_files_of_their_own_that_name_no_date_and_fetch_nothing(tmp_path: Path) -> None:
     grid = _grid(tmp_path / "records", core(seeds=(1,)))
-    drawn = [one for figures in write_grid_figures(grid, tmp_path / "out").values() for one in figures]
+    drawn = [one for figures in write_grid_figures(grid, FigureFolder(tmp_path / "out")).values() for one in figures]
     names = {one.name for one in drawn} | {one.vector_name for one in drawn}
     assert names == {path.name for path in (tmp_path / "out").iterdir()}
     assert len(names) == 2 * (3 + 1 + 1 + 3)

@@ -12,7 +12,7 @@ import lxml.html
 import pytest
 
 from hybatch.reporting.figures.curves import draw_learning_curves
-from hybatch.reporting.figures.files import write_figure
+from hybatch.reporting.figures.files import FigureFolder
 from hybatch.reporting.inputs import LearningCurve, ReportInputs
 from hybatch.reporting.page.html import PageSection, html_page
 from hybatch.reporting.report import write_report
@@ -50,7 +50,7 @@ class _Nesting(HTMLParser):
 @pytest.fixture
 def page(tmp_path: Path) -> str:
     figure = draw_learning_curves({"loss": {"x-y": [(1, 3.0), (2, 2.0)]}}, title="run <1>")
-    drawn = write_figure(figure, tmp_path, "curves-run", "the curve of <run> & co")
+    drawn = FigureFolder(tmp_path).write(figure, "curves-run", "the curve of <run> & co")
     provenance = TextTable("What was <measured>", ("run", "commit"), (("a & b", "<0123>"),))
     sections = [
         PageSection("Tables & <more>", tables=[TABLE]),
