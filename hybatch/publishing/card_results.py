@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from hybatch.errors import UserError
+from hybatch.models.card.base import facts_of
 from hybatch.reporting.results import SETTINGS, LanguageResults, PairResults, Results
 from hybatch.reporting.tables.by_language import language_tables
 from hybatch.reporting.tables.markdown import markdown_text
@@ -21,6 +22,8 @@ from hybatch.reporting.tables.render import markdown
 _BEGIN, _END = "<!-- results of hybatch card: what stands here is replaced -->", "<!-- end of the results -->"
 _BLOCK = re.compile(rf"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.S)
 _TITLE = re.compile(r"^# (.+)$", re.M)
+# Lists of words, of which the hub's library takes "no", Norwegian, for false.
+_WORDS = frozenset({"language", "tags"})
 _RETRIEVAL = ("information-retrieval", "Information Retrieval")
 
 
@@ -50,6 +53,8 @@ def with_results(
     except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{place}: its front matter cannot be read ({reason}); mend it") from error
+    for key in _WORDS & facts_of(card).keys():
+        facts[key] = facts_of(card)[key]
     new = [result for one in own for result in _eval_results(one.results)]
     tasks = {result.dataset_type for result in new}
     others = [result for result in facts.eval_results or [] if result.dataset_type not in tasks]

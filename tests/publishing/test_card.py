@@ -13,6 +13,7 @@ from hybatch import cli
 from hybatch.evaluation.mteb.model import load_model
 from hybatch.models import Encoder
 from hybatch.models.card import CARD
+from hybatch.models.card.base import front_matter
 from hybatch.publishing.encoder_files import encoder_files
 from tests.publishing.saved import save_encoder
 from tests.reporting.synthetic import make_results
@@ -75,6 +76,14 @@ def test_what_people_wrote_stays_and_a_second_call_replaces_what_the_first_wrote
     assert _metrics(encoder / CARD)["mlqa-r", "monolingual", "map"] == summary["monolingual"]["map"]
     assert _card(encoder, again) == 0
     assert (encoder / CARD).read_text(encoding="utf-8") == text
+
+
+def test_norwegian_stays_a_language(tmp_path: Path, encoder: Path) -> None:
+    (encoder / CARD).write_text("---\nlanguage:\n- no\n- sv\ntags: [no, on]\nlicense: mit\n---\n# Mine\n")
+    assert front_matter(encoder / CARD)["language"] == ["no", "sv"]
+    assert _card(encoder, _results(tmp_path / "own", encoder)) == 0
+    facts = ModelCard.load(encoder / CARD).data
+    assert (facts.language, facts.tags, facts.license) == (["no", "sv"], ["no", "on"], "mit")
 
 
 def test_metadata_of_other_tasks_stay(tmp_path: Path, encoder: Path) -> None:

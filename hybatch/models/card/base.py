@@ -68,13 +68,31 @@ def _card_of(path_or_hub_id: str, folder: Path | None) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
+class _Words(yaml.SafeLoader):
+    """YAML in which yes, no, on and off are words: `no` is Norwegian."""
+
+
+_Words.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in listed if tag != "tag:yaml.org,2002:bool"]
+    for first, listed in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def front_matter(card: Path | None) -> dict[str, Any]:
     """The YAML at the head of a README.md; empty where there is none that can be read."""
-    if card is None:
+    try:
+        return {} if card is None else facts_of(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def facts_of(card: str) -> dict[str, Any]:
+    """The YAML at the head of a card; empty where there is none that can be read. Truth values stay words."""
+    parts = card.split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
         return {}
     try:
-        parts = card.read_text(encoding="utf-8").split("---\n", 2)
-        facts = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
-    except (OSError, ValueError, yaml.YAMLError):
+        facts = yaml.load(parts[1], _Words)
+    except (ValueError, yaml.YAMLError):
         return {}
     return facts if isinstance(facts, dict) else {}
