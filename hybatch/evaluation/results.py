@@ -82,16 +82,19 @@ def check_output(
     model: str,
     languages: list[str],
     overwrite: bool,
+    data_digest: str | None = None,
     prefixes: Mapping[Role, str] | None = None,
     precision: str | None = None,
     vectors: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse an output folder that cannot be used, before the encoding begins.
 
-    Results of the same model, prefixes, precision and vectors on the same task and languages may be replaced; anything
-    else needs `overwrite`.
+    Results of the same model, prefixes, precision and vectors on the same task, languages and data may be replaced;
+    anything else needs `overwrite`.
 
     Args:
+        data_digest: of the task's data, see `hybatch.evaluation.task.Task.digest`; results from before it was written,
+            and those of mteb, have none and are taken for such of the same data.
         prefixes: those given in the place of the model's own.
         precision: of the encoder, where results name it.
         vectors: what is asked of the "vectors" of results; None where results have none.
@@ -110,6 +113,8 @@ def check_output(
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
     asked: dict[str, Any] = {"task": task, "model": model, "languages": languages}
     asked |= {"prefixes": prefixes or None, "precision": precision, "vectors": vectors}
+    if data_digest is not None and "data_digest" in found:
+        asked["data_digest"] = data_digest
     if vectors is not None and isinstance(found.get("vectors"), dict):
         found["vectors"] = {key: found["vectors"].get(key) for key in vectors}
     other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -67,6 +69,15 @@ class Scored(NamedTuple):
     """For timings.json."""
 
 
+def data_digest(contents: Iterable[tuple[str, Any]]) -> str:
+    """A digest of named values that JSON can hold; a table is gone through key by key, so that little is held."""
+    digest = hashlib.sha256()
+    for name, value in contents:
+        for key, part in sorted(value.items()) if isinstance(value, Mapping) else [("", value)]:
+            digest.update(json.dumps([name, key, part], default=str).encode())
+    return digest.hexdigest()[:16]
+
+
 class Task(Protocol):
     """A task of any kind, as `hybatch evaluate` sees it."""
 
@@ -80,6 +91,9 @@ class Task(Protocol):
 
     roles: ClassVar[Mapping[Part, Role]]
     """As what each part is encoded: bitexts, say, have queries on both sides."""
+
+    def digest(self) -> str:
+        """Of the data: evaluations that share it ask the same queries, of the same candidates, for the same answers."""
 
     def check(self, source: Source, options: ScoringOptions) -> None:
         """Refuse, before anything is encoded, what the task cannot be scored from or with.
@@ -113,6 +127,11 @@ class TextsTask(ABC):
 
     roles: ClassVar[Mapping[Part, Role]] = {"queries": "query", "candidates": "passage"}
     """As what each part is encoded: bitexts, say, have queries on both sides."""
+
+    def digest(self) -> str:
+        """As `Task.digest`: of every field but the name."""
+        contents = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+        return data_digest(contents.items())
 
     def check(self, source: Source, options: ScoringOptions) -> None:
         """As `Task.check`: every source will do, but a model's tokenizer needs texts that UTF-8 can express."""

@@ -64,6 +64,7 @@ class LanguageBias:
 class _Results:
     """What every results.json has. `ranked_by`: backend, search or similarity, whichever tells most.
 
+    data_digest: of the data, which tells results of other data apart; None in results from before it was written.
     debias: how language bias was taken out of the model after training; None where it was not.
     precision: of the encoder, where it was not float32; None: float32, or ready embeddings.
     vectors: what was ranked, where --vectors or --dimensions chose it.
@@ -77,6 +78,7 @@ class _Results:
     num_candidates: Mapping[str, int] | None = None
     ranked_by: str = "None"
     versions: Mapping[str, str] = field(default_factory=dict)
+    data_digest: str | None = None
     debias: Mapping[str, Any] | None = None
     precision: str | None = None
     vectors: Vectors | None = None
@@ -178,6 +180,7 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
         "num_candidates": at.get("num_candidates", by_name(count), default=None),
         "ranked_by": next((at.get(key, text) for key in ("backend", "search", "similarity") if value.get(key)), "None"),
         "versions": at.get("versions", by_name(text), default=None) or {},
+        "data_digest": at.get("data_digest", text, default=None),
         "debias": checked_removal(at),
         "precision": at.get("precision", text, default=None),
         "vectors": checked_vectors(at),

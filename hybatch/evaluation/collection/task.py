@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hybatch.errors import UserError
 from hybatch.evaluation.collection.evaluate import evaluate_collections
@@ -12,7 +12,7 @@ from hybatch.evaluation.collection.judgements import QuerySet, refuse_unknown
 from hybatch.evaluation.collection.passages import Passages, is_word
 from hybatch.evaluation.settings.per_query import QueryTables
 from hybatch.evaluation.source import Source
-from hybatch.evaluation.task import Part, Scored, ScoringOptions
+from hybatch.evaluation.task import Part, Scored, ScoringOptions, data_digest
 from hybatch.models import Role
 
 
@@ -39,6 +39,14 @@ class CollectionTask:
     def languages(self) -> tuple[str, ...]:
         """In alphabetical order."""
         return tuple(sorted(self.searches))
+
+    def digest(self) -> str:
+        """As `Task.digest`: of every line of the collections, and of queries and judgements."""
+        contents: dict[str, Any] = {name: passages.fingerprint for name, passages in self.collections.items()}
+        for language, (name, one) in self.searches.items():
+            relevant = [sorted(row.items()) for row in one.relevant]
+            contents[f"searches.{language}"] = [name, one.ids, one.texts, relevant, one.answers]
+        return data_digest(sorted(contents.items()))
 
     def check(self, source: Source, options: ScoringOptions) -> None:
         """As `Task.check`: passages in files have no ready embeddings, and judgements must be of what is there."""

@@ -47,12 +47,14 @@ def checked_task(
     task.check(source, options)
     check_vectors(task, choices)
     if arguments.output:
+        digest = task.digest()
         for choice in choices or (None,):
             check_output(
                 output_folder(arguments.output, choice),
                 task=task.name,
                 model=source.name,
                 languages=list(task.languages),
+                data_digest=digest,
                 overwrite=arguments.overwrite,
                 prefixes=used_prefixes(source, task),
                 precision=named_precision(source, options),

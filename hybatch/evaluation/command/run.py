@@ -101,6 +101,7 @@ def _measured(
 def _about(source: Source, task: Task, options: ScoringOptions) -> dict[str, Any]:
     """What results say beside the figures, where there is something to say."""
     said = {
+        "data_digest": task.digest(),
         "prefixes": used_prefixes(source, task),
         "precision": named_precision(source, options),
         "debias": source.debias,

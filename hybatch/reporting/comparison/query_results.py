@@ -193,9 +193,9 @@ def _agrees(values: np.ndarray, expected: float | None) -> bool:
 
 
 def _check_comparable(first: QueryResults, other: QueryResults) -> None:
-    for key in ("task", "languages", "num_queries", "num_candidates"):
+    for key in ("task", "languages", "num_queries", "num_candidates", "data_digest"):
         mine, others = (getattr(one.results, key) for one in (first, other))
-        if mine != others:
+        if mine != others and not (key == "data_digest" and None in (mine, others)):
             raise UserError(
                 f"{other.folder}: {key} {_listed(others)}, but {first.folder} has {_listed(mine)}; only "
                 "results of one task, in the same languages, over the same data, can be compared"

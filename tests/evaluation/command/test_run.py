@@ -14,6 +14,7 @@ from hybatch.evaluation.command import evaluate
 from hybatch.evaluation.embeddings import StoredEmbeddings
 from hybatch.evaluation.results import dump, read_any_results
 from hybatch.evaluation.settings.scoring import score
+from hybatch.reporting.compare import main as compare
 from tests.evaluation.oracle import largest_difference, oracle_results
 from tests.evaluation.synthetic import random_embeddings, write_embeddings
 
@@ -129,4 +130,19 @@ def test_the_command_gives_what_the_library_gives(data: Path, tmp_path: Path) ->
     folder = write_embeddings(tmp_path, *random_embeddings(task, 4))
     outcome = evaluate(_arguments(data, "--embeddings", folder))
     again = score(StoredEmbeddings(folder, task), task, model=str(folder), progress=False)
-    assert dump(outcome.results) == dump(again)
+    assert dump(outcome.results) == dump({**again, "data_digest": task.digest()})
+
+
+def test_results_of_other_data_are_kept_and_not_compared(data: Path, model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in data.glob("*.jsonl"):
+        (other / path.name).write_text(path.read_text().replace(" is ", " was "))
+    out = [tmp_path / name for name in ("a", "b")]
+    for folder, output in zip((data, other), out, strict=True):
+        evaluate(_arguments(folder, "--model", model, "--output", output))
+    with pytest.raises(UserError, match=r"holds the results of data_digest .*--overwrite"):
+        evaluate(_arguments(other, "--model", model, "--output", out[0]))
+    evaluate(_arguments(data, "--model", model, "--output", out[0]))
+    with pytest.raises(UserError, match=r"data_digest .*over the same data"):
+        compare([str(one) for one in out])
