@@ -114,6 +114,7 @@ def _results_object(one: Results) -> dict[str, Any]:
         "num_queries": one.num_queries,
         "num_candidates": one.num_candidates,
         "summary": one.summary,
+        **({} if one.data_digest is None else {"data_digest": one.data_digest}),
         **({} if one.debias is None else {"debias": one.debias}),
         **({} if one.precision is None else {"precision": one.precision}),
     }
