@@ -51,13 +51,20 @@ def open_corpus(config: CorpusConfig, *, cache_dir: Path | None = None, progress
     path = expand_path(config.path, "corpora: path")
     entry = find_format(config, path)
     root = cache_dir or cache_directory()
-    last_part = Path(path.replace("{language}", "")).name or entry.name
-    slug = re.sub(r"[^\w.-]", "-", last_part)
+    slug = re.sub(r"[^\w.-]", "-", Path(path.replace("{language}", "")).name or entry.name)
     directory = Path(root) / "corpora" / f"{slug}-{_cache_key(config, entry, path)}"
     with _cache_errors(directory):
         if not _is_fresh(directory, entry.fields, progress=progress):
             _mend_or_make(config, entry, path, directory, progress=progress)
-    return ParallelCorpus(directory, name=config.name or last_part)
+    return ParallelCorpus(directory, name=config.name or _last_part(path) or entry.name)
+
+
+def _last_part(path: str) -> str:
+    """What a corpus is called: of `faq/{language}.csv` faq, as of the folder faq."""
+    place = Path(path)
+    if place.name.partition(".")[0] == "{language}":
+        place = place.parent
+    return Path(str(place).replace("{language}", "")).name
 
 
 def _cache_key(config: CorpusConfig, entry: FormatEntry, path: str) -> str:

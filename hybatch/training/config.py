@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import sys
@@ -20,7 +21,14 @@ from hybatch.models import EncoderConfig
 from hybatch.options import check_options, check_value, declared, limits
 from hybatch.sampling import COMPOSITIONS, KINDS, SamplingConfig
 from hybatch.sampling.config import KindName
-from hybatch.training.config_file import check_config_file, check_languages_of, config_files, files_named, said_last
+from hybatch.training.config_file import (
+    check_config_file,
+    check_languages_of,
+    config_files,
+    files_named,
+    lists_whole,
+    said_last,
+)
 from hybatch.training.schedule import ScheduleShape
 
 StrategyOption = Literal["auto", "none", "ddp", "zero1", "zero2", "zero3", "fsdp2"]
@@ -35,6 +43,8 @@ TaskFigure = str
 if not TYPE_CHECKING:  # what the parser of configurations offers and checks
     TaskFigure = Literal[TASK_FIGURES]
 
+LISTS_OF_SECTIONS = ("corpora", "sampling.phases", "validation.corpora", "validation.tasks")
+"""The options whose values are lists of mappings."""
 _EVERY = limits(ge=1, le=1_000_000_000)
 _BATCH = limits(ge=1, le=1_000_000)
 _SHARE = limits(ge=0, le=1)
@@ -275,7 +285,7 @@ def run_parser(prog: str, description: str, argv: Sequence[str]) -> ArgumentPars
     kinds = "; ".join(f"{entry.name}: {entry.summary}" for entry in (KINDS | COMPOSITIONS).values())
     epilog = f"What sampling.kind may be. {kinds}."
     parser = ArgumentParser(prog=prog, description=description, epilog=epilog, exit_on_error=False)
-    for file in config_files(argv):
+    for file in filter(None, config_files(argv)):
         check_config_file(file)
     check_languages_of(argv)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
@@ -301,17 +311,29 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
         UserError: as `load_run_config`.
     """
     try:
-        namespace = parser.parse_args(list(argv))
+        namespace = parser.parse_args([*argv, *lists_whole(argv, LISTS_OF_SECTIONS)])
         _check_sections(namespace)
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)
     # ValueError: no member of a union takes the value, which shows only when the classes are made.
     except (ParseError, ValueError) as error:
-        raise UserError(f"{_refusal(error, _loss_config(argv))}{files_named(argv)}") from error
+        refusal = _refusal(error, _loss_config(argv))
+        raise UserError(f"{refusal}{_near(refusal, parser)}{files_named(argv)}") from error
     except OverflowError as error:
         raise UserError(f"a number is larger than any option can be ({error}){files_named(argv)}") from error
     fields = RunConfig.__dataclass_fields__
     return RunConfig(**{name: initialised[name] for name in fields}), initialised
+
+
+def _near(refusal: str, parser: ArgumentParser) -> str:
+    """The options whose names are near to the one that there is not, where that is what was refused."""
+    argument = re.match(r"unrecognized arguments: --([\w.-]+)", refusal)
+    key = re.match(r"Group '([\w.]+)' does not accept option '([\w.]+)'", refusal)
+    if argument is None and key is None:
+        return ""
+    wrong = argument[1] if argument else ".".join(key.groups()) if key else ""
+    near = difflib.get_close_matches(wrong, [action.dest for action in parser._actions], n=3, cutoff=0.8)
+    return f"; near names: {', '.join(near)}" if near else ""
 
 
 def _refusal(error: BaseException, loss: type[LossConfig]) -> str:
@@ -326,7 +348,8 @@ def _refusal(error: BaseException, loss: type[LossConfig]) -> str:
         reason, innermost = str(innermost), innermost.__cause__
     name, value = ".".join(names), reason.partition("Got value: ")[2]
     # Of a section that may be null: an option that it does not have, or what stands in its place.
-    wrong = re.search(r"Option '([^']+)' is not accepted", reason) or re.search(r"Given value: (.*)", str(error))
+    unknown = re.search(r"Option '([^']+)' is not accepted", reason)
+    wrong = unknown or re.search(r"Given value: (.*)", str(error))
     if not value and wrong:
         value = wrong[1]
     section, _, option = name.partition(".")
@@ -336,12 +359,13 @@ def _refusal(error: BaseException, loss: type[LossConfig]) -> str:
     try:
         check_value(name, {"None": None, "True": True, "False": False}.get(value, value), *option_of)
     except UserError as refused:
-        return str(refused)
+        has_none = f"{name} has no option" if unknown and value == unknown[1] else f"{name} is"
+        return str(refused).replace(f"{name} is", has_none, 1)
     return str(error)
 
 
 def _loss_config(argv: Sequence[str]) -> type[LossConfig]:
-    kind = said_last(argv, "loss", "kind")
+    kind = said_last(argv, "loss.kind")
     if kind is None:
         return DEFAULT_LOSS
     if not isinstance(kind, str) or kind not in LOSSES:

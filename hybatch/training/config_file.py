@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -27,20 +28,46 @@ def files_named(argv: Sequence[str]) -> str:
     return f" (read from the command line and {files})" if files else ""
 
 
-def said_last(argv: Sequence[str], section: str, name: str) -> Any:
-    """What the command line and its files give the option `section.name`, later ones before earlier; None: nothing.
+def said_last(argv: Sequence[str], name: str) -> Any:
+    """What the command line and its files give the option `name`, later ones before earlier; None: nothing.
 
     For an option on which it depends what other options there are. Files and values that cannot be read say nothing:
     the parser says what is wrong with them.
     """
-    found = None
+    return next(reversed(_said(argv, name)), None)
+
+
+def lists_whole(argv: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What is to stand behind `argv` so that of lists of sections that are said several times the last one holds.
+
+    The parser takes the entries of a list for changes of those that an earlier list of the same length has in their
+    places: the languages, columns and weight of one data set would pass to another one.
+    """
+    added = []
+    for name in names:
+        said = _said(argv, name)
+        entries = _parsed(said[-1]) if said and isinstance(said[-1], str) else said and said[-1]
+        if len(said) > 1 and isinstance(entries, list) and entries:
+            added += [f"--{name}=[]", f"--{name}={json.dumps(entries, default=str)}"]
+    return added
+
+
+def _said(argv: Sequence[str], name: str) -> list[Any]:
+    """All that the command line and its files give an option, in their order: of the command line as it is written."""
+    found = []
+    section, _, key = name.rpartition(".")
     for option, value in _options(argv):
-        if option == f"--{section}.{name}":
-            found = value
-        elif option == "--config":
-            found = _held(_held(_read(value), section), name, found)
-        elif option == f"--{section}":
-            found = _held(_read(value) if Path(value).is_file() else _parsed(value), name, found)
+        if option == f"--{name}":
+            found.append(value)
+            continue
+        if option == "--config":
+            holds = _held(_read(value), section) if section else _read(value)
+        elif section and option == f"--{section}":
+            holds = _read(value) if Path(value).is_file() else _parsed(value)
+        else:
+            continue
+        if isinstance(holds, dict) and key in holds:
+            found.append(holds[key])
     return found
 
 
@@ -65,16 +92,17 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _held(mapping: Any, key: str, otherwise: Any = None) -> Any:
-    return mapping.get(key, otherwise) if isinstance(mapping, dict) else otherwise
+def _held(mapping: Any, key: str) -> Any:
+    return mapping.get(key) if isinstance(mapping, dict) else None
 
 
 def check_config_file(file: str) -> None:
     """Refuse what would be read as something else than is written; the parser says what else is wrong.
 
     Raises:
-        UserError: a key stands twice in one mapping, of which YAML's readers keep the last without a word; a language
-            is a word that YAML reads as true or false; or the file is not UTF-8 text, not YAML, or holds no options.
+        UserError: the file cannot be read, is not UTF-8 text, not YAML, or holds no options; a key stands twice in one
+            mapping, of which YAML's readers keep the last without a word; or a language is a word that YAML reads as
+            true or false.
     """
     try:
         root = yaml.compose(Path(file).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
@@ -82,8 +110,8 @@ def check_config_file(file: str) -> None:
         raise UserError(f"{file}: not UTF-8 text (byte {error.start}); convert the file to UTF-8") from error
     except yaml.YAMLError as error:  # the parser does not say in which of several files
         raise UserError(f"{file} is not YAML: {error}") from error
-    except OSError:
-        return
+    except OSError as error:
+        raise UserError(f"--config {file}: {error.strerror or error}") from error
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{file} holds no options: write lines such as `seed: 1`, or leave the file out")
     for mapping in _mappings(root):

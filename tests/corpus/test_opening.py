@@ -154,6 +154,18 @@ def test_an_empty_folder_asks_for_its_format(tmp_path: Path) -> None:
         opened(tmp_path / "empty", tmp_path)
 
 
+def test_a_folder_of_csv_files_is_told_how_to_name_them_and_gives_the_corpus_its_name(tmp_path: Path) -> None:
+    (tmp_path / "faq").mkdir()
+    for language in ("de", "en"):
+        (tmp_path / f"faq/{language}.csv").write_text(
+            f"id,question,passage\n1,{language}?,{language}.\n", encoding="utf-8"
+        )
+    with pytest.raises(UserError, match=r"a folder of \.csv files; .* give `path: .*/faq/\{language\}\.csv`"):
+        opened(tmp_path / "faq", tmp_path)
+    corpus = opened(tmp_path / "faq/{language}.csv", tmp_path)
+    assert (corpus.name, corpus.languages) == ("faq", ("de", "en"))
+
+
 def test_more_languages_than_mask_bits_are_refused(tmp_path: Path) -> None:
     rows = {f"l{k:02}": ROWS["de"] for k in range(65)}
     with pytest.raises(UserError, match="65 languages, at most 64"):

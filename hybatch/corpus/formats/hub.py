@@ -82,7 +82,10 @@ class DatasetSource:
             theirs = _matches(str(self.config.subset), self._subsets())
         else:
             absent = "" if Path(self.path).exists() else "is no folder or file here; of a data set of the hub "
-            raise UserError(f"{self.path}: {absent}nothing tells which language this is; name it in `languages`")
+            raise UserError(
+                f"{self.path}: {absent}nothing tells which language this is; name it in `languages`, put "
+                f"{_PLACEHOLDER} into `path`, or name a column with `columns: {{language: ...}}`"
+            )
         ours = {name: code for code, name in (self.config.language_names or {}).items()}
         return [ours.get(name, name) for name in theirs]
 

@@ -39,10 +39,18 @@ def find_format(config: CorpusConfig, path: str) -> FormatEntry:
             return entry
     folder = Path(path)
     if folder.is_dir():
-        raise UserError(f"{path}: no <lang>.jsonl, <lang>.json or saved data set in this folder; name its `format`")
+        raise UserError(_unrecognised(folder, path))
     if re.fullmatch(hub.HUB_ID, path):
         raise UserError(
             f"{path}: no such folder or file in {folder.parent}/; mend the path, or say `format: datasets` if a "
             "data set of the hub is meant"
         )
     raise UserError(f"{path}: no such folder, and no hub id (owner/name)")
+
+
+def _unrecognised(folder: Path, path: str) -> str:
+    endings = sorted(ending for ending in (".csv", ".tsv", ".parquet") if any(folder.glob(f"*{ending}")))
+    if not endings:
+        return f"{path}: no <lang>.jsonl, <lang>.json or saved data set in this folder; name its `format`"
+    file = f"{path.rstrip('/')}/{{language}}{endings[0]}"
+    return f"{path}: a folder of {endings[0]} files; if their names are those of languages, give `path: {file}`"

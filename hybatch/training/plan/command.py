@@ -41,6 +41,8 @@ _DEVICES = {"cuda": ("GPU", "GPUs"), "cpu": ("CPU process", "CPU processes")}
 """What --device may be, and what one and several of them are called."""
 _CPU_SHARE = 0.7
 """Of the rate of a large product, what a step of an encoder reaches on a CPU, about."""
+_PEAK_BF16 = 989
+"""TFLOP/s of an H100 or H200 in dense bf16."""
 _ROWS = ("weights", "gradients", "optimizer", "buffers", "activations", "caches", "total", "host")
 
 
@@ -185,7 +187,7 @@ def main(argv: Sequence[str]) -> int:
     _add_device_options(parser, _device(argv))
     parser.add_argument("--json", type=Path, default=None, help="also write the plan to this file")
     config, options = instantiate(parser, argv)
-    of_precision = _settle_precision(config.training, options.device)
+    of_precision = _settle_precision(config.training, options.device, options.peak_tflops)
     _settle_machine(config.training, options)
     plan = make_plan(
         config,
@@ -204,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _settle_precision(training: TrainingConfig, device: str) -> list[str]:
+def _settle_precision(training: TrainingConfig, device: str, peak: float | None) -> list[str]:
     """Put what `training.mixed_precision: auto` comes to on the planned devices in its place; lines for the user.
 
     Runs on CPUs are planned on a machine like theirs. Of GPUs a plan knows memory and speed alone.
@@ -212,6 +214,11 @@ def _settle_precision(training: TrainingConfig, device: str) -> list[str]:
     if device == "cpu":
         line = settle_precision(training, torch.device("cpu"))
         return [] if line is None else [f"{line}."]
+    if training.mixed_precision == "no" and peak == _PEAK_BF16:
+        return [
+            f"training.mixed_precision is no, and {peak} TFLOP/s a rate of bf16: set training.mixed_precision to bf16, "
+            "or --peak-tflops to the rate in float32, 67 of H100 and H200."
+        ]
     if training.mixed_precision != "auto":
         return []
     training.mixed_precision = "bf16"
@@ -226,11 +233,11 @@ def _device(argv: Sequence[str]) -> str:
 
 
 def _add_device_options(parser: ArgumentParser, device: str) -> None:
-    memory, peak, share = (80, 989, 0.4) if device == "cuda" else (None, None, _CPU_SHARE)
+    memory, peak, share = (80, _PEAK_BF16, 0.4) if device == "cuda" else (None, None, _CPU_SHARE)
     options: tuple[tuple[str, type[int] | type[float], float | None, dict[str, float], str], ...] = (
         ("--gpus", int, 1, {"ge": 1, "le": 1_000_000}, "devices, one process each"),
         ("--gpu-memory", float, memory, {"gt": 0, "le": 1_000_000}, "GB (10^9 bytes) of one device"),
-        ("--peak-tflops", float, peak, {"gt": 0, "le": 1e9}, "of one device: H100 and H200 dense bf16 989"),
+        ("--peak-tflops", float, peak, {"gt": 0, "le": 1e9}, "of one device: H100 and H200 dense bf16 989, float32 67"),
         ("--mfu", float, share, {"gt": 0, "le": 1}, "share of the peak that is assumed to be reached"),
     )
     for name, kind, default, ends, text in options:
@@ -280,7 +287,7 @@ def _remarks(config: RunConfig, plan: Plan, options: Any) -> list[str]:
         f"every text at its maximum length ({_query_length(config)} and {model.passage_max_length} tokens), "
         f"mixed precision {config.training.mixed_precision}, gradient checkpointing "
         f"{'on' if work.checkpointing else 'off'}.",
-        f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and {device}, {plan.step_seconds:.2f} s at "
+        f"Time: {plan.step_flops / 1e12:,.1f} TFLOP a step and {device}, {_seconds(plan.step_seconds)} at "
         f"{options.mfu:.0%} of {options.peak_tflops:.3g} TFLOP/s, {_rate(plan)}; communication, offloading and the "
         "optimizer come on top.",
         *_positives(config, work),
@@ -303,6 +310,10 @@ def _rate(plan: Plan) -> str:
         return "as nothing is multiplied: what time a step takes goes into reading embeddings and into the loss"
     rate = plan.work.batch_size / plan.step_seconds
     return f"{rate:,.0f} examples/s" if rate >= 10 else f"{rate:.2g} examples/s"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.2f} s" if seconds >= 1 else f"{seconds:.2g} s"
 
 
 def _as_json(config: RunConfig, plan: Plan, options: Any) -> dict[str, Any]:

@@ -137,6 +137,7 @@ class TrainingLoop:
             self._writer.wait()
             if exit_code == 0:
                 self._save_encoder(self._folder.final)
+                self._reporter.say(self._done())
         finally:
             self._writer.close()
             self._reporter.close()
@@ -320,6 +321,13 @@ class TrainingLoop:
             return
         before = None if checkpoint is None else checkpoint.surroundings.backends
         self._surroundings = replace(self._surroundings, backends=agree_on_backends(self._device, before))
+
+    def _done(self) -> str:
+        """What the run has left, and what may be done with it."""
+        line = f"done: {self._folder.final} holds the encoder of step {self._step}"
+        if self._folder.best.is_dir():
+            line += f", {self._folder.best} that of the best validation (step {self._best.step})"
+        return f"{line}; measured by: hybatch evaluate --model {self._folder.final} --task TASK"
 
     def _stopped(self, step: int, number: int) -> int:
         name = signal.Signals(number).name

@@ -86,7 +86,7 @@ def test_one_language_without_ids_is_numbered_by_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "nothing tells which language this is"),
+        ({}, "nothing tells which language this is; name it in `languages`, put {language} into `path`, or"),
         ({"languages": ["de", "en"]}, "nothing tells the languages de, en apart"),
         ({"languages": ["en"]}, "no column 'id'; there are qid, query, text, hard: map ours to theirs"),
         ({"languages": ["en"], "columns": {"id": "qid", "question": "q"}}, "no column 'q'; there are"),

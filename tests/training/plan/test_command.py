@@ -80,6 +80,16 @@ def test_auto_is_planned_on_cpus_as_what_it_comes_to_on_this_one(
     assert auto == planned_with(comes_to, tmp_path, "--device", "cpu")
 
 
+def test_the_time_of_a_run_in_float32_on_gpus_is_not_left_at_the_rate_of_bf16_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, said in (((), True), (("--peak-tflops", "67"), False)):
+        planned_with("no", tmp_path, *options)
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("989 TFLOP/s a rate of bf16: set training.mixed_precision to bf16" in out) is said
+        assert " 0.00 s" not in out
+
+
 def test_processes_on_cpus_share_the_memory_and_the_measured_rate_of_this_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
