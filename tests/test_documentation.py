@@ -5,36 +5,52 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import pytest
 
 from hybatch.cli import main
 from hybatch.evaluation.catalogue.registry import TASKS
 from hybatch.evaluation.settings.bias_metrics import BIAS_METRICS
 from hybatch.sampling import COMPOSITIONS, KINDS
+from hybatch.training.config import load_run_config
+from tests.options import recipe_options
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = (
-    "README.md",
-    *(
-        f"docs/{name}.md"
-        for name in ("bias", "comparison", "data", "encoders", "publishing", "sampling", "study", "tasks")
-    ),
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "slurm/README.md", ROOT / "study/README.md"]
+DOCUMENTS = [str(page.relative_to(ROOT)) for page in PAGES]
+_LAUNCH = re.compile(
+    r"^accelerate launch (?:--config_file \S+ )?(?:hybatch/train\.py|-m hybatch\.train|-m hybatch train) "
 )
 
 
+def _blocks(name: str, kinds: str) -> list[str]:
+    return re.findall(rf"^```(?:{kinds})\n(.*?)^```", (ROOT / name).read_text(encoding="utf-8"), re.M | re.S)
+
+
 def _commands(name: str) -> Iterator[str]:
-    """The lines of code blocks that call hybatch, without their comments; not those that would first read a recipe."""
-    for block in re.findall(r"^```\w*\n(.*?)^```", (ROOT / name).read_text(encoding="utf-8"), re.M | re.S):
+    """The lines of code blocks that call hybatch, alone or launched; not those with arrays of a shell."""
+    for block in _blocks(name, r"\w*"):
         for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith("hybatch ") and "--config" not in line:
-                yield shlex.join(shlex.split(line, comments=True))
+            launched = _LAUNCH.sub("hybatch train ", line).replace("accelerate launch -m hybatch ", "hybatch ")
+            if launched.startswith("hybatch ") and "${" not in launched:
+                yield shlex.join(shlex.split(launched, comments=True))
 
 
 COMMANDS = [(name, command) for name in DOCUMENTS for command in _commands(name)]
+
+
+@pytest.fixture
+def beside_my_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a checkout, with the README's recipe in it; it is the working folder."""
+    for folder in ("configs", "study", "benchmarks"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "my.yaml").write_text(_blocks("README.md", "yaml")[0], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 class _ParsedError(Exception):
@@ -43,17 +59,50 @@ class _ParsedError(Exception):
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
 def test_every_command_is_one_that_the_command_line_understands(
-    name: str, command: str, monkeypatch: pytest.MonkeyPatch
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch, beside_my_recipe: Path
 ) -> None:
-    understand = argparse.ArgumentParser.parse_args
+    def stop_after(understand: Callable[..., Any]) -> Callable[..., Any]:
+        def parse(*arguments: Any, **options: Any) -> argparse.Namespace:
+            understand(*arguments, **options)
+            raise _ParsedError
 
-    def parse(self: argparse.ArgumentParser, *arguments: Any, **options: Any) -> argparse.Namespace:
-        understand(self, *arguments, **options)
-        raise _ParsedError
+        return parse
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    for parser in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
+        monkeypatch.setattr(parser, "parse_args", stop_after(parser.parse_args))
     with pytest.raises(_ParsedError):
         main(shlex.split(command)[1:])
+
+
+def test_every_configuration_that_a_command_names_is_there_or_made_by_the_page() -> None:
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        made = set(re.findall(r"^\+\+\+ b/(configs/\S+)$", text, re.M))
+        named = {file for block in _blocks(name, r"\w*") for file in re.findall(r"configs/[\w./-]+\w", block)}
+        assert [file for file in named - made if not (ROOT / file).exists()] == [], name
+
+
+RECIPES = [
+    pytest.param(block, id=f"{name} {number}")
+    for name in DOCUMENTS
+    for number, block in enumerate(_blocks(name, "yaml"))
+]
+
+
+@pytest.mark.parametrize("block", RECIPES)
+def test_every_recipe_is_one_that_training_reads(block: str, beside_my_recipe: Path) -> None:
+    (beside_my_recipe / "block.yaml").write_text(block, encoding="utf-8")
+    load_run_config(["--config", "my.yaml", "--config", "block.yaml"])
+
+
+def test_every_option_of_a_recipe_that_a_page_names_is_one() -> None:
+    known = {name.replace("[]", "") for name, _ in recipe_options()}
+    sections = "|".join(sorted({name.partition(".")[0] for name in known if "." in name}))
+    files = {"model.onnx", "model.safetensors"}
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        named = set(re.findall(rf"`(?:--)?((?:{sections})\.[\w.]*\w)", text)) - files
+        assert named <= known, name
 
 
 def test_every_task_stands_in_the_table_with_its_licence_and_has_a_command() -> None:
@@ -71,9 +120,6 @@ def test_every_task_stands_in_the_table_with_its_licence_and_has_a_command() -> 
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
-
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "slurm/README.md", ROOT / "study/README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
