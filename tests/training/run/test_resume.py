@@ -56,6 +56,16 @@ def test_a_signal_leaves_its_code_and_a_validation_that_was_due_is_made_up_for(
             assert written[0] == written[1], file
 
 
+def test_a_run_ends_with_what_it_left_and_says_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, training={"steps": 2}, validation={"every_steps": 1})
+    for said in (
+        "done: {}/final holds the encoder of step 2, {}/best that of the best",
+        "{} holds the finished run: {}/final",
+    ):
+        assert main(["--config", str(config)]) == 0
+        assert said.replace("{}", str(tmp_path / "run")) in capsys.readouterr().out
+
+
 def test_the_checkpoint_of_another_model_is_refused_and_the_fields_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
