@@ -26,8 +26,8 @@ from hybatch.training.config_file import (
     check_languages_of,
     config_files,
     files_named,
-    lists_whole,
     said_last,
+    with_lists_whole,
 )
 from hybatch.training.schedule import ScheduleShape
 
@@ -311,7 +311,7 @@ def instantiate(parser: ArgumentParser, argv: Sequence[str]) -> tuple[RunConfig,
         UserError: as `load_run_config`.
     """
     try:
-        namespace = parser.parse_args([*argv, *lists_whole(argv, LISTS_OF_SECTIONS)])
+        namespace = parser.parse_args(with_lists_whole(argv, LISTS_OF_SECTIONS))
         _check_sections(namespace)
         # jsonargparse 4.49 renamed it.
         initialised = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(namespace)

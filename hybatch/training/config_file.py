@@ -19,7 +19,7 @@ _BOOLEAN = "tag:yaml.org,2002:bool"
 
 def config_files(argv: Sequence[str]) -> list[str]:
     """The files of `--config`, in their order."""
-    return [value for option, value in _options(argv) if option == "--config"]
+    return [value for option, value, _ in _options(argv) if option == "--config"]
 
 
 def files_named(argv: Sequence[str]) -> str:
@@ -34,31 +34,35 @@ def said_last(argv: Sequence[str], name: str) -> Any:
     For an option on which it depends what other options there are. Files and values that cannot be read say nothing:
     the parser says what is wrong with them.
     """
-    return next(reversed(_said(argv, name)), None)
+    return next((value for value, _ in reversed(_said(argv, name))), None)
 
 
-def lists_whole(argv: Sequence[str], names: Sequence[str]) -> list[str]:
-    """What is to stand behind `argv` so that of lists of sections that are said several times the last one holds.
+def with_lists_whole(argv: Sequence[str], names: Sequence[str]) -> list[str]:
+    """`argv`, and behind the last saying of each list of sections what makes it hold alone.
 
     The parser takes the entries of a list for changes of those that an earlier list of the same length has in their
     places: the languages, columns and weight of one data set would pass to another one.
     """
-    added = []
+    whole = list(argv)
     for name in names:
-        said = _said(argv, name)
-        entries = _parsed(said[-1]) if said and isinstance(said[-1], str) else said and said[-1]
-        if len(said) > 1 and isinstance(entries, list) and entries:
-            added += [f"--{name}=[]", f"--{name}={json.dumps(entries, default=str)}"]
-    return added
+        said = _said(whole, name)
+        if len(said) < 2:
+            continue
+        value, end = said[-1]
+        entries = _parsed(value) if isinstance(value, str) else value
+        if isinstance(entries, list) and entries:
+            whole[end:end] = [f"--{name}=[]", f"--{name}={json.dumps(entries, default=str)}"]
+    return whole
 
 
-def _said(argv: Sequence[str], name: str) -> list[Any]:
-    """All that the command line and its files give an option, in their order: of the command line as it is written."""
+def _said(argv: Sequence[str], name: str) -> list[tuple[Any, int]]:
+    """All that the command line and its files give an option, in their order: (value, where in `argv` it ends), of the
+    command line as it is written."""
     found = []
     section, _, key = name.rpartition(".")
-    for option, value in _options(argv):
+    for option, value, end in _options(argv):
         if option == f"--{name}":
-            found.append(value)
+            found.append((value, end))
             continue
         if option == "--config":
             holds = _held(_read(value), section) if section else _read(value)
@@ -67,15 +71,16 @@ def _said(argv: Sequence[str], name: str) -> list[Any]:
         else:
             continue
         if isinstance(holds, dict) and key in holds:
-            found.append(holds[key])
+            found.append((holds[key], end))
     return found
 
 
-def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for argument, following in zip_longest(argv, argv[1:], fillvalue=""):
+def _options(argv: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    """(option, value, where the next argument stands)."""
+    for place, (argument, following) in enumerate(zip_longest(argv, argv[1:], fillvalue="")):
         option, equals, value = argument.partition("=")
         if option.startswith("--"):
-            yield option, value if equals else following
+            yield (option, value, place + 1) if equals else (option, following, place + 2)
 
 
 def _read(file: str) -> Any:
@@ -136,7 +141,7 @@ def check_languages_of(argv: Sequence[str]) -> None:
     Raises:
         UserError: names the option and the word.
     """
-    for option, value in _options(argv):
+    for option, value, _ in _options(argv):
         try:
             root = yaml.compose(value, Loader=yaml.SafeLoader)
         except yaml.YAMLError:

@@ -112,6 +112,16 @@ def test_a_list_of_data_sets_takes_nothing_from_the_one_it_replaces(
     assert load_run_config(["--config", "run.yaml", *overlay]).corpora == [CorpusConfig(path="b")]
 
 
+@pytest.mark.parametrize("addition", [["--corpora+", "{path: c}"], ["--corpora+={path: c}"]])
+def test_a_data_set_that_is_added_comes_behind_the_list_that_held_where_it_was_added(
+    addition: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text("output_dir: out\ncorpora: [{path: a, weight: 3}]\n", encoding="utf-8")
+    argv = ["--config", "run.yaml", "--corpora=[{path: b}]", *addition]
+    assert load_run_config(argv).corpora == [CorpusConfig(path="b"), CorpusConfig(path="c")]
+
+
 def test_a_list_that_a_later_file_takes_away_does_not_come_back(tmp_path: Path) -> None:
     files = []
     for number, phases in enumerate(("[{kind: x-y, share: 1}]", "[{kind: x-x, share: 1}]", "null")):
