@@ -25,6 +25,7 @@ from hybatch.version import __version__
 
 RESULTS = "results.json"
 TIMINGS = "timings.json"
+_LONGEST_SHOWN = 200
 
 
 def json_text(value: Any, **options: Any) -> str:
@@ -82,19 +83,20 @@ def check_output(
     model: str,
     languages: list[str],
     overwrite: bool,
-    data_digest: str | None = None,
+    measured: Mapping[str, Any] | None = None,
     prefixes: Mapping[Role, str] | None = None,
     precision: str | None = None,
     vectors: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse an output folder that cannot be used, before the encoding begins.
 
-    Results of the same model, prefixes, precision and vectors on the same task, languages and data may be replaced;
-    anything else needs `overwrite`.
+    Results of the same model, prefixes, precision and vectors on the same task, languages and data, measured in the
+    same way, may be replaced; anything else needs `overwrite`.
 
     Args:
-        data_digest: of the task's data, see `hybatch.evaluation.task.Task.digest`; results from before it was written,
-            and those of mteb, have none and are taken for such of the same data.
+        measured: what else decides the figures, under the names that results have for it: the data, the search. Results
+            without one of them, from before it was written or of tasks that do not know it, are taken for the same; but
+            without "debias" nothing was taken out.
         prefixes: those given in the place of the model's own.
         precision: of the encoder, where results name it.
         vectors: what is asked of the "vectors" of results; None where results have none.
@@ -113,13 +115,22 @@ def check_output(
         raise UserError(f"--output {directory}: holds a {RESULTS} of something else ({error}); {mend}") from error
     asked: dict[str, Any] = {"task": task, "model": model, "languages": languages}
     asked |= {"prefixes": prefixes or None, "precision": precision, "vectors": vectors}
-    if data_digest is not None and "data_digest" in found:
-        asked["data_digest"] = data_digest
-    if vectors is not None and isinstance(found.get("vectors"), dict):
-        found["vectors"] = {key: found["vectors"].get(key) for key in vectors}
-    other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]
+    asked |= {key: value for key, value in (measured or {}).items() if key in found or key == "debias"}
+    for key in ("vectors", "debias"):  # which results say more of
+        if isinstance(asked.get(key), Mapping) and isinstance(found.get(key), dict):
+            found[key] = {name: found[key].get(name) for name in asked[key]}
+    other = [
+        f"{key} {_shown(found.get(key))}, not {_shown(value)}"
+        for key, value in asked.items()
+        if found.get(key) != value
+    ]
     if other:
         raise UserError(f"--output {directory}: holds the results of {'; '.join(other)}; {mend}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def write_results(

@@ -52,6 +52,31 @@ def test_results_of_something_else_need_overwrite(
     _check(tmp_path, **changed, overwrite=True)
 
 
+@pytest.mark.parametrize(
+    ("found", "measured", "other"),
+    [
+        ({"similarity": "dot"}, {"similarity": "cosine"}, "similarity"),
+        ({"search": "torch", "index_dtype": "float32"}, {"search": "torch", "index_dtype": "float16"}, "index_dtype"),
+        ({"debias": {"method": "centre", "seen": 3}}, {"debias": {"method": "lir"}}, "debias"),
+        ({"debias": {"method": "centre", "seen": 3}}, {"debias": None}, "debias"),
+        ({}, {"debias": {"method": "lir"}}, "debias"),
+        ({"debias": {"method": "lir", "seen": 3}}, {"debias": {"method": "lir"}}, None),
+        ({}, {"debias": None}, None),
+        ({}, {"search": "faiss-hnsw"}, None),
+    ],
+)
+def test_results_that_were_measured_in_another_way_need_overwrite(
+    results: dict[str, Any], tmp_path: Path, found: dict[str, Any], measured: dict[str, Any], other: str | None
+) -> None:
+    write_results(tmp_path, results | found, {})
+    if other is None:
+        _check(tmp_path, measured=measured)
+        return
+    with pytest.raises(UserError, match=f"(?s){other}.*--overwrite"):
+        _check(tmp_path, measured=measured)
+    _check(tmp_path, measured=measured, overwrite=True)
+
+
 def test_a_foreign_results_file_needs_overwrite(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"accuracy": 1}')
     with pytest.raises(UserError, match="--overwrite"):

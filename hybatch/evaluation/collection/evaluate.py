@@ -162,7 +162,7 @@ def _results(
     task: CollectionTask, figures: dict[str, dict[str, Any]], model: str, options: ScoringOptions
 ) -> dict[str, Any]:
     searches = {language: task.searches[language] for language in task.languages}
-    own_documents = own.own_documents({language: one for language, (_, one) in searches.items()}, options.own_documents)
+    own_documents = task.own_documents(options.own_documents)
     return {
         "task": task.name,
         "model": model,

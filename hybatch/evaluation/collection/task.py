@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hybatch.errors import UserError
+from hybatch.evaluation.collection import own
 from hybatch.evaluation.collection.evaluate import evaluate_collections
 from hybatch.evaluation.collection.judgements import QuerySet, refuse_unknown
 from hybatch.evaluation.collection.passages import Passages, is_word
@@ -47,6 +48,10 @@ class CollectionTask:
             relevant = [sorted(row.items()) for row in one.relevant]
             contents[f"searches.{language}"] = [name, one.ids, one.texts, relevant, one.answers]
         return data_digest(sorted(contents.items()))
+
+    def own_documents(self, rule: own.OwnDocuments) -> dict[str, dict[str, int]]:
+        """What becomes of passages that have their query's id, for results.json; as `own.own_documents`."""
+        return own.own_documents({language: self.searches[language][1] for language in self.languages}, rule)
 
     def check(self, source: Source, options: ScoringOptions) -> None:
         """As `Task.check`: passages in files have no ready embeddings, and judgements must be of what is there."""

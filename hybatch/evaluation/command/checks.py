@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -14,6 +14,7 @@ from hybatch.evaluation.catalogue.download import download
 from hybatch.evaluation.catalogue.registry import TASKS, load_task
 from hybatch.evaluation.collection.gpus import gpus_for
 from hybatch.evaluation.collection.search import import_faiss
+from hybatch.evaluation.collection.task import CollectionTask
 from hybatch.evaluation.debiased_embeddings import read_removal
 from hybatch.evaluation.embeddings import check_save_directory
 from hybatch.evaluation.encoder_options import check_device
@@ -47,20 +48,33 @@ def checked_task(
     task.check(source, options)
     check_vectors(task, choices)
     if arguments.output:
-        digest = task.digest()
+        measured = _measured(task, source, options)
         for choice in choices or (None,):
             check_output(
                 output_folder(arguments.output, choice),
                 task=task.name,
                 model=source.name,
                 languages=list(task.languages),
-                data_digest=digest,
                 overwrite=arguments.overwrite,
+                measured=measured,
                 prefixes=used_prefixes(source, task),
                 precision=named_precision(source, options),
                 vectors=choice.asked() if choice else None,
             )
     return task
+
+
+def _measured(task: Task, source: Source, options: ScoringOptions) -> dict[str, Any]:
+    """What decides the figures of a task, but for the model, its texts and its vectors, as results name it."""
+    found: dict[str, Any] = {"data_digest": task.digest(), "search": options.method, "index_dtype": options.index_dtype}
+    if source.ready is not None:
+        debiased = None if source.removal is None else read_removal(source.removal).debiased
+        found["debias"] = None if debiased is None else debiased.record
+    if source.similarity is not None:
+        found["similarity"] = source.similarity
+    if isinstance(task, CollectionTask):
+        found["own_documents"] = task.own_documents(options.own_documents)
+    return found
 
 
 def output_folder(output: Path, choice: VectorChoice | None) -> Path:

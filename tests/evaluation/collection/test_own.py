@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybatch.errors import UserError
 from hybatch.evaluation.collection import own
 from hybatch.evaluation.collection.evaluate import evaluate_collections
 from hybatch.evaluation.collection.judgements import join
@@ -131,9 +132,13 @@ def test_the_command_says_how_many_were_left_out(
 ) -> None:
     data = write_beir(tmp_path / "data", _duplicates(seed=4))
     arguments = ["--task", "beir-like", "--data-dir", str(data), "--model", str(model), "--index", str(tmp_path / "i")]
-    outcome = evaluate([*arguments, "--save-run", str(tmp_path / "run")])
+    output = ["--output", str(tmp_path / "out")]
+    outcome = evaluate([*arguments, *output, "--save-run", str(tmp_path / "run")])
     assert "passages with the id of the query asked: 9 left out, 0 kept" in capsys.readouterr().out
     assert outcome.results["own_documents"] == {"data": {"left_out": 9, "kept": 0}}
     run = [line.split() for line in (tmp_path / "run" / "data.trec").read_text().splitlines()]
     assert all(query != passage for query, _, passage, *_ in run)
+    evaluate([*arguments, *output])
+    with pytest.raises(UserError, match=r"own_documents .*--overwrite"):
+        evaluate([*arguments, *output, "--own-documents", "keep"])
     assert evaluate([*arguments, "--own-documents", "keep"]).results["own_documents"]["data"]["kept"] == 9

@@ -68,6 +68,9 @@ def test_similarity_can_be_forced(data: Path, tmp_path: Path) -> None:
     folder = write_embeddings(tmp_path, queries, scaled)
     outcome = evaluate(_arguments(data, "--embeddings", folder, "--similarity", "dot"))
     assert outcome.results["similarity"] == "dot"
+    evaluate(_arguments(data, "--embeddings", folder, "--similarity", "dot", "--output", tmp_path / "out"))
+    with pytest.raises(UserError, match=r"similarity 'dot', not 'cosine'.*--overwrite"):
+        evaluate(_arguments(data, "--embeddings", folder, "--similarity", "cosine", "--output", tmp_path / "out"))
     assert largest_difference(outcome.results, oracle_results(queries, scaled, task))[0] < 1e-9
 
 

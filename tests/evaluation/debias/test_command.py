@@ -130,6 +130,9 @@ def test_an_evaluation_of_the_folder_is_that_of_the_vectors_that_the_definition_
     again = _evaluate(tmp_path / "d", *moved, "--task", "parallel", "--data-dir", data)
     for figures in ("pairs", "multilingual", "summary", "debias"):
         assert again[figures] == found[figures]
+    assert _evaluate(tmp_path / "d", *moved, "--task", "parallel", "--data-dir", data) == again
+    plain = ("--embeddings", tmp_path / "saved", "--task", "parallel", "--data-dir", data, "--output", tmp_path / "d")
+    assert hybatch(["evaluate", *map(str, plain)]) == 2
     assert "debias" not in plain
     assert found["debias"]["method"] == METHODS[method][1]
     assert found["debias"]["languages"] == list(LANGUAGES)
