@@ -104,7 +104,7 @@ def test_one_language_alone_is_refused(tmp_path: Path) -> None:
     [
         (".weight", "-1", r"^loss\.alignment\.weight is -1"),
         (".kind", "cosine", r"^loss\.alignment\.kind is 'cosine': it must be one of jsd, kl, mse"),
-        (".wieght", "1", r"^loss\.alignment is 'wieght': it must be \{kind, weight\} or null"),
+        (".wieght", "1", r"^loss\.alignment has no option 'wieght': it must be \{kind, weight\} or null"),
         ("", "jsd", r"^loss\.alignment is 'jsd': it must be \{kind, weight\} or null"),
     ],
 )
