@@ -53,8 +53,9 @@ def with_results(
     except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{place}: its front matter cannot be read ({reason}); mend it") from error
-    for key in _WORDS & facts_of(card).keys():
-        facts[key] = facts_of(card)[key]
+    as_words = facts_of(card)
+    for key in _WORDS & as_words.keys():
+        facts[key] = as_words[key]
     new = [result for one in own for result in _eval_results(one.results)]
     tasks = {result.dataset_type for result in new}
     others = [result for result in facts.eval_results or [] if result.dataset_type not in tasks]
