@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from rich.console import Console
 
 
 def table_console(*, width_of_files: int = 120) -> Console:
-    """A console for tables: as wide as the terminal or the variable COLUMNS says, and of a fixed width where the output
-    goes to a file or a pipe.
+    """A console for tables: as wide as the terminal, and of a fixed width where the output goes to a file or a pipe.
 
     Names that people gave, such as paths, labels and languages, reach the tables: square brackets in them are no markup
     of rich (which would swallow them, or end the command with an error after its work), `:name:` is no emoji.
     """
-    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if has_width else width_of_files, markup=False, emoji=False)
+    return Console(width=None if sys.stdout.isatty() else width_of_files, markup=False, emoji=False)

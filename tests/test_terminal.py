@@ -26,16 +26,6 @@ def test_a_name_is_shown_as_it_stands_wherever_it_stands(name: str, capsys: pyte
         assert f"{place} {name}" in printed
 
 
-@pytest.mark.parametrize(("columns", "width"), [("200", 200), (None, 120)])
-def test_what_is_piped_is_as_wide_as_somebody_asks(
-    columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns is not None:
-        monkeypatch.setenv("COLUMNS", columns)
-    assert table_console().width == width
-
-
 def test_no_other_console_prints_tables() -> None:
     package = Path(hybatch.__file__).parent
     makers = [path.name for path in package.rglob("*.py") if "Console(" in path.read_text(encoding="utf-8")]
