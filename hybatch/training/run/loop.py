@@ -25,9 +25,9 @@ from hybatch.training.checkpoints.surroundings import surroundings
 from hybatch.training.checkpoints.writer import CheckpointWriter
 from hybatch.training.config import RunConfig
 from hybatch.training.run.assembly import RunParts, assemble, check_config_for_processes
-from hybatch.training.run.memory import naming_memory
 from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.origin import run_origin
+from hybatch.training.run.out_of_memory import naming_memory
 from hybatch.training.run.precision import settle_precision
 from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
 from hybatch.training.run.trackers import Trackers
