@@ -185,4 +185,4 @@ def _run(python: Path, *arguments: str) -> str:
 
 def _environment() -> dict[str, str]:
     ours = ("FORCE_CUDA", "PYTHONPATH", "HYBATCH_BACKEND", "HYBATCH_NO_EXTENSION")
-    return {**{name: value for name, value in os.environ.items() if name not in ours}, "COLUMNS": "200"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
