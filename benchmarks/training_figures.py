@@ -32,7 +32,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
 def matrix_rates(device: torch.device) -> dict[str, float]:
     """TFLOP/s of the device's matrix products, by precision.
 
-    A share of bf16's rate alone says nothing of a processor without bf16: there float32 is the faster, often 60 times.
+    A share of bf16's rate alone says nothing of a processor without bf16: there float32 is the faster by far.
     """
     return {name: _matrix_rate(device, dtype) for name, dtype in PRECISIONS.items()}
 

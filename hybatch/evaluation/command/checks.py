@@ -48,7 +48,7 @@ def checked_task(
     task.check(source, options)
     check_vectors(task, choices)
     if arguments.output:
-        measured = _measured(task, source, options)
+        measured = _how_measured(task, source, options)
         for choice in choices or (None,):
             check_output(
                 output_folder(arguments.output, choice),
@@ -64,7 +64,7 @@ def checked_task(
     return task
 
 
-def _measured(task: Task, source: Source, options: ScoringOptions) -> dict[str, Any]:
+def _how_measured(task: Task, source: Source, options: ScoringOptions) -> dict[str, Any]:
     """What decides the figures of a task, but for the model, its texts and its vectors, as results name it."""
     found: dict[str, Any] = {"data_digest": task.digest(), "search": options.method, "index_dtype": options.index_dtype}
     if source.ready is not None:
