@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch
+
+from hybatch.ops.backend import candidates_for_auto
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,8 +41,12 @@ def _run(log: str, arguments: Sequence[str], environment: dict[str, str]) -> Non
 
 
 def start_run(folder: Path, arguments: Sequence[str], *, processes: int = 1) -> list[BaseProcess]:
-    """Start a run of one or several processes, as `srun python -m hybatch.train` would; each writes log-<rank>.txt."""
+    """Start a run of one or several processes, as `srun python -m hybatch.train` would; each writes log-<rank>.txt.
+
+    All runs have the same backend: bits of two that each measured on a busy machine need not be the same.
+    """
     environment = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HOME": str(folder / "hf")}
+    environment["HYBATCH_BACKEND"] = candidates_for_auto(torch.device("cpu"), "contrastive")[0]
     if processes > 1:
         environment |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     context = _context()
