@@ -6,7 +6,6 @@ U distinct texts, H embedding width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -21,9 +20,9 @@ from hybatch.evaluation.encoding.rate import EncodingDone
 from hybatch.evaluation.task import TextsTask
 from hybatch.models import Encoder, LanguageOffsets, Role
 from hybatch.models.encoder import refuse_offsets
-from hybatch.processes import gather_objects, rank, world_size
+from hybatch.processes import fail_together, gather_objects, rank, world_size
 
-# Rows sent at once when the processes exchange embeddings: bounds the buffer beside the result itself.
+# Rows sent at once when the processes exchange embeddings, and looked at: bounds the buffer beside the result itself.
 _EXCHANGE_ROWS = 65536
 # Tokens that a CPU encodes at once, padding included: more leave its caches, and an encoder of 12 layers x 384 loses a
 # tenth of its speed with 8,000 (benchmarks/bench_encoding.py).
@@ -171,16 +170,17 @@ def encode_distinct(
     def encode(batch: np.ndarray, is_idle: bool) -> np.ndarray:
         return encode_batch(encoder, [texts[i] for i in batch], role, None if is_idle else cut)
 
+    def name(row: int) -> str:
+        return f"the {role} {texts[row][:80]!r}"
+
+    device = next(encoder.parameters()).device
     try:
         with torch.inference_mode(), bar:
-            encode_shares(rows_UH, batches, encode, device=next(encoder.parameters()).device, progress=bar.update)
+            encode_shares(rows_UH, batches, encode, name=name, model=model, device=device, progress=bar.update)
     finally:
         encoder.train(was_training)
     if done is not None:
         done.add(encoder, [lengths_U[batch] for batch in batches])
-    for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
-        names = partial(_named, texts, role, start)
-        check_finite(rows_UH[start : start + _EXCHANGE_ROWS], names, model)
     return rows_UH
 
 
@@ -189,28 +189,42 @@ def encode_shares(
     batches: Sequence[np.ndarray],
     encode: Callable[[np.ndarray, bool], np.ndarray],
     *,
+    name: Callable[[int], str],
+    model: str,
     device: torch.device,
     progress: Callable[[int], object] | None = None,
 ) -> None:
     """Fill in the rows of all batches, each process encoding a share of the batches; collective.
+
+    An encoder that gives embeddings that are not finite does so for most texts, and for the longest if for any: the
+    first batches are looked at before the others are encoded.
 
     Args:
         rows_UH: float32; written in place, alike on every process.
         batches: of row numbers.
         encode: gives the rows of a batch; told whether it is called only because all processes run the encoder equally
             often, on a batch that is another's.
+        name: what a message calls the text of a row.
+        model: what it calls the encoder.
         device: that rows are sent from.
         progress: told how many rows were encoded by all processes together.
+
+    Raises:
+        UserError: on every process: an embedding is not finite; names model and text.
     """
     for first in range(0, len(batches), world_size()):
         number = first + rank()
         is_idle = number >= len(batches)
         batch = batches[0 if is_idle else number]
         rows_UH[batch] = encode(batch, is_idle)
+        if first == 0:
+            fail_together(_not_finite(rows_UH, batch, name, model))
         if progress is not None:
             progress(sum(map(len, batches[first : first + world_size()])))
     if world_size() > 1:
         _exchange(rows_UH, batches, device)
+    for start in range(0, len(rows_UH), _EXCHANGE_ROWS):
+        check_finite(rows_UH, name, model, np.arange(start, min(start + _EXCHANGE_ROWS, len(rows_UH))))
 
 
 def encode_batch(encoder: Encoder, texts: Sequence[str], role: Role, cut: CutTexts | None = None) -> np.ndarray:
@@ -260,21 +274,26 @@ def _exchange(rows_UH: np.ndarray, batches: Sequence[np.ndarray], device: torch.
             rows_UH[slab] = buffer.cpu().numpy()
 
 
-def _named(texts: Sequence[str], role: Role, start: int, row: int) -> str:
-    return f"the {role} {texts[start + row][:80]!r}"
-
-
-def check_finite(rows_NH: np.ndarray, name: Callable[[int], str], model: str = "") -> None:
+def check_finite(
+    rows_NH: np.ndarray, name: Callable[[int], str], model: str = "", places: np.ndarray | None = None
+) -> None:
     """Refuse embeddings that are not finite.
 
     Args:
         name: what a message calls the text of a row.
         model: what it calls the encoder.
+        places: of the rows to look at; None for all.
 
     Raises:
         UserError: names model and text.
     """
-    bad_N = ~np.isfinite(rows_NH).all(axis=1)
-    if bad_N.any():
-        text = name(int(bad_N.argmax()))
-        raise UserError(f"{model or 'the model'} gives {text} an embedding that is not finite in {rows_NH.dtype}")
+    problem = _not_finite(rows_NH, np.arange(len(rows_NH)) if places is None else places, name, model)
+    if problem is not None:
+        raise UserError(problem)
+
+
+def _not_finite(rows_NH: np.ndarray, places: np.ndarray, name: Callable[[int], str], model: str) -> str | None:
+    bad = places[~np.isfinite(rows_NH[places]).all(axis=1)]
+    if len(bad) == 0:
+        return None
+    return f"{model or 'the model'} gives {name(int(bad[0]))} an embedding that is not finite in {rows_NH.dtype}"

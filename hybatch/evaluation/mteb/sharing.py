@@ -39,7 +39,10 @@ def share_encoding(model: Any) -> None:
             listed = [texts[i] for i in batch]
             return np.asarray(alone(listed, batch_size=len(listed), **options), dtype=np.float32)
 
-        encode_shares(rows_UH, batches, encode_batch, device=model.device)
+        def name(row: int) -> str:
+            return f"the text {texts[row][:80]!r}"
+
+        encode_shares(rows_UH, batches, encode_batch, name=name, model="the model", device=model.device)
         place = {text: row for row, text in enumerate(texts)}
         return rows_UH[[place[text] for text in inputs]]
 

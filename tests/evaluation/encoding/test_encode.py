@@ -69,12 +69,16 @@ def test_the_training_mode_is_restored_and_no_gradient_is_kept() -> None:
     assert encoder.letters.grad is None
 
 
-def test_an_embedding_that_is_not_finite_is_refused_with_its_text() -> None:
+@pytest.mark.parametrize(("letter", "text", "forwards"), [("w", "white elephant", 1), ("z", "zebra", 2)])
+def test_an_embedding_that_is_not_finite_is_refused_with_its_text_and_early_if_it_is_among_the_first(
+    letter: str, text: str, forwards: int
+) -> None:
     encoder: Any = ToyEncoder()
     with torch.no_grad():
-        encoder.letters[ord("z")] = torch.nan
-    with pytest.raises(UserError, match="'zebra'"):
-        encode_distinct(encoder, ["parrot", "zebra", "ant"], "query", batch_size=2, progress=False)
+        encoder.letters[ord(letter)] = torch.nan
+    with pytest.raises(UserError, match=f"'{text}'"):
+        encode_distinct(encoder, ["parrot", "zebra", "ant", "white elephant"], "query", batch_size=2, progress=False)
+    assert encoder.forwards == forwards
 
 
 def test_no_text_at_all_gives_no_rows() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hybatch import cli
+from hybatch.errors import UserError
 from hybatch.evaluation.mteb.sharing import share_encoding
 from tests.evaluation.mteb.conftest import register_tasks, save_encoder
 from tests.processes import run_processes
@@ -50,6 +51,14 @@ def test_another_form_than_rows_is_what_the_model_gives() -> None:
     share_encoding(model)
     assert model.encode(["a"], output_value=None) == "as it is"
     assert model.others == [{"output_value": None}]
+
+
+def test_an_embedding_that_is_not_finite_is_no_task_s_figure() -> None:
+    model = _Model()
+    model.encode = lambda inputs, **_: np.full((len(inputs), 2), np.nan, dtype=np.float32)
+    share_encoding(model)
+    with pytest.raises(UserError, match="the model gives the text 'bb' an embedding that is not finite"):
+        model.encode(["a", "bb"])
 
 
 def _command(model: Path, output: Path) -> list[str]:
