@@ -225,7 +225,8 @@ class BuildWithNinja(build_ext):
     def ninja_file(self, folder: Path) -> str:
         torch_found = find_torch()
         assert torch_found is not None  # or there would be no extension to build
-        includes = [*torch_found.includes, *pybind11_includes()]
+        # torch's own copy of pybind11 comes after it: that of 2.11 refuses whoever keeps to the stable ABI.
+        includes = [*pybind11_includes(), *torch_found.includes]
         include_flags = [f"-I{ROOT / 'csrc'}", f"-I{folder}", *(flag for i in includes for flag in ("-isystem", i))]
         cxx = [*(find_cxx() or []), *os.environ.get("CXXFLAGS", "").split(), *CXX_FLAGS, *include_flags]
         nvcc = [find_nvcc() or "nvcc", *NVCC_FLAGS, *include_flags]

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pybind11
 import pytest
 import setuptools
 
@@ -126,14 +127,29 @@ def test_a_machine_compiles_its_own_instruction_sets_and_no_others(
     assert setup["instruction_set_flags"]().keys() == files.keys()
 
 
-def test_each_systems_linker_is_told_that_ops_leave_no_symbol_undefined_and_the_python_module_pythons_own() -> None:
+@pytest.fixture(scope="module")
+def commands() -> dict[str, dict[str, str]]:
+    """System -> rule of build.ninja -> its command."""
     # In a process of its own: here others may have imported Python's distutils before setuptools brought its own.
     told: dict[str, str] = json.loads(subprocess.check_output([sys.executable, "-c", _NINJA_FILES], cwd=ROOT))
+    return {
+        system: {rule.split()[1]: one for rule, one in pairwise(text.splitlines()) if rule.startswith("rule ")}
+        for system, text in told.items()
+    }
+
+
+def test_each_systems_linker_is_told_that_ops_leave_no_symbol_undefined_and_the_python_module_pythons_own(
+    commands: dict[str, dict[str, str]],
+) -> None:
     for system, asked in (("linux", (True, False)), ("darwin", (False, True))):
-        lines = told[system].splitlines()
-        commands = {rule.split()[1]: command for rule, command in pairwise(lines) if rule.startswith("rule ")}
-        refused = "-Wl,-z,defs" in commands["link_cpu"]
-        assert (refused, "-undefined dynamic_lookup" in commands["link_build_info"]) == asked
+        refused = "-Wl,-z,defs" in commands[system]["link_cpu"]
+        assert (refused, "-undefined dynamic_lookup" in commands[system]["link_build_info"]) == asked
+
+
+def test_pybind11_is_read_before_the_copy_that_torch_brings(commands: dict[str, dict[str, str]]) -> None:
+    words = commands["linux"]["cxx"].split()
+    included = [word for flag, word in pairwise(words) if flag == "-isystem"]
+    assert included.index(pybind11.get_include()) < included.index("torch/include")
 
 
 @pytest.mark.slow
