@@ -21,6 +21,7 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
+from hybatch.streams import forget_stdout, ready_streams
 
 if TYPE_CHECKING:
     from hybatch.training.survival.stopping import StopRequest
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from hybatch.training.survival.stopping import Stopped, StopRequest
 
+    ready_streams()
     with StopRequest() as stop:
         try:
             return _train(argv, stop)
@@ -83,7 +85,7 @@ def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
 
 def _without_reader() -> int:
     """Say, where somebody can still read it, that a pipe was closed; exit as SIGPIPE would."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    forget_stdout()
     with contextlib.suppress(BrokenPipeError):
         print("stopped: what read the output went away; finished checkpoints are intact", file=sys.stderr, flush=True)
     return 128 + signal.SIGPIPE

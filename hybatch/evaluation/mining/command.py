@@ -110,9 +110,11 @@ def _judged(
 
 
 def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined) -> None:
+    """Write first, then print: what reads the output may be gone."""
     total = total_figures(mined.figures)
-    table_console().print(_table(arguments, mined.figures, total))
+    table = _table(arguments, mined.figures, total)
     if not total.negatives:
+        table_console().print(table)
         raise UserError(
             "no question got a negative, and nothing was written: "
             "widen --ranks, lower --margin, raise --ratio or --max-score, or choose another --relation"
@@ -125,6 +127,7 @@ def _finish(arguments: argparse.Namespace, corpus: ParallelCorpus, mined: Mined)
         )
     else:
         write_mined(corpus, arguments.output, mined.negatives, report, save_scores=arguments.save_scores)
+    table_console().print(table)
     rows = sum(corpus.statistics.questions.values()) + sum(corpus.statistics.passages.values())
     print(
         f"wrote {arguments.output}: {total.negatives:,} negatives for {total.with_all + total.with_some:,} questions; "

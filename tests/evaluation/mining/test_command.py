@@ -264,3 +264,15 @@ def test_a_rule_that_leaves_nothing_says_so_and_writes_nothing(
     assert hybatch(["mine", *_arguments(data, model, tmp_path / "mined", "--margin", 3)]) == 2
     assert "no question got a negative, and nothing was written" in capsys.readouterr().err
     assert not (tmp_path / "mined").exists()
+
+
+def test_the_corpus_is_written_before_anything_is_said_of_it(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_reads() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("hybatch.evaluation.mining.command.table_console", nobody_reads)
+    with pytest.raises(BrokenPipeError):
+        main(_arguments(data, model, tmp_path / "mined"))
+    assert (tmp_path / "mined" / "mining.json").is_file()
