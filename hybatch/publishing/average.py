@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hybatch.models.folder.debiased import RECORD
 from hybatch.models.folder.finding import check_holds_model, finished_encoder, locate
 from hybatch.models.folder.layout import read_layout
 from hybatch.options import number_of
-from hybatch.paths import check_writable, path_of
+from hybatch.paths import check_new_folder, folder_of
 
 SUMMARY = "write one encoder whose weights are the mean of several encoders' (model soups)"
 
@@ -31,9 +32,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     shares = _shares(arguments.weights, len(arguments.models))
-    check_writable(arguments.output, "--output")
-    if arguments.output.exists() and any(arguments.output.iterdir()):
-        raise UserError(f"--output {arguments.output}: is there already; choose another folder, or remove it")
+    check_new_folder(arguments.output, "--output")
     folders = [finished_encoder(locate(model), "MODEL") for model in arguments.models]
     for folder in folders:
         _check(folder)
@@ -105,7 +104,7 @@ def _origin(folders: Sequence[Path], models: Sequence[str], shares: Sequence[flo
 
 def _name(model: str) -> str:
     """The last part of a path, of an encoder of a run with that of the run."""
-    path = Path(model)
+    path = Path(os.path.abspath(model))
     return f"{path.parent.name}/{path.name}" if path.name in ("best", "final") else path.name
 
 
@@ -131,5 +130,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WEIGHT",
         help="of each model, in their order, whatever they sum to; by default all alike",
     )
-    parser.add_argument("--output", required=True, type=path_of("--output"), metavar="DIR", help="a new folder")
+    parser.add_argument("--output", required=True, type=folder_of("--output"), metavar="DIR", help="a new folder")
     return parser

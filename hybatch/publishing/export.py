@@ -22,7 +22,7 @@ from hybatch.models.folder.finding import finished_encoder, locate
 from hybatch.models.folder.json_files import write_json
 from hybatch.models.folder.prompts import PROMPTS
 from hybatch.models.laser import LaserTokenizer
-from hybatch.paths import check_writable, expand_path, path_of
+from hybatch.paths import check_new_folder, expand_path, folder_of, last_part
 from hybatch.publishing.onnx_graph import GRAPH, TOLERANCE, import_onnx, largest_difference, write_graph
 
 SUMMARY = "write an encoder for another runtime (ONNX)"
@@ -37,9 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     import_onnx()
-    check_writable(arguments.output, "--output")
-    if arguments.output.exists() and any(arguments.output.iterdir()):
-        raise UserError(f"--output {arguments.output}: is there already; choose another folder, or remove it")
+    check_new_folder(arguments.output, "--output")
     folder = finished_encoder(locate(arguments.model), "MODEL")
     # A hub id and a short name tell more than the folder in the hub's cache.
     model = str(folder) if Path(expand_path(arguments.model, "MODEL")).is_dir() else arguments.model
@@ -56,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
                 )
             languages = front_matter(folder / CARD).get("language")
             _write_beside(
-                encoder, partial, name=Path(arguments.model).name, base=base_model(model), languages=languages
+                encoder, partial, name=last_part(arguments.model), base=base_model(model), languages=languages
             )
     except OSError as error:
         raise UserError(f"--output {arguments.output}: cannot be written ({error.strerror or error})") from error
@@ -121,5 +119,5 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hybatch export", description=SUMMARY[0].upper() + SUMMARY[1:] + ".")
     parser.add_argument("model", metavar="MODEL", help="a training run's folder, a saved encoder or a hub id")
     parser.add_argument("--to", required=True, choices=["onnx"], help="onnx: one graph, from tokens to unit vectors")
-    parser.add_argument("--output", required=True, type=path_of("--output"), metavar="DIR", help="a new folder")
+    parser.add_argument("--output", required=True, type=folder_of("--output"), metavar="DIR", help="a new folder")
     return parser

@@ -25,7 +25,7 @@ from hybatch.evaluation.task import ScoringOptions, Task
 from hybatch.evaluation.vectors.scoring import VectorChoice, check_vectors
 from hybatch.models import Role
 from hybatch.ops.backend import BackendError, choose_backend
-from hybatch.paths import check_writable
+from hybatch.paths import check_replaceable, check_writable
 from hybatch.processes import rank
 
 
@@ -122,7 +122,7 @@ def _check_options(arguments: argparse.Namespace, options: ScoringOptions) -> No
 def _check_folders(arguments: argparse.Namespace) -> None:
     if arguments.save_embeddings:
         check_save_directory(arguments.save_embeddings)
-        check_writable(arguments.save_embeddings, "--save-embeddings")
+        check_replaceable(arguments.save_embeddings, "--save-embeddings")
     for option in ("index", "save_run"):
         if getattr(arguments, option):
             check_writable(getattr(arguments, option), f"--{option.replace('_', '-')}")

@@ -22,7 +22,7 @@ from hybatch.evaluation.vectors.kinds import VECTOR_KINDS
 from hybatch.models import Role
 from hybatch.models.folder.prompts import further_prompts, names_of, prompts_of
 from hybatch.options import number_of
-from hybatch.paths import path_of
+from hybatch.paths import folder_of, path_of
 from hybatch.terminal import table_console
 
 
@@ -107,7 +107,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace other results in --output")
     parser.add_argument(
-        "--save-embeddings", type=path_of("--save-embeddings"), metavar="DIR", help="write what --embeddings reads"
+        "--save-embeddings", type=folder_of("--save-embeddings"), metavar="DIR", help="write what --embeddings reads"
     )
 
 

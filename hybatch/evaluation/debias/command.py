@@ -25,7 +25,7 @@ from hybatch.models.folder.debiased import RECORD, Debiased
 from hybatch.models.folder.finding import check_holds_model, locate
 from hybatch.models.folder.layout import read_layout
 from hybatch.options import number_of
-from hybatch.paths import check_writable, expand_path, path_of
+from hybatch.paths import check_new_folder, expand_path, folder_of
 from hybatch.processes import fail_together, launched_group, main_first, rank
 from hybatch.terminal import table_console
 
@@ -79,9 +79,7 @@ def _checked(arguments: argparse.Namespace, method: Method) -> tuple[list[Parall
             takers = " and ".join(one.name for one in METHODS.values() if name in one.options)
             raise UserError(f"--{name.replace('_', '-')}: is of --method {takers}, not of {method.name}; leave it out")
     check_device(arguments)
-    check_writable(arguments.output, "--output")
-    if arguments.output.exists() and any(arguments.output.iterdir()):
-        raise UserError(f"--output {arguments.output}: is there already; choose another folder, or remove it")
+    check_new_folder(arguments.output, "--output")
     _check_model(arguments.model)
     paths = [expand_path(path, "--fit") for path in arguments.fit]
     for path in paths:
@@ -152,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     methods = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
     parser.add_argument("--method", required=True, choices=list(METHODS), help=methods)
     parser.add_argument(
-        "--output", required=True, type=path_of("--output"), metavar="DIR", help="a new folder for the new encoder"
+        "--output", required=True, type=folder_of("--output"), metavar="DIR", help="a new folder for the new encoder"
     )
     parser.add_argument("--languages", nargs="+", metavar="LANG", help="only these (default: all of --fit)")
     parser.add_argument(

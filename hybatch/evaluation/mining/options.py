@@ -15,7 +15,7 @@ from hybatch.evaluation.encoder_options import add_encoder_options
 from hybatch.evaluation.mining.selection import Rule
 from hybatch.evaluation.mining.texts import RELATIONS
 from hybatch.options import number_of
-from hybatch.paths import expand_path, path_of
+from hybatch.paths import expand_path, folder_of
 
 
 def mine_parser(summary: str) -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         required=True,
-        type=path_of("--output"),
+        type=folder_of("--output"),
         metavar="DIR",
         help="the new corpus, which training reads",
     )

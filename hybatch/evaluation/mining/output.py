@@ -16,7 +16,7 @@ from hybatch.corpus.rows import language_files
 from hybatch.errors import UserError
 from hybatch.evaluation.mining.mine import Negatives
 from hybatch.evaluation.results import dump, json_text
-from hybatch.paths import check_writable
+from hybatch.paths import check_replaceable
 
 REPORT = "mining.json"
 _ROWS_AT_ONCE = 4096
@@ -36,7 +36,7 @@ def check_mining_output(
     here, source = output.resolve(), corpus.resolve()
     if here == source or here in source.parents or source in here.parents:
         raise UserError(f"--output {output}: must be a folder apart from --corpus {corpus}, which stays as it is")
-    check_writable(output, "--output")
+    check_replaceable(output, "--output")
     if not output.exists() or not any(output.iterdir()):
         return
     if not (output / report).is_file():

@@ -17,7 +17,7 @@ from hybatch.evaluation.encoder_options import add_encoder_options, check_device
 from hybatch.evaluation.mining.output import check_mining_output, check_rows, read_rows
 from hybatch.evaluation.results import dump, json_text, versions
 from hybatch.evaluation.teacher import Teacher, open_teacher
-from hybatch.paths import expand_path, path_of
+from hybatch.paths import expand_path, folder_of
 from hybatch.processes import fail_together, launched_group, main_first, rank
 
 SUMMARY = "add a teacher's scores to the passages and hard negatives of a corpus"
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder of <lang>.jsonl, which hybatch mine makes of any corpus; is not changed",
     )
     parser.add_argument(
-        "--output", required=True, type=path_of("--output"), metavar="DIR", help="the same corpus with its scores"
+        "--output", required=True, type=folder_of("--output"), metavar="DIR", help="the same corpus with its scores"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the scored corpus in --output")
     add_encoder_options(parser, at_once="texts, of a cross-encoder pairs, scored at once by a process")

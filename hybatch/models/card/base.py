@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 
 from hybatch.errors import UserError
 from hybatch.models.named import hub_id, named_model
-from hybatch.paths import expand_path
+from hybatch.paths import expand_path, last_part
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -44,7 +44,7 @@ def base_model(backbone: str) -> BaseModel:
     above = stated if isinstance(stated, str) and _HUB_ID.fullmatch(stated) else None
     licence = facts.get("license") or (None if named is None else named.licence.lower())
     return BaseModel(
-        name=own_id or Path(given).name,
+        name=own_id or last_part(given if folder is None else str(folder)),
         hub_id=own_id or above or (None if named is None else named.hub_id),
         licence=licence if isinstance(licence, str) and _LICENCE.fullmatch(licence) else None,
     )

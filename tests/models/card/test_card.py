@@ -39,6 +39,15 @@ def _card(**origin: Any) -> ModelCard:
     return ModelCard(model_card(CONFIG, Origin(**told), width=8, further={}, by_language=False))
 
 
+def test_a_model_that_is_given_as_the_folder_one_is_in_has_that_folder_s_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert base_model(".").name == "mine"
+    assert base_model("..").name == tmp_path.name
+
+
 def test_what_the_card_tells_people_to_run_gives_the_vectors_of_the_encoder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
