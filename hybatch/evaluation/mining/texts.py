@@ -5,6 +5,7 @@ U distinct passages, Q questions of one language.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,8 +18,19 @@ Relation = Literal["same", "other", "pool"]
 RELATIONS: tuple[Relation, ...] = ("same", "other", "pool")
 
 
+def plain(text: str) -> str:
+    """The text by which passages, and questions, are told apart.
+
+    Texts that differ in white space or in Unicode's forms alone (é as one character or as two, full-width letters:
+    NFKC) say the same, and tokenizers make the same of most of them.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
 class Candidates:
     """The distinct passages of a corpus, numbered by first appearance, language by language in alphabetical order.
+
+    Passages that are alike (`plain`) are one, the first of them.
 
     Attributes:
         texts: the passages.
@@ -26,6 +38,7 @@ class Candidates:
     """
 
     def __init__(self, corpus: ParallelCorpus) -> None:
+        self.texts: list[str] = []
         self._number: dict[str, int] = {}
         self._of_group: dict[int, set[int]] = {}
         masks: list[int] = []
@@ -33,17 +46,17 @@ class Candidates:
             examples = _examples_with(corpus.passage_mask(slice(None)), language)
             texts = corpus.passages(examples, np.full(len(examples), language))
             for text, group in zip(texts, corpus.passage_groups(examples).tolist(), strict=True):
-                number = self._number.setdefault(text, len(masks))
+                number = self._number.setdefault(plain(text), len(masks))
                 if number == len(masks):
                     masks.append(0)
+                    self.texts.append(text)
                 masks[number] |= 1 << language
                 self._of_group.setdefault(group, set()).add(number)
-        self.texts = list(self._number)
         self.languages_U = np.array(masks, dtype=np.uint64)
 
     def number(self, text: str) -> int:
         """The candidate that this passage is."""
-        return self._number[text]
+        return self._number[plain(text)]
 
     def of_groups(self, groups: Iterable[int]) -> np.ndarray:
         """int64, ascending: the candidates that stand for any of these passage groups, in all languages."""
@@ -71,7 +84,7 @@ class Questions:
         texts: the questions.
         positives: int64 [Q], the candidate that is each one's passage.
         answers: of each, the candidates that are no negatives: all passages, in every language, of the passage groups
-            of all examples that ask the same, word for word.
+            of all examples that ask the same, word for word (`plain`).
     """
 
     language: int
@@ -89,7 +102,7 @@ def read_questions(corpus: ParallelCorpus, candidates: Candidates) -> list[Quest
         examples = _examples_with(masks, language)
         texts = corpus.questions(examples, np.full(len(examples), language))
         for text, group in zip(texts, corpus.passage_groups(examples).tolist(), strict=True):
-            groups_of_text.setdefault(text, set()).add(group)
+            groups_of_text.setdefault(plain(text), set()).add(group)
     found = []
     for language in range(len(corpus.languages)):
         examples = _examples_with(masks & corpus.passage_mask(slice(None)), language)
@@ -102,7 +115,7 @@ def read_questions(corpus: ParallelCorpus, candidates: Candidates) -> list[Quest
                 examples=examples,
                 texts=texts,
                 positives=np.array(positives, dtype=np.int64),
-                answers=[candidates.of_groups(groups_of_text[text]) for text in texts],
+                answers=[candidates.of_groups(groups_of_text[plain(text)]) for text in texts],
             )
         )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -225,6 +226,27 @@ def test_approximate_searches_keep_every_exclusion(tmp_path: Path, method: str) 
         assert len(set(texts)) == len(texts) <= 5
         positions = [unlimited.negatives[key].index(text) for text in texts]
         assert positions == sorted(positions)
+
+
+def test_a_passage_in_another_form_of_itself_is_no_negative_and_stands_for_one(tmp_path: Path) -> None:
+    said = "Café crème à Paris, n° １２"
+    forms = [said, unicodedata.normalize("NFD", said), unicodedata.normalize("NFKC", said), said.replace(" ", "  ")]
+    others = ["elsewhere", "else where", "nowhere"]
+    passages = enumerate([*forms, *others])
+    rows = {"aa": [{"id": f"{i}", "question": f"q{i}?", "passage": text} for i, text in passages]}
+    # Who asks the same in another form has the answers of both.
+    asked = (("same", "où ?", "p0"), ("same too", unicodedata.normalize("NFD", "où  ?"), "p too"))
+    rows["aa"] += [{"id": i, "question": question, "passage": passage} for i, question, passage in asked]
+    corpus = _open(tmp_path, rows)
+    task = MiningTask(corpus, "same", Rule(first_rank=1))
+    assert task.candidates.texts == [said, *others, "p0", "p too"]
+    vectors = {("query", text): np.ones(2, dtype=np.float32) for one in task.questions for text in one.texts}
+    vectors |= {("passage", text): np.ones(2, dtype=np.float32) for text in task.candidates.texts}
+    negatives, _ = _mine(corpus, vectors, "same", Rule(negatives=9, first_rank=1))
+    for i in range(len(forms)):
+        assert negatives["aa", f"{i}"] == [*others, "p0", "p too"]
+    assert negatives["aa", "4"] == [said, *others[1:], "p0", "p too"]
+    assert negatives["aa", "same"] == negatives["aa", "same too"] == [said, *others]
 
 
 def test_a_corpus_of_one_language_has_no_negatives_in_another(tmp_path: Path) -> None:
