@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hybatch.errors import UserError
 from hybatch.evaluation.results import read_any_results
 from hybatch.evaluation.settings.bias_metrics import BILINGUAL, MULTILINGUAL, POOLS, BiasMetric
 from hybatch.evaluation.table import cross_lingual_means
-from hybatch.reporting.checked_json import Checked, by_name, count, names, number, number_or_none, text
+from hybatch.models import Role
+from hybatch.reporting.checked_json import Checked, Wrong, by_name, count, names, number, number_or_none, text
 from hybatch.reporting.removal import checked_removal, removal_words
 from hybatch.reporting.vectors import Vectors, checked_vectors
 
@@ -67,6 +68,7 @@ class _Results:
     data_digest: of the data, which tells results of other data apart; None in results from before it was written.
     debias: how language bias was taken out of the model after training; None where it was not.
     precision: of the encoder, where it was not float32; None: float32, or ready embeddings.
+    prefixes: role -> what was put before its texts in the place of the model's own prefix.
     vectors: what was ranked, where --vectors or --dimensions chose it.
     """
 
@@ -81,12 +83,14 @@ class _Results:
     data_digest: str | None = None
     debias: Mapping[str, Any] | None = None
     precision: str | None = None
+    prefixes: Mapping[str, str] = field(default_factory=dict)
     vectors: Vectors | None = None
 
     @property
     def described_model(self) -> str:
-        """The model, what was done to it after training, the precision that it was measured in, and its vectors."""
+        """The model, what was done to it after training, how it was asked and in which precision, and its vectors."""
         words = [self.model] if self.debias is None else [self.model, removal_words(self.debias)]
+        words += [f"{role} prefix {prefix!r}" for role, prefix in sorted(self.prefixes.items())]
         words += [] if self.precision is None else [f"encoded in {self.precision}"]
         return ", ".join(words if self.vectors is None else [*words, f"vectors {self.vectors.words}"])
 
@@ -183,6 +187,7 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
         "data_digest": at.get("data_digest", text, default=None),
         "debias": checked_removal(at),
         "precision": at.get("precision", text, default=None),
+        "prefixes": at.get("prefixes", _prefixes, default=None) or {},
         "vectors": checked_vectors(at),
     }
     if not {"pairs", "figures"} & value.keys():
@@ -190,6 +195,14 @@ def results_from(value: Mapping[str, Any], source: str) -> Results:
     if "pairs" in value:
         return _pair_results(at, languages, common)
     return _language_results(at, languages, common)
+
+
+def _prefixes(value: Any) -> dict[str, str]:
+    """Any texts, empty ones and those with line ends too, of roles."""
+    roles = get_args(Role)
+    if not isinstance(value, dict) or not all(role in roles and isinstance(one, str) for role, one in value.items()):
+        raise Wrong(f"an object of texts of {' and '.join(roles)}")
+    return value
 
 
 def _pair_results(at: Checked, languages: tuple[str, ...], common: Mapping[str, Any]) -> PairResults:

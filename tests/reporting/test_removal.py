@@ -43,6 +43,11 @@ def test_a_result_is_called_by_its_method_and_trained_where_its_model_was(tmp_pa
     assert named.label == "ours"
 
 
+def test_a_result_under_other_prefixes_than_the_model_s_own_says_which() -> None:
+    results = checked(make_results("runs/a") | {"prefixes": {"query": "Instruct: find\nQuery: ", "passage": ""}})
+    assert results.described_model == "runs/a, passage prefix '', query prefix 'Instruct: find\\nQuery: '"
+
+
 def test_a_result_without_removal_is_called_as_before() -> None:
     results = checked(make_results("runs/a"))
     assert (results.described_model, results.trained_model, results.marked("a")) == ("runs/a", "runs/a", "a")

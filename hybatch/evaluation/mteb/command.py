@@ -19,6 +19,7 @@ from hybatch.evaluation.mteb.sharing import load_main_first, shared_cache
 from hybatch.evaluation.mteb.tasks import find_tasks, import_mteb
 from hybatch.evaluation.results import check_output, write_results
 from hybatch.evaluation.table import results_table
+from hybatch.models import Role
 from hybatch.paths import path_of
 from hybatch.processes import launched_group, main_first, rank, run_on_main, world_size
 from hybatch.terminal import table_console
@@ -48,12 +49,13 @@ def _run(arguments: argparse.Namespace) -> int:
     prompts = settle_prompts(model, folder, query=arguments.query_prompt, passage=arguments.passage_prompt)
     if arguments.output:
         run_on_main(lambda: _check_outputs(arguments, tasks, model))
+    prefixes = _prefixes(arguments)
     device = device_of(arguments)
     encoder = load_model(model, folder, prompts, device=device)
     console = table_console()
     for task in tasks:
         started = time.perf_counter()
-        results = to_results(task, _measure(encoder, task, arguments), model=model)
+        results = to_results(task, _measure(encoder, task, arguments), model=model) | prefixes
         seconds = time.perf_counter() - started
         timings = {"total_seconds": seconds, "device": device, "processes": world_size()}
         run_on_main(lambda: _report(arguments, task, results, timings, console))  # noqa: B023 (called at once)
@@ -70,7 +72,15 @@ def _check_outputs(arguments: argparse.Namespace, tasks: Sequence[Any], model: s
             model=model,
             languages=row_names(task),
             overwrite=arguments.overwrite,
+            prefixes=_prefixes(arguments).get("prefixes"),
         )
+
+
+def _prefixes(arguments: argparse.Namespace) -> dict[str, dict[Role, str]]:
+    """What results say of the prompts: those given in the place of the model's own, as `hybatch evaluate` has them."""
+    given: dict[Role, str | None] = {"query": arguments.query_prompt, "passage": arguments.passage_prompt}
+    found = {role: text for role, text in given.items() if text is not None}
+    return {"prefixes": found} if found else {}
 
 
 def _report(

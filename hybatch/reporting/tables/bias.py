@@ -61,9 +61,10 @@ def bias_tables(measured: Sequence[Measured[PairResults]]) -> list[ReportTable]:
                 slug=f"{file_name(name)}-language-bias",
                 title=f"{name}: languages of the best candidates",
                 columns=tuple(
-                    Column(f"{heading}@{k}", digits, higher_is_better=False)
+                    Column(f"{heading}@{k}", digits, higher_is_better)
                     for k in cutoffs
-                    for heading, digits in (("distance", 4), ("own", 2))
+                    # Far below 1 a preference is as far from none as far above it.
+                    for heading, digits, higher_is_better in (("distance", 4, False), ("own", 2, None))
                 ),
                 rows=tuple(Row(one.label, _values(one.results, cutoffs)) for one in group),
                 note=_NOTE,

@@ -113,6 +113,24 @@ def test_what_was_measured_is_kept_and_a_changed_model_is_measured_again(
     assert file.read_bytes() != first
 
 
+def test_results_under_other_prompts_are_not_replaced_unasked(
+    tmp_path: Path, local_tasks: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, output = tmp_path / "model", tmp_path / "out"
+    save_encoder(model)
+    assert _run(model, output) == 0
+    file = output / "LocalRetrieval" / "results.json"
+    first = file.read_bytes()
+    assert "prefixes" not in json.loads(first)
+    assert _run(model, output, "--query-prompt", "other: ") == 2
+    assert "--output" in capsys.readouterr().err
+    assert file.read_bytes() == first
+    assert _run(model, output, "--query-prompt", "other: ", "--overwrite") == 0
+    assert json.loads(file.read_text())["prefixes"] == {"query": "other: "}
+    assert _run(model, output, "--query-prompt", "other: ") == 0
+    assert _run(model, output) == 2
+
+
 def test_a_file_of_mteb_cut_short_by_a_kill_is_measured_again(tmp_path: Path, local_tasks: dict[str, int]) -> None:
     save_encoder(tmp_path / "model")
     assert _run(tmp_path / "model", tmp_path / "out") == 0

@@ -15,6 +15,7 @@ from hybatch.reporting.report import write_report
 from hybatch.reporting.results import PairResults
 from hybatch.reporting.tables.bias import bias_tables, metric_tables
 from hybatch.reporting.tables.measured import Measured
+from hybatch.reporting.tables.render import marks
 from tests.reporting.synthetic import checked, make_results, with_bias
 
 
@@ -33,6 +34,13 @@ def test_every_result_has_its_distance_and_its_preference_at_every_cutoff() -> N
     assert [column.heading for column in table.columns] == ["distance@10", "own@10", "distance@100", "own@100"]
     assert table.rows[0].values == pytest.approx((0.4, 4.0, 0.4, 1.0))
     assert table.rows[1].values == (None,) * 4
+
+
+def test_no_preference_for_a_language_is_best_not_the_greatest_against_it() -> None:
+    [table] = bias_tables([_measured("none", 0.2), _measured("against its own language", 0.02)])
+    own = [c for c, column in enumerate(table.columns) if column.heading.startswith("own")]
+    assert [table.rows[1].values[c] for c in own] == pytest.approx([0.1, 1.0])
+    assert not [place for place in marks(table) if place[1] in own]
 
 
 def test_results_from_before_have_no_table() -> None:

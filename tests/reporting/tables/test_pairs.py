@@ -66,6 +66,27 @@ def test_results_over_other_languages_are_another_task() -> None:
     assert list(groups) == ["mlqa-r (ar de en es hi vi zh)", "mlqa-r (ar de)"]
 
 
+def test_results_on_other_data_are_another_task() -> None:
+    here, there, older = (
+        Measured(label, checked(make_results(label) | digest))
+        for label, digest in (("a", {"data_digest": "0a" * 8}), ("b", {"data_digest": "1b" * 8}), ("older", {}))
+    )
+    assert list(by_task([here, here])) == ["mlqa-r"]
+    assert [len(group) for group in by_task([here, older]).values()] == [2]
+    groups = by_task([here, there, here, older])
+    assert {name: [one.label for one in group] for name, group in groups.items()} == {
+        "mlqa-r (data 0a0a0a0a)": ["a", "a"],
+        "mlqa-r (data 1b1b1b1b)": ["b"],
+        "mlqa-r (data unknown)": ["older"],
+    }
+    fewer = Measured("c", checked(make_results("c", languages=("ar", "de")) | {"data_digest": "0a" * 8}))
+    assert list(by_task([fewer, here, there])) == [
+        "mlqa-r (ar de)",
+        "mlqa-r (ar de en es hi vi zh, data 0a0a0a0a)",
+        "mlqa-r (ar de en es hi vi zh, data 1b1b1b1b)",
+    ]
+
+
 def test_best_and_second_are_marked_as_printed_among_measured_rows() -> None:
     assert marks(TABLE) == {(2, 0): "best", (0, 0): "second", (1, 0): "second", (1, 1): "best"}
 
