@@ -132,7 +132,8 @@ def send(shipment: Shipment, api: HfApi) -> str:
         the commit's address.
 
     Raises:
-        UserError: the repository's visibility is not the one asked for, or the hub cannot be reached or refuses.
+        UserError: the repository's visibility is not the one asked for, it leaves files out, or the hub cannot be
+            reached or refuses.
     """
     try:
         _check_visibility(shipment, api)
@@ -146,6 +147,7 @@ def send(shipment: Shipment, api: HfApi) -> str:
                 commit_message=shipment.message,
                 delete_patterns=_stale(shipment, api) or None,
             )
+        _check_arrived(shipment, api)
     except UserError:
         raise
     except Exception as error:  # the client raises many kinds, of the network, the hub's answers and the card alike
@@ -155,6 +157,16 @@ def send(shipment: Shipment, api: HfApi) -> str:
             "on where it stopped"
         ) from error
     return str(commit.commit_url)
+
+
+def _check_arrived(shipment: Shipment, api: HfApi) -> None:
+    """The client passes over what a .gitignore of the repository names, and tells nobody."""
+    arrived = set(api.list_repo_files(shipment.repository))
+    if left_out := [name for name in shipment.files if name not in arrived]:
+        raise UserError(
+            f"--to {shipment.repository}: {', '.join(left_out)} did not arrive, the rest did: take what names them out "
+            "of the .gitignore of the repository, and push again"
+        )
 
 
 def _stale(shipment: Shipment, api: HfApi) -> list[str]:

@@ -24,12 +24,17 @@ _NO_ANSWER: Any = SimpleNamespace(headers={}, request=None)
 
 
 class _Hub:
-    """What the hub is asked, and the files that it is sent; `visibility`: of a repository that is there."""
+    """What the hub is asked, and the files that it is sent; of a repository that is there `visibility`, and a
+    pattern of names that it `ignores`.
+    """
 
-    def __init__(self, received: Path, visibility: str | None = None, refuses: Exception | None = None) -> None:
+    def __init__(
+        self, received: Path, visibility: str | None = None, refuses: Exception | None = None, ignores: str = ""
+    ) -> None:
         self.received = received
         self.visibility = visibility
         self.refuses = refuses
+        self.ignores = ignores
         self.calls: dict[str, dict[str, Any]] = {}
 
     def model_info(self, repo_id: str) -> Any:
@@ -51,7 +56,7 @@ class _Hub:
             if any(fnmatch(name, pattern) for pattern in options["delete_patterns"] or ()):
                 (self.received / name).unlink()
         for path in sorted(Path(folder_path).rglob("*")):
-            if path.is_file():
+            if path.is_file() and not fnmatch(path.name, self.ignores):
                 place = self.received / path.relative_to(folder_path)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
@@ -87,6 +92,16 @@ def test_what_arrives_is_the_encoder_and_gives_its_vectors(
     )
     np.testing.assert_array_equal(here, there)
     assert "https://hub/commit/1" in capsys.readouterr().out
+
+
+def test_a_file_that_the_repository_s_gitignore_names_is_missed(
+    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = _Hub(tmp_path / "hub", visibility="private", ignores="*.safetensors")
+    assert _push(monkeypatch, hub, encoder, "--to", "me/mine") == 2
+    said = capsys.readouterr()
+    assert "model.safetensors did not arrive, the rest did: take what names them out of the .gitignore" in said.err
+    assert "sent:" not in said.out
 
 
 def test_no_path_of_this_machine_is_sent(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
