@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -19,6 +20,7 @@ from hybatch.reporting.results import SETTINGS, PairResults
 
 _CELL_INCHES = 0.56
 _MISSING = "0.85"
+_TITLE_POINTS, _NAME_POINTS = 11, 10
 
 
 def draw_heatmap(results: PairResults, *, title: str = "") -> Figure:
@@ -126,12 +128,18 @@ def draw_cells(
     """
     count = len(languages)
     left, top = 0.5 + 0.09 * max(map(len, languages)), 0.3 + 0.25 * len(title.splitlines())
-    width, height = left + _CELL_INCHES * (count + 1) + 1.4, top + _CELL_INCHES * count + 0.7
+    # Names that are wider than a cell, such as eng_Latn, would run into each other side by side.
+    names_width = _inches("\n".join(languages), _NAME_POINTS)
+    turned = names_width > 0.95 * _CELL_INCHES
+    bottom = 0.7 if not turned else 0.5 + names_width
+    width, height = left + _CELL_INCHES * (count + 1) + 1.4, top + _CELL_INCHES * count + bottom
+    spare = max(0.0, _inches(title, _TITLE_POINTS) + 0.3 - width)
+    left, width = left + spare / 2, width + spare
     # Cells have one size in every heatmap, so nothing is left to a layout engine, which would take most of the time.
     figure = Figure(figsize=(width, height), dpi=DPI)
 
     def place(x: float, columns: float) -> tuple[float, float, float, float]:
-        return x / width, 0.7 / height, columns * _CELL_INCHES / width, count * _CELL_INCHES / height
+        return x / width, bottom / height, columns * _CELL_INCHES / width, count * _CELL_INCHES / height
 
     pool_left = left + _CELL_INCHES * count + 0.15
     pairs_axes, pool_axes = figure.add_axes(place(left, count)), figure.add_axes(place(pool_left, 1))
@@ -143,14 +151,23 @@ def draw_cells(
         _write_cells(axes, part, colour_map(norm(part)), form)
         axes.spines[:].set_visible(False)
     pairs_axes.set_yticks(range(count), languages)
-    pairs_axes.set_xlabel("candidate language")
+    pairs_axes.tick_params(axis="x", labelrotation=90 if turned else 0)
+    # Below a single cell it would reach under the pool's.
+    pairs_axes.set_xlabel("candidate language", loc="right" if count == 1 else "center")
     pairs_axes.set_ylabel("query language")
     pool_axes.set_yticks([])
     pool_axes.set_xlabel(beside[1])
-    figure.suptitle(title, parse_math=False, fontsize=11, y=1 - 0.15 / height, va="top")
+    figure.suptitle(title, parse_math=False, fontsize=_TITLE_POINTS, y=1 - 0.15 / height, va="top")
     bar = place(pool_left + _CELL_INCHES + 0.15, 0.3)
     figure.colorbar(image, cax=figure.add_axes(bar), label=label)
     return figure
+
+
+def _inches(text: str, points: float) -> float:
+    """How wide a text of one or more lines is drawn."""
+    figure = Figure(dpi=DPI)
+    drawn = figure.text(0, 0, text, fontsize=points, parse_math=False)
+    return float(drawn.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width) / DPI
 
 
 def _write_cells(axes: Axes, values: np.ndarray, rgba: np.ndarray, form: str) -> None:

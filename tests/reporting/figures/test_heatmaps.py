@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from hybatch.reporting.figures.curves import draw_learning_curves
 from hybatch.reporting.figures.files import FigureFolder, save_figure
@@ -25,6 +27,27 @@ def test_a_heatmap_grows_with_the_languages(tmp_path: Path, count: int) -> None:
     height, width = _pixels(tmp_path / "h.png").shape[:2]
     assert width > 60 * count
     assert height > 60 * count
+
+
+@pytest.mark.parametrize("languages", [("de",), ("de", "en"), ("arb_Arab", "eng_Latn", "zho_Hans", "zho_Hant")])
+@pytest.mark.parametrize("model", ["m", "multilingual-e5-base-hybrid-seed-1/final, lir", "модель " * 9])
+def test_no_word_of_a_heatmap_is_cut_off_or_runs_into_another(languages: tuple[str, ...], model: str) -> None:
+    figure = draw_heatmap(checked(make_results("m", languages=languages, task="belebele")), title=model)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    pairs, pool = figure.axes[:2]
+    names = [label.get_window_extent(renderer) for label in pairs.get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in pairwise(names))
+    below = pairs.xaxis.label.get_window_extent(renderer)
+    assert all(below.y1 < name.y0 for name in names)
+    assert below.x1 < pool.xaxis.label.get_window_extent(renderer).x0
+    for words in (figure._suptitle, *pairs.get_yticklabels(), pairs.xaxis.label, pairs.yaxis.label):
+        assert words is not None
+        box = words.get_window_extent(renderer)
+        assert box.x0 > 0, words
+        assert box.y0 > 0, words
+        assert box.x1 < figure.bbox.x1, words
+        assert box.y1 < figure.bbox.y1, words
 
 
 def test_a_heatmap_depends_on_the_figures_alone(tmp_path: Path) -> None:
