@@ -6,17 +6,17 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
 from rich.table import Table
 
-from hybatch.atomic import atomic_file
+from hybatch.atomic import write_text
 from hybatch.errors import UserError
 from hybatch.models.config import check_config
 from hybatch.options import number_of
+from hybatch.paths import path_of
 from hybatch.sampling import KINDS
 from hybatch.sampling.plan import planned_kinds
 from hybatch.terminal import table_console
@@ -181,11 +181,11 @@ def main(argv: Sequence[str]) -> int:
     """Print the plan of a configuration; return 0.
 
     Raises:
-        UserError: as `make_plan`, or an option is out of its range.
+        UserError: as `make_plan`, an option is out of its range, or --json cannot be written.
     """
     parser = run_parser("hybatch plan", SUMMARY, argv)
     _add_device_options(parser, _device(argv))
-    parser.add_argument("--json", type=Path, default=None, help="also write the plan to this file")
+    parser.add_argument("--json", type=path_of("--json"), default=None, help="also write the plan to this file")
     config, options = instantiate(parser, argv)
     of_precision = _settle_precision(config.training, options.device, options.peak_tflops)
     _settle_machine(config.training, options)
@@ -201,8 +201,7 @@ def main(argv: Sequence[str]) -> int:
     for line in [*_remarks(config, plan, options), *of_precision]:
         console.print(line, highlight=False)
     if options.json is not None:
-        with atomic_file(options.json) as file:
-            json.dump(_as_json(config, plan, options), file, indent=1)
+        write_text(options.json, json.dumps(_as_json(config, plan, options), indent=1))
     return 0
 
 

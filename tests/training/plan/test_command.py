@@ -167,3 +167,15 @@ def test_the_largest_model_fits_no_gpu_whole(tmp_path: Path) -> None:
 def test_what_cannot_be_planned_is_named(options: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "--config", str(CONFIGS / "xlmr-large-hybrid.yaml"), *options]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_the_file_of_a_plan_is_a_path_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["plan", "--config", str(CONFIGS / "labse-hybrid.yaml")]
+    assert cli.main([*arguments, "--json=~/plan.json"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+    assert cli.main([*arguments, "--json", str(tmp_path)]) == 2
+    assert f"error: cannot write {tmp_path}: " in capsys.readouterr().err
