@@ -84,7 +84,7 @@ def _is_of(model: str, folder: Path, measured_as: str | None) -> bool:
 
 def _card_of(folder: Path) -> str:
     try:
-        return (folder / CARD).read_text(encoding="utf-8")
+        return (folder / CARD).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return Encoder.load(folder, languages_known=True).model_card()
     except (OSError, UnicodeDecodeError) as error:

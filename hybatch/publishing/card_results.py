@@ -85,7 +85,9 @@ def _section(
 
 
 def _labels(own: Sequence[Measured[Results]]) -> str:
-    return ", ".join(dict.fromkeys(markdown_text(one.label) for one in own))
+    """Each by its label, with what was other than the encoder has it: whoever follows the card gets other figures."""
+    words = ((one.label, ", ".join(one.results.asked)) for one in own)
+    return ", ".join(dict.fromkeys(markdown_text(f"{label} ({asked})" if asked else label) for label, asked in words))
 
 
 def _eval_results(results: Results) -> Iterator[EvalResult]:

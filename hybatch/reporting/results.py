@@ -90,9 +90,14 @@ class _Results:
     def described_model(self) -> str:
         """The model, what was done to it after training, how it was asked and in which precision, and its vectors."""
         words = [self.model] if self.debias is None else [self.model, removal_words(self.debias)]
-        words += [f"{role} prefix {prefix!r}" for role, prefix in sorted(self.prefixes.items())]
-        words += [] if self.precision is None else [f"encoded in {self.precision}"]
+        words += self.asked
         return ", ".join(words if self.vectors is None else [*words, f"vectors {self.vectors.words}"])
+
+    @property
+    def asked(self) -> list[str]:
+        """What was other than the model has it: prefixes, and the precision that it was measured in."""
+        words = [f"{role} prefix {prefix!r}" for role, prefix in sorted(self.prefixes.items())]
+        return words if self.precision is None else [*words, f"encoded in {self.precision}"]
 
     @property
     def trained_model(self) -> str:

@@ -59,6 +59,26 @@ def test_metadata_table_and_figure_say_what_was_measured(tmp_path: Path, encoder
     assert "](figures/settings-mlqa-r.png)" in text
 
 
+def test_the_card_says_with_what_else_than_the_encoder_s_own_it_was_measured(tmp_path: Path, encoder: Path) -> None:
+    own = _results(tmp_path / "own", encoder)
+    results = json.loads((own / "results.json").read_text()) | {"prefixes": {"query": "ask: "}, "precision": "bf16"}
+    (own / "results.json").write_text(json.dumps(results))
+    assert _card(encoder, f"mine={own}") == 0
+    said = "this encoder as mine (query prefix 'ask: ', encoded in bf16)."
+    assert said in (encoder / CARD).read_text(encoding="utf-8")
+
+
+def test_a_byte_order_mark_before_a_card_hides_nothing_of_it(tmp_path: Path, encoder: Path) -> None:
+    card = ModelCard.load(encoder / CARD)
+    card.data.license = "cc-by-4.0"
+    (encoder / CARD).write_text(str(card), encoding="utf-8-sig")
+    assert front_matter(encoder / CARD)["license"] == "cc-by-4.0"
+    assert _card(encoder, _results(tmp_path / "own", encoder)) == 0
+    text = (encoder / CARD).read_text(encoding="utf-8")
+    assert ModelCard(text).data.license == "cc-by-4.0"
+    assert text.count("license:") == 1
+
+
 def test_what_people_wrote_stays_and_a_second_call_replaces_what_the_first_wrote(tmp_path: Path, encoder: Path) -> None:
     card = ModelCard.load(encoder / CARD)
     card.data.license, card.data.model_name = "cc-by-4.0", "Mine"

@@ -81,7 +81,7 @@ _Words.yaml_implicit_resolvers = {
 def front_matter(card: Path | None) -> dict[str, Any]:
     """The YAML at the head of a README.md; empty where there is none that can be read."""
     try:
-        return {} if card is None else facts_of(card.read_text(encoding="utf-8"))
+        return {} if card is None else facts_of(card.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
 
