@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
-from hybatch.streams import forget_stdout, ready_streams
+from hybatch.streams import lasting_streams
 from hybatch.version import __version__
 
 # Each module has `main(argv) -> int`; they are imported on demand, because torch alone takes seconds.
@@ -37,30 +38,7 @@ USAGE = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code: 0 done, 2 bad input or a full disk, 130 interrupted."""
-    ready_streams()
-    try:
-        exit_code = _run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-written was left behind", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe went away (`hybatch env | head`): no mistake.
-        forget_stdout()
-        return 0
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        forget_stdout()
-        print(f"error: {error.filename or 'what is printed'}: {error.strerror}", file=sys.stderr)
-        return 2
-    return exit_code
-
-
-def _run(argv: list[str]) -> int:
+    argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -71,7 +49,32 @@ def _run(argv: list[str]) -> int:
     if name not in COMMANDS:
         print(f"error: there is no command {name!r}\n\n{USAGE}", end="", file=sys.stderr)
         return 2
-    return int(importlib.import_module(COMMANDS[name][0]).main(arguments))
+    with lasting_streams():
+        return _run(name, arguments)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    try:
+        exit_code = importlib.import_module(COMMANDS[name][0]).main(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe went away (`hybatch env | head`): no mistake, and closing stdout must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        if error.filename is None:  # a full disk behind stdout, which would fail again as it is closed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: {error.filename or 'what is printed'}: {error.strerror}", file=sys.stderr)
+        return 2
+    return int(exit_code)
 
 
 if __name__ == "__main__":

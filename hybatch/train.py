@@ -21,7 +21,7 @@ if __name__ == "__main__" and not __package__:
 
 from hybatch.atomic import DISK_ERRORS
 from hybatch.errors import UserError
-from hybatch.streams import forget_stdout, ready_streams
+from hybatch.streams import lasting_streams
 
 if TYPE_CHECKING:
     from hybatch.training.survival.stopping import StopRequest
@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from hybatch.training.survival.stopping import Stopped, StopRequest
 
-    ready_streams()
-    with StopRequest() as stop:
+    with lasting_streams(), StopRequest() as stop:
         try:
             return _train(argv, stop)
         except UserError as error:
@@ -85,7 +84,7 @@ def _train(argv: Sequence[str] | None, stop: StopRequest) -> int:
 
 def _without_reader() -> int:
     """Say, where somebody can still read it, that a pipe was closed; exit as SIGPIPE would."""
-    forget_stdout()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     with contextlib.suppress(BrokenPipeError):
         print("stopped: what read the output went away; finished checkpoints are intact", file=sys.stderr, flush=True)
     return 128 + signal.SIGPIPE

@@ -1,75 +1,74 @@
-"""What a command prints cannot cost its work: whatever the locale, and whether or not anybody reads it."""
+"""What a command prints ends no work, wherever it goes."""
 
 from __future__ import annotations
 
-import io
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hybatch.cli import main
-from hybatch.streams import ready_streams
+from hybatch.streams import lasting_streams
 
-# Python opens no stream where the number is closed.
-CLOSED = """
-import os, sys
-os.close(1)
-os.close(2)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-OPENED_LATER = """
-import sys
-from hybatch.streams import ready_streams
-ready_streams()
-with open(sys.argv[1], "w") as file:
-    print("said")
-    print("warned", file=sys.stderr)
-    file.write(f"{file.fileno() > 2}")
-"""
+ROOT = Path(__file__).resolve().parent.parent
+ARABIC = "سؤال"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
 
 
-@pytest.mark.parametrize(("encoding", "shown"), [("ascii", rb"\u2013 mod\xe8le"), ("latin-1", b"\\u2013 mod\xe8le")])
-def test_what_the_encoding_of_stdout_lacks_is_written_as_an_escape(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: bytes
-) -> None:
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    ready_streams()
-    print("– modèle", flush=True)
-    assert written.getvalue() == shown + b"\n"
+def _command(program: str) -> list[str]:
+    whole = f"import os, sys; from hybatch.streams import lasting_streams\nwith lasting_streams():\n    {program}"
+    return [sys.executable, "-c", whole]
 
 
-def test_half_a_surrogate_pair_of_a_path_is_printed_under_utf_8_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
-    ready_streams()
-    print(f"wrote {os.fsdecode(b'caf' + bytes([0xE9]))} –", flush=True)
-    assert written.getvalue() == "wrote caf\\udce9 –\n".encode()
+def _run(program: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(_command(program), env=ENVIRONMENT, timeout=60, **options)
 
 
-def test_streams_that_were_closed_forget_and_no_file_takes_their_numbers(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(OPENED_LATER)
-    file = tmp_path / "file"
-    subprocess.run([sys.executable, "-c", CLOSED, str(script), str(file)], check=True)
-    assert file.read_text() == "True"
+def test_a_character_that_the_encoding_lacks_is_escaped() -> None:
+    done = _run(f"print('{ARABIC} é', flush=True)", capture_output=True)
+    assert done.returncode == 0
+    assert done.stdout == ARABIC.encode("latin-1", "backslashreplace") + b" \xe9\n"
 
 
-def test_a_command_whose_stdout_is_closed_prints_its_tables_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    assert main(["env"]) == 0
-    sys.stdout.close()
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_a_closed_stream_leads_nowhere_and_no_file_takes_its_number(closed: tuple[int, ...], tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    program = (
+        f"opened = open({str(file)!r}, 'wb', 0); print('a'); print('b', file=sys.stderr); os.write(2, b'c'); "
+        "os.write(1, b'd'); assert opened.fileno() > 2"
+    )
+
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    assert _run(program, preexec_fn=close).returncode == 0
+    assert file.read_bytes() == b""
 
 
-def test_a_full_disk_behind_stdout_is_an_error_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this machine has no /dev/full")
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        assert main(["--version"]) == 2
-    assert capsys.readouterr().err == "error: what is printed: No space left on device\n"
+def test_a_terminal_that_is_closed_ends_nothing_not_even_what_writes_past_python() -> None:
+    master, slave = pty.openpty()
+    waiting, written = os.pipe()
+    program = (
+        "print('shown', flush=True); os.read(0, 1); print('lost', flush=True); print('lost', file=sys.stderr); "
+        "os.write(1, b'lost')"
+    )
+    process = subprocess.Popen(_command(program), env=ENVIRONMENT, stdin=waiting, stdout=slave, stderr=slave)
+    os.close(slave)
+    assert os.read(master, 100) == b"shown\r\n"
+    os.close(master)
+    os.write(written, b"x")
+    assert process.wait(timeout=60) == 0
+    os.close(waiting)
+    os.close(written)
+
+
+def test_the_streams_of_before_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr, sys.stdout.errors  # type: ignore[attr-defined]
+    with lasting_streams():
+        print(ARABIC)
+    assert (sys.stdout, sys.stderr, sys.stdout.errors) == before  # type: ignore[attr-defined]
+    assert capsys.readouterr().out == f"{ARABIC}\n"
