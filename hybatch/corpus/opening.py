@@ -8,8 +8,9 @@ import json
 import math
 import os
 import re
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -76,19 +77,43 @@ def _cache_key(config: CorpusConfig, entry: FormatEntry, path: str) -> str:
     if config.positives == "apart":
         del settings["positives"]  # as in versions that had nothing else
     settings["languages"] = sorted(set(config.languages)) if config.languages is not None else None
-    content = json.dumps([entry.reading(path), settings, _stamps(entry.source(path))], sort_keys=True)
+    stamps = _stamps(entry.source(path), entry.reads(path))
+    content = json.dumps([entry.reading(path), settings, stamps], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _stamps(root: Path) -> list[tuple[str, int, int]]:
-    """(name, size, time of change) of every file of a source on this machine."""
-    files = [root] if root.is_file() else (file for file in root.rglob("*") if file.is_file())
+def _stamps(root: Path, read: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """(name, size, time of change) of every file of a source on this machine, of what links point to.
+
+    Args:
+        root: what the names are relative to.
+        read: files, and folders of which all files count.
+    """
     stamps = []
-    for file in files:
-        if file.suffix != ".pyc":
+    for file in (file for path in read for file in _files(path)):
+        if file.suffix == ".pyc":
+            continue
+        # What is gone, or cannot be looked at, is another program's, or is named when it is read.
+        with suppress(OSError):
             state = file.stat()
-            stamps.append((str(file.relative_to(root)), state.st_size, state.st_mtime_ns))
+            if stat.S_ISREG(state.st_mode):
+                stamps.append((str(file.relative_to(root)), state.st_size, state.st_mtime_ns))
     return sorted(stamps)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file, or what a folder holds, at any depth and behind links; each folder once, however links lead to it."""
+    if not path.is_dir():
+        yield path
+        return
+    seen: set[str] = set()
+    for folder, subfolders, names in os.walk(path, followlinks=True):
+        subfolders.sort()
+        if (real := os.path.realpath(folder)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in names)
 
 
 def _is_fresh(directory: Path, fields: frozenset[str], *, progress: bool) -> bool:

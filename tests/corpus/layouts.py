@@ -27,6 +27,15 @@ def write_jsonl(folder: Path, rows_of_language: Mapping[str, Sequence[Row]]) -> 
     return folder
 
 
+def write_saved(folder: Path, rows_of_language: Mapping[str, Sequence[Row]]) -> Path:
+    """Save a data set a language (save_to_disk) and return their folder."""
+    from datasets import Dataset
+
+    for language, rows in rows_of_language.items():
+        Dataset.from_list(list(rows)).save_to_disk(str(folder / language))
+    return folder
+
+
 def opened(path: Path | str, cache_dir: Path, **settings: Any) -> ParallelCorpus:
     """The corpus at `path`, indexed under `cache_dir`."""
     return open_corpus(CorpusConfig(path=str(path), **settings), cache_dir=cache_dir, progress=False)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from hybatch.corpus import CorpusConfig, ParallelCorpus, open_corpus
 from hybatch.corpus.index.table import TableWriter
 from hybatch.errors import UserError
-from tests.corpus.layouts import OPEN, Row, contents, opened, write_jsonl
+from tests.corpus.layouts import OPEN, Row, contents, opened, write_jsonl, write_saved
 
 ROWS: dict[str, list[Row]] = {
     "de": [{"id": "a", "question": "Wer?", "passage": "Er."}, {"id": "b", "question": "Was?", "passage": "Das."}],
@@ -57,6 +58,31 @@ def test_a_changed_source_is_indexed_again(tmp_path: Path) -> None:
     second = opened(folder, tmp_path / "cache")
     assert second.passages([0], [1]) == ["She, as it is."]
     assert second.fingerprint != first.fingerprint
+
+
+def test_a_source_behind_links_to_folders_is_indexed_again_where_it_has_changed(tmp_path: Path) -> None:
+    write_saved(tmp_path / "real", ROWS)
+    (tmp_path / "corpus").mkdir()
+    for code in ROWS:
+        (tmp_path / "corpus" / code).symlink_to(tmp_path / "real" / code)
+    (tmp_path / "corpus" / "loop").symlink_to(tmp_path / "corpus")
+    assert opened(tmp_path / "corpus", tmp_path / "cache").passages([0], [1]) == ["He."]
+    write_saved(tmp_path / "real", {"en": [{"id": "a", "question": "Who?", "passage": "She, as it is."}]})
+    assert opened(tmp_path / "corpus", tmp_path / "cache").passages([0], [1]) == ["She, as it is."]
+
+
+@pytest.mark.parametrize(
+    ("write", "pattern"), [(write_jsonl, ""), (write_saved, ""), (write_jsonl, "/{language}.jsonl")]
+)
+def test_what_else_is_written_beside_the_files_of_a_corpus_leaves_its_index(
+    write: Callable[[Path, dict[str, list[Row]]], Path], pattern: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "corpus", ROWS)
+    first = opened(Path(f"{folder}{pattern}"), tmp_path / "cache")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "metrics.jsonl").write_text("{}\n", encoding="utf-8")
+    (folder / "notes.txt").write_text("of the corpus", encoding="utf-8")
+    assert opened(Path(f"{folder}{pattern}"), tmp_path / "cache").directory == first.directory
 
 
 def test_the_fingerprint_is_that_of_the_content_under_any_path(tmp_path: Path) -> None:
@@ -131,6 +157,18 @@ def test_a_path_of_two_parts_is_taken_for_a_hub_id_only_where_its_first_is_no_fo
         UserError, match=r"text/train: is no folder or file here; of a data set of the hub nothing tells"
     ):
         opened("text/train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["./corpus/{language}.jsonl", ".//corpus/{language}.jsonl", "./saved", "saved/../saved"]
+)
+def test_a_path_from_the_working_folder_may_be_written_in_any_way(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "corpus", ROWS)
+    write_saved(tmp_path / "saved", ROWS)
+    monkeypatch.chdir(tmp_path)
+    assert opened(path, tmp_path / "cache").languages == ("de", "en")
 
 
 def test_a_language_that_cannot_be_read_is_not_left_out_silently(tmp_path: Path) -> None:

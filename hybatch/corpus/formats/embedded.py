@@ -10,6 +10,8 @@ from hybatch.corpus.formats.entry import FormatEntry, from_rows
 from hybatch.corpus.rows import RowBatch, check_languages
 from hybatch.errors import UserError
 
+_FOLDER = Path(__file__).parents[1] / "embedded"
+
 
 class EmbeddedSource:
     """Rows of the corpus that comes with the package; it is small enough to be held in memory.
@@ -50,7 +52,8 @@ EMBEDDED = FormatEntry(
     name="embedded",
     description="`path: embedded`: the corpus that comes with the package",
     recognises=lambda path: path == "embedded",
-    source=lambda path: Path(__file__).parents[1] / "embedded",
+    source=lambda path: _FOLDER,
+    reads=lambda path: [_FOLDER],
     fields=frozenset(("passage_ids",)),
     build=from_rows(lambda config, path: EmbeddedSource(config.languages)),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -34,6 +34,17 @@ def below(path: str) -> Path:
     return Path(path.split("{language}")[0] + "-").parent if "{language}" in path else Path(path)
 
 
+def matching(path: str) -> list[Path]:
+    """What is there under a path, `{language}` in it being any name, in alphabetical order."""
+    pattern = Path(path.replace("{language}", "*"))
+    return sorted(Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor))))
+
+
+def read_below(path: str) -> list[Path]:
+    """The file or folder at `path`; of a path with `{language}` what fills it."""
+    return matching(path) if "{language}" in path else [Path(path)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FormatEntry:
     """One format by name."""
@@ -45,7 +56,10 @@ class FormatEntry:
     recognises: Callable[[str], bool] = lambda path: False
     """Whether the corpus at this path, expanded, is of the format where none is named."""
     source: Callable[[str], Path] = below
-    """The file or folder whose files' sizes and times of change name the index; need not exist."""
+    """The file or folder that the corpus is in; need not exist."""
+    reads: Callable[[str], Iterable[Path]] = read_below
+    """Of it the files, and the folders with all their files, whose sizes and times of change name the index. What else
+    stands there, the folder of a run perhaps, is none of them."""
     reading: Callable[[str], int] = lambda path: 1
     """Goes up, for the paths concerned, where more or other rows are read of the same files than before."""
     fields: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hybatch.corpus.formats.entry import FormatEntry, below, from_rows
+from hybatch.corpus.formats.entry import FormatEntry, below, from_rows, matching, read_below
 from hybatch.corpus.formats.splits import Split, explain, is_saved, load_split
 from hybatch.corpus.formats.text_files import kind_of
 from hybatch.corpus.rows import ROWS_PER_BATCH, Columns, Place, RowBatch, check_languages, meant_by
@@ -46,8 +46,8 @@ class DatasetSource:
     work_unit = "rows"
 
     def __init__(self, config: CorpusConfig, path: str, converter: Converter | None = None) -> None:
-        holds_saved = not is_saved(Path(path)) and any(map(is_saved, Path(path).glob("*/")))
-        if _PLACEHOLDER not in path and holds_saved:
+        self._saved = [] if _PLACEHOLDER in path else _saved_below(path)
+        if self._saved:
             path = f"{path}/{_PLACEHOLDER}"
         self.config = config
         self.place = self.path = path
@@ -77,7 +77,8 @@ class DatasetSource:
                 for columns, place in split.batches(ROWS_PER_BATCH):
                     _check_language_column(self.language_column, columns, place)
         elif _PLACEHOLDER in self.path:
-            theirs = _matches(self.path, map(str, _glob(self.path.replace(_PLACEHOLDER, "*"))))
+            # As a Path writes it: without a "./" before it and doubled slashes, as what is found there.
+            theirs = _matches(str(Path(self.path)), map(str, self._saved or matching(self.path)))
         elif _PLACEHOLDER in (self.config.subset or ""):
             theirs = _matches(str(self.config.subset), self._subsets())
         else:
@@ -216,11 +217,6 @@ def _check_language_column(column: str, columns: Columns, place: Place) -> None:
             raise UserError(f"{place(row)}: column {column!r} {problem}; name the row's language or take the row out")
 
 
-def _glob(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor) if path.anchor else path)))
-
-
 def _matches(template: str, names: Any) -> list[str]:
     before, _, after = template.partition(_PLACEHOLDER)
     pattern = re.compile(
@@ -243,6 +239,16 @@ def _is_recognised(path: str) -> bool:
     return re.fullmatch(HUB_ID, path) is not None and not local.parent.is_dir()
 
 
+def _saved_below(path: str) -> list[Path]:
+    """The saved data sets that a folder which is none has in it, one a language."""
+    return [] if is_saved(Path(path)) else [folder for folder in Path(path).glob("*/") if is_saved(folder)]
+
+
+def reads(path: str) -> list[Path]:
+    """As FormatEntry has it: of a folder of saved data sets these alone."""
+    return read_below(path) if _PLACEHOLDER in path else _saved_below(path) or read_below(path)
+
+
 def reading(path: str) -> int:
     """As FormatEntry has it: to version 0.1.0 a cell of CSV or TSV could be a number, a date or nothing."""
     source = below(path)
@@ -256,6 +262,7 @@ DATASETS = FormatEntry(
     "theirs. One configuration or file a language through `{language}` in `subset` or `path`, or a `language` column; "
     '`id: "@row"` where the rows are parallel',
     recognises=_is_recognised,
+    reads=reads,
     reading=reading,
     fields=frozenset(("passage_ids", "negatives", "positives")),
     build=from_rows(DatasetSource),

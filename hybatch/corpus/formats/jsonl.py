@@ -133,6 +133,7 @@ JSONL = FormatEntry(
     description='folder of `<lang>.jsonl`; rows `{"id", "question", "passage"}`, optional `"passage_id"`, '
     '`"negatives": [...]`, `"positives": [...]` and `"scores": [...]`; a row may lack `question` or `passage`',
     recognises=lambda path: bool(language_names(Path(path), ".jsonl")),
+    reads=lambda path: Path(path).glob("*.jsonl"),
     fields=frozenset(("passage_ids", "negatives", "positives", "scores")),
     build=from_rows(lambda config, path: JsonlSource(existing_folder(path), config.languages)),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybatch.corpus.formats.entry import FormatEntry, from_rows
-from hybatch.corpus.formats.hub import Converter, DatasetSource, reading, text_of_id
+from hybatch.corpus.formats.hub import Converter, DatasetSource, reading, reads, text_of_id
 from hybatch.corpus.rows import Columns, Place, RowBatch
 from hybatch.errors import UserError
 
@@ -31,12 +31,17 @@ def mrtydi_source(config: CorpusConfig, path: str) -> DatasetSource:
         UserError: as DatasetSource, and where a row lacks its query, its positive passages or their texts.
     """
     if "{language}" not in path and Path(path).exists():
-        suffixes = [suffix for suffix in (".jsonl", ".jsonl.gz", ".parquet") if any(Path(path).glob(f"*{suffix}"))]
-        path = f"{path}/{{language}}{suffixes[0]}" if suffixes else path
+        path = _with_placeholder(path)
     elif "{language}" not in path and config.subset is None:
         config = replace(config, subset="{language}")
     together = config.positives == "together"
     return DatasetSource(config, path, _converter(parallel_ids=config.parallel_ids, together=together))
+
+
+def _with_placeholder(path: str) -> str:
+    """Of a folder with a file a language the path of these files; any other path as it is."""
+    suffixes = [suffix for suffix in (".jsonl", ".jsonl.gz", ".parquet") if any(Path(path).glob(f"*{suffix}"))]
+    return f"{path}/{{language}}{suffixes[0]}" if suffixes else path
 
 
 def _converter(*, parallel_ids: bool, together: bool) -> Converter:
@@ -130,6 +135,7 @@ MRTYDI = FormatEntry(
     description="Mr. TyDi's and MIRACL's layout: `query_id`, `query`, `positive_passages`, `negative_passages`. Each "
     "language has questions of its own; `parallel_ids: true` for translated sets. An example is a positive passage, "
     "with `positives: together` a query with all of them",
+    reads=lambda path: reads(_with_placeholder(path)),
     reading=reading,
     fields=frozenset(("passage_ids", "negatives", "positives", "joins")),
     build=from_rows(mrtydi_source),

@@ -217,5 +217,6 @@ SQUAD = FormatEntry(
     description="folder of `<lang>.json` as SQuAD, XQuAD, MLQA and LAReQA have it. With LAReQA's `sentences` the "
     "passage is the sentence that holds the answer's first character, otherwise the paragraph",
     recognises=lambda path: bool(language_names(Path(path), ".json")),
+    reads=lambda path: Path(path).glob("*.json"),
     build=from_rows(lambda config, path: SquadSource(existing_folder(path), config.languages)),
 )
