@@ -22,6 +22,11 @@ T = TypeVar("T")
 # A process waits here for the slowest one; a dead one is noticed by the broken connection, not by this.
 PATIENCE = datetime.timedelta(hours=24)
 
+_START = (
+    "start the processes with accelerate launch or torchrun, which set all of them, or take what another start has left "
+    "out of the environment (unset WORLD_SIZE RANK LOCAL_RANK)"
+)
+
 
 def rank() -> int:
     """This process's position in the default group; 0 without a group."""
@@ -33,13 +38,51 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def launched_size(*, by_place: bool = False) -> int:
+    """Number of processes that the launcher's environment describes; 1 without a launcher.
+
+    Parts of it come from elsewhere too: left in a shell, or set by a cluster for a launcher that was not used. With
+    these alone processes would wait for others that nobody starts, or each train for itself.
+
+    Args:
+        by_place: whether a place on the machine, LOCAL_RANK, has a lone process form a group too, as accelerate does.
+
+    Raises:
+        UserError: a variable is missing, or none of the numbers that it can be.
+    """
+    numbers = {name: _launched_number(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    size, place = numbers["WORLD_SIZE"], numbers["RANK"]
+    if (size or 1) == 1 and not (by_place and numbers["LOCAL_RANK"] is not None):
+        return 1
+    wanted = (*numbers, "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in wanted if not os.environ.get(name, "").strip()]
+    given = ", ".join(f"{name} is {os.environ[name]}" for name in wanted if name not in missing)
+    if missing:
+        raise UserError(f"{given}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: {_START}")
+    if size is None or place is None or place >= size:
+        raise UserError(f"{given}, which is no process of so many: {_START}")
+    return size
+
+
+def _launched_number(name: str) -> int | None:
+    text = os.environ.get(name, "").strip()
+    if text in ("", "-1"):  # as launchers write none
+        return None
+    if not text.isdecimal() or (name == "WORLD_SIZE" and int(text) == 0):
+        raise UserError(f"the environment variable {name} is {text!r}, where launchers set a number: {_START}")
+    return int(text)
+
+
 @contextmanager
 def launched_group() -> Iterator[None]:
     """Form the process group that the launcher's environment (WORLD_SIZE, RANK, MASTER_ADDR ...) describes.
 
     Without a launcher, or inside a group that exists already, nothing happens.
+
+    Raises:
+        UserError: the environment has a part of what a launcher sets.
     """
-    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if dist.is_initialized() or launched_size() == 1:
         yield
         return
     if torch.cuda.is_available():

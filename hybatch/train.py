@@ -91,8 +91,8 @@ def _without_reader() -> int:
 
 
 def _fail(message: str) -> int:
-    process = int(os.environ.get("RANK", "0"))
-    print(f"error{f' (process {process})' if process else ''}: {message}", file=sys.stderr, flush=True)
+    process = os.environ.get("RANK", "0")
+    print(f"error{f' (process {process})' if process not in ('', '0') else ''}: {message}", file=sys.stderr, flush=True)
     return 2
 
 

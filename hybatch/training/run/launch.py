@@ -12,6 +12,7 @@ from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from transformers.integrations import unset_hf_deepspeed_config
 
 from hybatch.errors import UserError
+from hybatch.processes import PATIENCE, launched_size
 from hybatch.training.config import TrainingConfig
 from hybatch.training.run.memory import keep_freed_memory
 from hybatch.training.strategy.deepspeed.options import check_file
@@ -35,13 +36,15 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     is_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     if is_deepspeed:
         _check_deepspeed(on_cpu)
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = launched_size(by_place=True) > 1
     is_gloo = (several or is_deepspeed) and (on_cpu or not torch.cuda.is_available())
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is entered around the encoder only; the loss stays fp32
         log_with=config.trackers or None,
         project_config=ProjectConfiguration(output_dir, logging_dir=os.path.join(output_dir, "tensorboard")),
-        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if is_gloo else [],
+        # The group's own limit, 30 minutes on gloo and 10 on NCCL, would end the processes that wait while one indexes,
+        # looks through the texts, validates or writes a checkpoint. Those that are lost or hang the watchdog finds.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE, **({"backend": "gloo"} if is_gloo else {}))],
     )
     if is_deepspeed:
         # Told of a stage 3, transformers would partition weights as it builds them, a collective; the encoder is built

@@ -29,7 +29,7 @@ from hybatch.training.run.metrics import Reporter
 from hybatch.training.run.origin import run_origin
 from hybatch.training.run.out_of_memory import naming_memory
 from hybatch.training.run.precision import settle_precision
-from hybatch.training.run.run_folder import RunFolder, claimed, resume_from
+from hybatch.training.run.run_folder import RunFolder, check_shared, claimed, resume_from
 from hybatch.training.run.trackers import Trackers
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
@@ -66,6 +66,7 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
             accelerator.print(line)
         folder = RunFolder(config)
         run_on_main(lambda: held.enter_context(claimed(folder, config, accelerator.print)))
+        check_shared(folder)
         config.model.unpad = run_on_main(lambda: config.model.unpad)  # what the folder's run began with
         if run_on_main(lambda: folder.is_finished):
             accelerator.print(f"{folder.directory} holds the finished run: {folder.final}")

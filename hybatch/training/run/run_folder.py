@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from hybatch.atomic import write_text
 from hybatch.errors import UserError
 from hybatch.leftovers import recover
 from hybatch.paths import expand_path
+from hybatch.processes import fail_together, rank, run_on_main, world_size
 from hybatch.training.checkpoints.checkpoint import Checkpoint
 from hybatch.training.checkpoints.folder import CheckpointFolder
 from hybatch.training.config import RunConfig
@@ -22,6 +26,7 @@ from hybatch.training.survival.lock import folder_lock
 from hybatch.training.written_config import with_defaults
 
 CONFIG = "config.yaml"
+_APPEARS_SECONDS = 15.0
 
 # Where a run goes on, these may be other than before: they say where things are, how often they are written and how
 # the work is shared, not what is computed. Corpora are compared by their content. Chunks draw other dropout, of the
@@ -94,6 +99,46 @@ def claimed(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) ->
         if folder.checkpoints.directory.exists():
             folder.checkpoints.clean()
         yield
+
+
+def check_shared(folder: RunFolder) -> None:
+    """See to it that all processes have one output folder, before the first checkpoint finds it missing; collective.
+
+    Raises:
+        UserError: on every process, naming one that has another or none.
+    """
+    if world_size() == 1:
+        return
+    name, there = run_on_main(lambda: (_leave_mark(folder.directory), f"{folder.directory} on {socket.gethostname()}"))
+    mark = folder.directory / name
+    try:
+        problem = None
+        if not _appears(mark):
+            problem = (
+                f"output_dir is {folder.directory} on {socket.gethostname()} (process {rank()}), which is not the "
+                f"{there} of process 0: all processes write and read checkpoints there; name a folder that all of them "
+                "share"
+            )
+        fail_together(problem)
+    finally:
+        if rank() == 0:
+            mark.unlink(missing_ok=True)
+
+
+def _leave_mark(directory: Path) -> str:
+    name = f".shared-{os.urandom(8).hex()}"
+    write_text(directory / name, "for a moment, by which the other processes know the folder\n")
+    return name
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file is there, or comes to be soon: file systems of several machines may tell of it late."""
+    deadline = time.monotonic() + _APPEARS_SECONDS
+    while not path.exists():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def resume_from(

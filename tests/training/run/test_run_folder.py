@@ -9,9 +9,11 @@ import pytest
 from hybatch.corpus import CorpusConfig
 from hybatch.errors import UserError
 from hybatch.models import EncoderConfig
+from hybatch.processes import rank
 from hybatch.training.config import RunConfig
 from hybatch.training.flat import flatten
-from hybatch.training.run.run_folder import RunFolder, claimed, differing_fields
+from hybatch.training.run.run_folder import RunFolder, check_shared, claimed, differing_fields
+from tests.processes import run_processes
 
 
 def test_nested_values_become_leaves() -> None:
@@ -106,3 +108,24 @@ def test_a_configuration_of_a_run_that_cannot_be_read_is_named(content: bytes, r
     assert str(refused.value).startswith(f"{run / 'config.yaml'} cannot be read (")
     assert str(refused.value).endswith("name a new output_dir")
     assert (run / "config.yaml").read_bytes() == content
+
+
+def _check_shared(folders: list[str]) -> str | None:
+    """What is wrong with the output folders of the processes, by rank."""
+    folder = RunFolder(RunConfig(output_dir=folders[rank()], corpora=[CorpusConfig(path="x")], model=EncoderConfig()))
+    try:
+        check_shared(folder)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def test_processes_on_folders_of_their_own_are_told_so_before_the_first_step(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    assert run_processes(_check_shared, 2, [str(one), str(one)]) == [None, None]
+    told = run_processes(_check_shared, 2, [str(one), str(other)])
+    assert told[0] == told[1]
+    assert f"output_dir is {other}" in told[0]
+    assert "(process 1)" in told[0]
+    assert list(one.iterdir()) == []
