@@ -26,12 +26,19 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
+# What SMB, sshfs, vboxsf and other file systems answer that hand no folder to the disk.
+_NO_SYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+# What those answer that have no symbolic links: SMB, exFAT, some of FUSE.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_FOLDERS or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -111,6 +118,24 @@ def _grant(directory: Path, mode: int) -> None:
         wanted = now | (mode & (0o777 if path.is_dir() else 0o666))
         if wanted != now:
             path.chmod(wanted & 0o7777)
+
+
+def replace_link(path: Path, target: str) -> bool:
+    """Let `path`, a link or nothing, be a link to `target`, in one step; whether the file system has links.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; `path` is then as it was before.
+    """
+    beside = path.with_name(f".{path.name}")
+    beside.unlink(missing_ok=True)
+    try:
+        beside.symlink_to(target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    os.replace(beside, path)
+    return True
 
 
 def sync_tree(directory: Path) -> None:

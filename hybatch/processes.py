@@ -23,8 +23,8 @@ T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=24)
 
 _START = (
-    "start the processes with accelerate launch or torchrun, which set all of them, or take what another start has left "
-    "out of the environment (unset WORLD_SIZE RANK LOCAL_RANK)"
+    "start the processes with accelerate launch or torchrun, which set all of them, or take what another start has "
+    "left out of the environment (unset WORLD_SIZE RANK LOCAL_RANK)"
 )
 
 

@@ -183,3 +183,37 @@ def test_a_small_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*config\.yaml: "):
         write_text(tmp_path / "taken" / "config.yaml", "a: 1")
+
+
+def test_a_file_system_that_hands_no_folder_to_the_disk_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced = os.fsync, []
+
+    def of_files_only(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if os.path.isdir(path):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        synced.append(path)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    for text in ("one", "two"):
+        _write_folder(tmp_path / "best", text)
+        _write_file(tmp_path / "results.json", text)
+        assert _read(tmp_path / "best") == _read(tmp_path / "results.json") == text
+    assert len(synced) == 6
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
+def test_a_file_that_cannot_be_handed_to_the_disk_is_no_success(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError) as raised:
+        _write_folder(tmp_path / "best", "one")
+    assert raised.value.errno == number
+    assert list(tmp_path.iterdir()) == []

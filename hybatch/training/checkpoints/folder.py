@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from hybatch.atomic import replace_directory, sync_tree
+from hybatch.atomic import replace_directory, replace_link, sync_tree
 from hybatch.errors import UserError
 from hybatch.leftovers import discard, recover
 from hybatch.training.checkpoints.checkpoint import (
@@ -30,7 +29,7 @@ _STEP = re.compile(r"step-(\d+)")
 
 
 class CheckpointFolder:
-    """The checkpoints of a run: `step-XXXXXXXX` folders and `latest`, a link to the newest.
+    """The checkpoints of a run: `step-XXXXXXXX` folders and, where the file system has links, `latest` to the newest.
 
     A checkpoint is written in a hidden folder: `begin` makes it, any number of processes fill it, `finish` makes it
     one of the checkpoints. All methods act for one process, the main one.
@@ -171,7 +170,4 @@ class CheckpointFolder:
             damaged.rename(aside)
 
     def _link_latest(self, step: int) -> None:
-        beside = self.directory / ".latest"
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(self.path(step).name)
-        os.replace(beside, self.directory / "latest")
+        replace_link(self.directory / "latest", self.path(step).name)

@@ -37,6 +37,9 @@ def build_accelerator(config: TrainingConfig, output_dir: str) -> Accelerator:
     if is_deepspeed:
         _check_deepspeed(on_cpu)
     several = launched_size(by_place=True) > 1
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        if not os.environ.get(name, "0").strip():
+            del os.environ[name]  # accelerate would take it for a number
     is_gloo = (several or is_deepspeed) and (on_cpu or not torch.cuda.is_available())
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is entered around the encoder only; the loss stays fp32

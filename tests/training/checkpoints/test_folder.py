@@ -183,3 +183,19 @@ def test_changed_surroundings_are_spelt_out(tmp_path: Path) -> None:
     (folder.path(1) / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     changes = read_checkpoint(folder.path(1)).surroundings.differences(WHERE)
     assert changes == ["processes 8 -> 1", f"torch 1.0 -> {torch.__version__}"]
+
+
+def test_a_file_system_without_links_has_checkpoints_and_no_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: str) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(self))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    folder = CheckpointFolder(tmp_path, keep=1)
+    for step in (1, 2):
+        _write(folder, step)
+    newest = folder.newest_intact(print)
+    assert newest is not None
+    assert newest.step == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
