@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 # Where several came, to one process or to different ones, the first of these decides the exit code.
-STOPPING_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+STOPPING_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -25,7 +25,8 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """As a context manager, takes SIGINT, SIGTERM and SIGUSR1, which SLURM sends before it preempts a job.
+    """As a context manager, takes SIGINT, SIGTERM, SIGUSR1, which SLURM sends before it preempts a job, and SIGHUP, the
+    end of a terminal; that one stays ignored where it is, as by nohup.
 
     Until `finish_steps` is called there is nothing to save, and a signal raises Stopped where it arrives. From then on
     it is only noted, so that the loop can end its step and save; a second SIGINT raises KeyboardInterrupt.
@@ -45,7 +46,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         for number in STOPPING_SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

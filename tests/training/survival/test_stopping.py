@@ -31,6 +31,17 @@ def test_before_the_first_step_a_signal_ends_the_process_once(number: signal.Sig
         os.kill(os.getpid(), signal.SIGTERM)  # while the process cleans up
 
 
+def test_the_end_of_a_terminal_is_nothing_to_a_run_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signal == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_second_interrupt_acts_at_once() -> None:
     with StopRequest() as stop:
         stop.finish_steps()
