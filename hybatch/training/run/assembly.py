@@ -336,9 +336,8 @@ def build_run_encoder(config: RunConfig, folder: RunFolder, corpora: OpenCorpora
         return encoder
     encoder = main_first(lambda: build_encoder(config.model, seed=config.seed))
     encoder.prompts = prompts
-    if config.training.save_initial and not folder.initial.exists():
-        origin = _initial_origin(config, corpora, languages)
-        run_on_main(lambda: save_encoder(encoder, folder.initial, origin=origin))
+    if config.training.save_initial:
+        run_on_main(lambda: _save_pretrained(encoder, config, folder, corpora, languages))
     return encoder
 
 
@@ -353,6 +352,14 @@ def _refuse_tokenless(
     for corpus in corpora.validation:
         measured = config.validation.languages or corpus.languages
         refuse_tokenless_texts(encoder, [corpus], measured, hard_negatives=hard_negatives)
+
+
+def _save_pretrained(
+    encoder: Encoder, config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]
+) -> None:
+    # Whether it stands there already is for the main process alone to see: others look when it may just have saved it.
+    if not folder.initial.exists():
+        save_encoder(encoder, folder.initial, origin=_initial_origin(config, corpora, languages))
 
 
 def _save_fresh(config: RunConfig, folder: RunFolder, corpora: OpenCorpora, languages: Sequence[str]) -> None:
