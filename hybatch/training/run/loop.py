@@ -30,6 +30,7 @@ from hybatch.training.run.origin import run_origin
 from hybatch.training.run.out_of_memory import naming_memory
 from hybatch.training.run.precision import settle_precision
 from hybatch.training.run.run_folder import RunFolder, check_shared, claimed, resume_from
+from hybatch.training.run.threads import about_threads
 from hybatch.training.run.trackers import Trackers
 from hybatch.training.step.batches import LocalBatch, describe
 from hybatch.training.step.engine import StepResult
@@ -62,8 +63,9 @@ def train(config: RunConfig, accelerator: Accelerator, stop: StopRequest) -> int
         ExitStack() as held,
     ):
         check_agreement(facts_at_start(config, surroundings(accelerator.device, "").versions), "at the start")
-        if line := settle_precision(config.training, accelerator.device):
-            accelerator.print(line)
+        for line in (settle_precision(config.training, accelerator.device), about_threads(accelerator.device)):
+            if line:
+                accelerator.print(line)
         folder = RunFolder(config)
         run_on_main(lambda: held.enter_context(claimed(folder, config, accelerator.print)))
         check_shared(folder)
