@@ -88,8 +88,8 @@ class TrainingConfig:
     """How processes share the work: auto takes what the launcher prepared; none (one process), ddp (each holds the
     whole model), zero1, zero2, zero3 (DeepSpeed) and fsdp2 stop a run that the launcher prepared for another."""
     threads: int | None = field(default=None, metadata=limits(ge=1, le=1024))
-    """CPU threads per process; None leaves torch's and the launcher's choice, which may be more than a container lets run
-    (the run's first lines say so). Results repeat bitwise only for equal numbers of processes and threads."""
+    """CPU threads per process; None leaves torch's and the launcher's choice: the run's first lines say where a
+    container lets fewer run. Results repeat bitwise only for equal numbers of processes and threads."""
     checkpoint_every_steps: int | None = field(default=500, metadata=_EVERY)
     """Write a checkpoint after every so many steps; one is always written at the end."""
     checkpoint_every_minutes: float | None = field(default=None, metadata=limits(gt=0, le=1_000_000))

@@ -26,6 +26,7 @@ from hybatch.training.survival.lock import folder_lock
 from hybatch.training.written_config import with_defaults
 
 CONFIG = "config.yaml"
+_MARK = ".shared-"
 _APPEARS_SECONDS = 15.0
 
 # Where a run goes on, these may be other than before: they say where things are, how often they are written and how
@@ -126,7 +127,9 @@ def check_shared(folder: RunFolder) -> None:
 
 
 def _leave_mark(directory: Path) -> str:
-    name = f".shared-{os.urandom(8).hex()}"
+    for left in directory.glob(f"{_MARK}*"):  # by a process that was killed just then
+        left.unlink(missing_ok=True)
+    name = f"{_MARK}{os.urandom(8).hex()}"  # a new one, which no machine remembers to be missing
     write_text(directory / name, "for a moment, by which the other processes know the folder\n")
     return name
 
