@@ -45,7 +45,8 @@ def launched_size(*, by_place: bool = False) -> int:
     these alone processes would wait for others that nobody starts, or each train for itself.
 
     Args:
-        by_place: whether a place on the machine, LOCAL_RANK, has a lone process form a group too, as accelerate does.
+        by_place: whether a place on the machine, LOCAL_RANK, is wanted too, and has a lone process form a group, as in
+            accelerate.
 
     Raises:
         UserError: a variable is missing, or none of the numbers that it can be.
@@ -54,7 +55,7 @@ def launched_size(*, by_place: bool = False) -> int:
     size, place = numbers["WORLD_SIZE"], numbers["RANK"]
     if (size or 1) == 1 and not (by_place and numbers["LOCAL_RANK"] is not None):
         return 1
-    wanted = (*numbers, "MASTER_ADDR", "MASTER_PORT")
+    wanted = [name for name in (*numbers, "MASTER_ADDR", "MASTER_PORT") if by_place or name != "LOCAL_RANK"]
     missing = [name for name in wanted if not os.environ.get(name, "").strip()]
     given = ", ".join(f"{name} is {os.environ[name]}" for name in wanted if name not in missing)
     if missing:

@@ -53,6 +53,11 @@ def test_a_part_of_an_environment_is_refused_with_what_is_missing(
         launched_size(by_place=True)
 
 
+def test_who_asks_for_no_place_takes_one_process_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, {name: value for name, value in WHOLE.items() if name != "LOCAL_RANK"})  # Kubeflow, of two pods
+    assert launched_size() == 2
+
+
 def test_a_place_that_is_left_over_alone_concerns_only_who_would_form_a_group_by_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
