@@ -18,14 +18,15 @@ def outside_compilation(function: Callable[P, R]) -> Callable[P, R]:
 
     Here it is looked for at the call: where something is being compiled it has been imported.
     """
-    disabled: list[Callable[P, R]] = []
+    disabled: Callable[P, R] | None = None
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        if not disabled:
-            disabled.append(torch.compiler.disable(function))
-        return disabled[0](*args, **kwargs)
+        nonlocal disabled
+        if disabled is None:
+            disabled = torch.compiler.disable(function)
+        return disabled(*args, **kwargs)
 
     return call
