@@ -1,5 +1,6 @@
 # make demo   train the embedded default with hybrid batches, evaluate it before and after, print the table
 # make test   the tests that take seconds;  make test-slow  the others;  make test-all  all of them
+# make test-oldest  the tests that take seconds, beside the oldest releases that pyproject.toml allows
 # make study-backbones  the two small backbones that the study starts from, 20 minutes each on two CPU cores
 # make study-pretrained  multilingual-e5-small, a pretrained transformer to start from, in about a minute
 # make study  every run of the study on this machine, then its report; needs the data and the backbones (study/README.md)
@@ -10,6 +11,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+OLDEST := .venv-oldest
 DEMO   ?= demo
 # Files of tests side by side: one a core, and no more than memory is likely to be there for.
 TESTS_AT_ONCE ?= -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
@@ -17,7 +19,7 @@ TESTS_AT_ONCE ?= -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 export HYBATCH_BACKBONES ?= backbones
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo study-backbones study-pretrained study test test-slow test-all lint clean
+.PHONY: install demo study-backbones study-pretrained study test test-slow test-all test-oldest lint clean
 
 install: $(STAMP)
 
@@ -58,6 +60,15 @@ test-slow: $(STAMP)
 
 test-all: test test-slow
 
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -q uv
+	$(OLDEST)/bin/uv pip compile -q --resolution lowest-direct --extra dev pyproject.toml -o $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/uv pip install -q --python $(OLDEST)/bin/python -r $(OLDEST)/oldest.txt \
+		pip "setuptools>=77" wheel ninja "pybind11>=2.13"
+	$(OLDEST)/bin/python -m pip install -q --no-build-isolation --no-deps -e .
+	$(OLDEST)/bin/python -m pytest -m "not slow" $(TESTS_AT_ONCE)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,4 +76,4 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(DEMO) build *.egg-info
