@@ -120,8 +120,8 @@ def _grant(directory: Path, mode: int) -> None:
             path.chmod(wanted & 0o7777)
 
 
-def replace_link(path: Path, target: str) -> bool:
-    """Let `path`, a link or nothing, be a link to `target`, in one step; whether the file system has links.
+def replace_link(path: Path, target: str) -> None:
+    """Let `path`, a link or nothing, be a link to `target`, in one step; nothing where the file system has no links.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; `path` is then as it was before.
@@ -133,9 +133,8 @@ def replace_link(path: Path, target: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        return False
+        return
     os.replace(beside, path)
-    return True
 
 
 def sync_tree(directory: Path) -> None:
